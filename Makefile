@@ -1,0 +1,33 @@
+# `make quick` and `make test` do everything from a bare checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process; parallelism is over cells.
+export OMP_NUM_THREADS := 1
+
+.PHONY: quick full test lint clean
+
+quick: $(VENV)/.installed  ## every method on simulated MOSI, then tables, figures and results/quick/report.html
+	$(BIN)/python run_benchmark.py --grid quick
+
+full: $(VENV)/.installed  ## the three simulated tasks, five seeds
+	$(BIN)/python run_benchmark.py --grid full
+
+test: $(VENV)/.installed  ## all tests; no network, no GPU
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(VENV)/.installed  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Made when missing, and again when the lock has changed.
+$(VENV)/.installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean:  ## remove the environment; results stay
+	rm -rf $(VENV)

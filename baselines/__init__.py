@@ -1,0 +1,1 @@
+"""The baselines, one file a method; each has a card in ``cards/``."""

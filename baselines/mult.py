@@ -1,0 +1,96 @@
+"""MulT: Multimodal Transformer for Unaligned Multimodal Language Sequences.
+
+Paper: Tsai, Bai, Liang, Kolter, Morency and Salakhutdinov, ACL 2019. Deviations from the official code are listed in
+``cards/mult.yaml``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import Dropout, TemporalConv, Transformer, last_frame
+
+PAIRS = [(target, source) for target in MODALITIES for source in MODALITIES if source != target]
+
+
+@register("mult", paper="Tsai et al., ACL 2019", trains_on="complete")
+class MulT(Method):
+    """Six directed cross-modal Transformers, then one self-attention Transformer for each target modality.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Width of each modality after the temporal convolution.
+    layers, heads : int
+        Of all nine Transformers.
+    kernel : int
+        Of the temporal convolutions.
+    attention_dropout, relu_dropout, residual_dropout, embedding_dropout, output_dropout : float
+    """
+
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 24, "clip_norm": 0.8}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 30,
+        layers: int = 5,
+        heads: int = 5,
+        kernel: int = 1,
+        attention_dropout: float = 0.1,
+        relu_dropout: float = 0.1,
+        residual_dropout: float = 0.1,
+        embedding_dropout: float = 0.25,
+        output_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(task)
+        self.convolutions = nn.ModuleDict(
+            {m: TemporalConv(task.feature_dims[m], d, kernel=kernel, bias=False) for m in MODALITIES}
+        )
+        shared: dict[str, Any] = {
+            "heads": heads,
+            "layers": layers,
+            "dropout": residual_dropout,
+            "attention_dropout": attention_dropout,
+            "relu_dropout": relu_dropout,
+        }
+        self.crossmodal = Transformer(len(PAIRS), d, embedding_dropout=embedding_dropout, **shared)
+        self.selfattention = Transformer(len(MODALITIES), 2 * d, embedding_dropout=embedding_dropout, **shared)
+        self.input_dropout = Dropout(embedding_dropout)
+        self.output_dropout = Dropout(output_dropout)
+        joint = 2 * d * len(MODALITIES)
+        self.residual = nn.Sequential(nn.Linear(joint, joint), nn.ReLU(), self.output_dropout, nn.Linear(joint, joint))
+        self.head = nn.Linear(joint, task.num_categories)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K). Missing frames are zero vectors to it, as in its published re-runs."""
+        x = dict(batch.features)
+        x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
+        x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
+        frames = batch.frames
+        # Causal attention: with other lengths, the official mask is shifted by their difference. Taken from the task,
+        # not from the batch, so that a sample's logits do not depend on its neighbours.
+        lengths = self.task.max_frames
+        crossed = self.crossmodal(
+            [x[target] for target, _ in PAIRS],
+            [frames[target] for target, _ in PAIRS],
+            [x[source] for _, source in PAIRS],
+            [frames[source] for _, source in PAIRS],
+            causal_offset=[abs(lengths[target] - lengths[source]) for target, source in PAIRS],
+        )  # 6 x (N, T_target, d)
+        fused = [torch.cat(crossed[2 * i : 2 * i + 2], dim=-1) for i in range(len(MODALITIES))]  # (N, T_m, 2 d)
+        masks = [frames[m] for m in MODALITIES]
+        fused = self.selfattention(fused, masks, causal_offset=[0] * len(MODALITIES))
+        joint = torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
+        return self.head(joint + self.residual(joint))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(self.predict(batch), batch.labels)

@@ -1,0 +1,85 @@
+"""A split as tensors, and batches cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.data.dataset import Dataset, category_indices
+from benchmark.method import Batch, TaskSpec
+from benchmark.missing import MODALITIES
+
+
+def task_spec(dataset: Dataset) -> TaskSpec:
+    """What a method may know of the data set."""
+    return TaskSpec(dataset.name, len(dataset.categories), dataset.feature_dims, dataset.max_frames)
+
+
+class SplitTensors:
+    """One split on a device.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    name : str
+        The split's name.
+    device : torch.device
+    """
+
+    def __init__(self, dataset: Dataset, name: str, device: torch.device) -> None:
+        split = dataset.splits[name]
+        self.split = split
+        self.device = device
+        self.features = {m: torch.from_numpy(split.features[m]).to(device) for m in MODALITIES}
+        self.frames = {m: torch.from_numpy(split.frames(m)).to(device) for m in MODALITIES}
+        self.labels = torch.from_numpy(category_indices(split.labels, dataset.kind)).to(device)
+        sentiment = dataset.kind == "sentiment"
+        self.intensity = torch.from_numpy(split.labels.astype(np.float32)).to(device) if sentiment else None
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batch(
+        self, rows: NDArray[np.int64], kept: Mapping[str, NDArray[np.bool_]] | None = None, *, training: bool
+    ) -> Batch:
+        """The samples in `rows`, cut to the longest of them.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (N,)
+            May repeat.
+        kept : mapping of modality to bool ndarray, shape (N, T_m), optional
+            Row i belongs to ``rows[i]``. None: nothing is missing.
+        training : bool
+            Whether labels and complete features are handed out.
+        """
+        index = torch.from_numpy(rows).to(self.device)
+        features: dict[str, Tensor] = {}
+        present: dict[str, Tensor] = {}
+        frames: dict[str, Tensor] = {}
+        complete: dict[str, Tensor] = {}
+        for m in MODALITIES:
+            longest = max(1, int(self.split.lengths[m][rows].max()))
+            complete[m] = self.features[m][index, :longest]  # (N, T_m, d_m)
+            frames[m] = self.frames[m][index, :longest]  # (N, T_m)
+            if kept is None:
+                features[m], present[m] = complete[m], frames[m]
+            else:
+                mask = torch.from_numpy(np.ascontiguousarray(kept[m][:, :longest])).to(self.device)
+                present[m] = frames[m] & mask
+                features[m] = complete[m] * present[m][:, :, None]
+        labels, intensity = self.labels[index], None if self.intensity is None else self.intensity[index]
+        if not training:
+            labels = torch.full_like(labels, -1)
+            intensity = None if intensity is None else torch.full_like(intensity, float("nan"))
+        ids = [str(i) for i in self.split.ids[rows]]
+        return Batch(ids, labels, intensity, features, present, frames, complete if training else None)
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """One pass over the complete split, in order, as training batches."""
+        for start in range(0, len(self), batch_size):
+            yield self.batch(np.arange(start, min(start + batch_size, len(self))), training=True)

@@ -1,0 +1,118 @@
+"""A data set in memory: three splits of standardised features, whatever file or simulator they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.missing import MODALITIES
+
+SPLITS = ("train", "valid", "test")
+SENTIMENT_CATEGORIES = ("negative", "non-negative")
+EMOTIONS = ("happy", "sad", "angry", "neutral")
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split.
+
+    Parameters
+    ----------
+    ids : ndarray of str, shape (N,)
+        Unique within the split.
+    features : dict of modality to float32 ndarray, shape (N, T_m, d_m)
+        Real frames first; padding behind them is zero.
+    lengths : dict of modality to int64 ndarray, shape (N,)
+        The number of real frames, 0 to T_m.
+    labels : ndarray, shape (N,)
+        As in the data: float32 intensity in sentiment tasks, int64 category index in emotion tasks.
+    """
+
+    ids: NDArray[np.str_]
+    features: dict[str, NDArray[np.float32]]
+    lengths: dict[str, NDArray[np.int64]]
+    labels: NDArray[np.generic]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def frames(self, modality: str) -> NDArray[np.bool_]:
+        """True at real frames, shape (N, T_m)."""
+        return np.arange(self.features[modality].shape[1])[None, :] < self.lengths[modality][:, None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task's data.
+
+    Parameters
+    ----------
+    name : str
+        The task: ``mosi``, ``mosei`` or ``iemocap``.
+    source : {"simulated", "file"}
+    kind : {"sentiment", "emotion"}
+    categories : tuple of str
+        The K categories, in the order of the logits.
+    splits : dict of split name to Split
+        ``train``, ``valid`` and ``test``; features already standardised.
+    fingerprint : str
+        Identifies the data in cell keys: two data sets with the same one hold the same numbers.
+    origin : str
+        For people: the file's name, or the simulator's version.
+    warnings : tuple of str
+        What was mended while reading, one line each.
+    """
+
+    name: str
+    source: str
+    kind: str
+    categories: tuple[str, ...]
+    splits: dict[str, Split]
+    fingerprint: str
+    origin: str
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def feature_dims(self) -> dict[str, int]:
+        """d_m by modality."""
+        return {m: self.splits["train"].features[m].shape[2] for m in MODALITIES}
+
+    @property
+    def max_frames(self) -> dict[str, int]:
+        """The largest T_m of the three splits, by modality."""
+        return {m: max(s.features[m].shape[1] for s in self.splits.values()) for m in MODALITIES}
+
+
+def category_indices(labels: NDArray[np.generic], kind: str) -> NDArray[np.int64]:
+    """Labels as in the data → indices of the categories trained, shape (N,).
+
+    Sentiment: 0 negative (< 0), 1 non-negative. Emotion labels are indices already.
+    """
+    if kind == "sentiment":
+        return (labels >= 0).astype(np.int64)  # type: ignore[operator]
+    return labels.astype(np.int64)
+
+
+def standardise(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """Features with mean 0 and variance 1 per dimension over the training split's real frames; padding zero.
+
+    A dimension that is constant in training is only centred. The statistics are computed in float64.
+    """
+    train = splits["train"]
+    scaled: dict[str, dict[str, NDArray[np.float32]]] = {name: {} for name in splits}
+    for modality in MODALITIES:
+        real = train.features[modality][train.frames(modality)].astype(np.float64)  # (frames, d)
+        if len(real) == 0:
+            mean = np.zeros(train.features[modality].shape[2])
+            scale = np.ones_like(mean)
+        else:
+            mean, scale = real.mean(axis=0), real.std(axis=0)
+            scale[scale < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
+        for name, split in splits.items():
+            standard = (split.features[modality] - mean) / scale
+            standard[~split.frames(modality)] = 0.0
+            scaled[name][modality] = standard.astype(np.float32)
+    return {name: Split(split.ids, scaled[name], split.lengths, split.labels) for name, split in splits.items()}

@@ -1,0 +1,65 @@
+"""A trained model over all settings → logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.data.batches import SplitTensors
+from benchmark.data.dataset import Dataset
+from benchmark.method import Method
+from benchmark.missing import MODALITIES, Setting, frame_mask
+
+_NUMBERS_A_BATCH = 2**22  # features in one batch: 16 MiB
+
+
+@torch.no_grad()
+def predict_settings(
+    method: Method, dataset: Dataset, settings: Sequence[Setting], *, draw: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Logits of the test split in every setting.
+
+    Samples of similar length go together, each in all settings at once, so that a few large batches do.
+
+    Parameters
+    ----------
+    method : Method
+    dataset : Dataset
+    settings : sequence of S Setting
+    draw : int
+        Which draw of the masks.
+    device : torch.device
+
+    Returns
+    -------
+    ndarray of float32, shape (S, N, K)
+
+    Raises
+    ------
+    ValueError
+        If a logit is NaN or infinite; names the setting and the sample.
+    """
+    test = SplitTensors(dataset, "test", device)
+    split, num_settings = test.split, len(settings)
+    logits = np.zeros((num_settings, len(test), len(dataset.categories)), dtype=np.float32)
+    kept = {
+        m: np.stack([frame_mask(split.ids, split.features[m].shape[1], m, s, draw) for s in settings])  # (S, N, T_m)
+        for m in MODALITIES
+    }
+    order = np.argsort(sum(split.lengths[m] for m in MODALITIES), kind="stable")
+    width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
+    rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * num_settings))
+    method.eval()
+    for start in range(0, len(order), rows_a_batch):
+        rows = order[start : start + rows_a_batch]
+        masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
+        batch = test.batch(np.tile(rows, num_settings), masks, training=False)
+        predicted = method.predict(batch).cpu().numpy()  # (S * rows, K)
+        logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
+    if not np.isfinite(logits).all():
+        s, n, _ = np.argwhere(~np.isfinite(logits))[0]
+        raise ValueError(f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}")
+    return logits

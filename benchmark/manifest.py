@@ -1,0 +1,118 @@
+"""``manifest.json``: where the numbers under an output folder came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.collect import Collection
+from benchmark.training import SELECTION
+
+
+def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[str, Any]:
+    """All that the report says of a run's origin, from the cells that stand in it.
+
+    Parameters
+    ----------
+    collection : Collection
+    command : str
+        The command line that gives the same again.
+    grid : str
+    """
+    records = collection.records
+    tasks: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for record in records:
+        data, task = record["data"], record["task"]
+        identity = (task["name"], data["source"], task["fingerprint"])
+        tasks[identity] = {
+            "name": task["name"],
+            "source": data["source"],
+            "origin": data["origin"],
+            "fingerprint": task["fingerprint"],
+            "samples": data["samples"],
+        }
+    environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
+    commits = sorted({record["git_commit"] for record in records if record["git_commit"]})
+    return {
+        "command": command,
+        "grid": grid,
+        "selection": SELECTION,
+        "versions": [json.loads(text) for text in sorted(environments)],
+        "machine": machine(),
+        "git_commit": ", ".join(commits),
+        "tasks": [tasks[identity] for identity in sorted(tasks)],
+        "started": min((record["started"] for record in records), default=""),
+        "finished": max((record["finished"] for record in records), default=""),
+        "superseded": collection.superseded,
+        "failed": len(collection.failures),
+        "cells": [cell_summary(record) for record in records],
+    }
+
+
+def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest keeps of a done cell."""
+    return {
+        "method": record["label"],
+        "task": record["task"]["name"],
+        "seed": record["seed"],
+        "key": record["key"],
+        "seconds": record["seconds"],
+        "training_seconds": record["training_seconds"],
+        "epochs": record["epochs"],
+        "parameters": record["parameters"],
+    }
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores and the memory, without names of hosts or people."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    for line in _text(Path("/proc/cpuinfo")).splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A stored manifest; empty where there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """A manifest as the report shows it: cells counted, the versions of one environment flat."""
+    versions = manifest.get("versions", [])
+    return {
+        **{k: v for k, v in manifest.items() if k not in ("versions", "cells", "failed", "superseded")},
+        "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
+        "cells": {"done": len(manifest.get("cells", [])), "failed": len(failures)},
+        "methods": methods,
+    }

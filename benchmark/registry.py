@@ -1,0 +1,306 @@
+"""The registry: which methods there are, and the one decorator that adds another.
+
+A method is there because its file lies in ``corrkd/`` or ``baselines/`` (or is given as a plug-in). The catalogue is
+read from the files' text, so listing methods imports nothing; a method's file is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.method import Method
+
+FOLDERS = ("corrkd", "baselines")
+ROOT = Path(__file__).resolve().parent.parent
+TRAINS_ON = ("complete", "missing")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+C = TypeVar("C", bound="type[Method]")
+_classes: dict[str, type[Method]] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the catalogue knows of a method without importing it."""
+
+    name: str
+    paper: str
+    trains_on: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method as it stands in a table: ``mult``, or ``mult+mrm`` for MulT trained on incomplete samples."""
+
+    label: str
+    name: str
+    trains_on: str
+
+
+def register(name: str, *, paper: str, trains_on: str) -> Callable[[C], C]:
+    """Class decorator that adds a method.
+
+    Parameters
+    ----------
+    name : str
+        Lower-case identifier, the name in tables and on the command line. A literal, like the other arguments:
+        the catalogue reads them from the file's text.
+    paper : str
+        Short citation.
+    trains_on : {"complete", "missing"}
+        Whether the method trains on whole samples or under Modality Random Missing.
+
+    Raises
+    ------
+    BenchmarkError
+        If the name is taken or no identifier, or the class lacks the contract of :class:`benchmark.Method`.
+    """
+
+    def add(cls: C) -> C:
+        _check_name(name, trains_on, f"class {cls.__qualname__}")
+        _check_contract(name, cls)
+        known = _classes.get(name)
+        if known is not None and _origin(known) != _origin(cls):
+            raise BenchmarkError(
+                f"method name {name!r} is taken by {_origin(known)}; choose another for {_origin(cls)}"
+            )
+        _classes[name] = cls
+        return cls
+
+    return add
+
+
+def _origin(cls: type) -> str:
+    module = sys.modules.get(cls.__module__)
+    return f"{cls.__qualname__} in {getattr(module, '__file__', None) or cls.__module__}"
+
+
+def _check_name(name: str, trains_on: str, where: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BenchmarkError(
+            f"method name {name!r} ({where}) must be a lower-case identifier such as 'my_method' "
+            "(letters, digits and _)"
+        )
+    if trains_on not in TRAINS_ON:
+        raise BenchmarkError(f"method {name!r}: trains_on={trains_on!r}; use one of {', '.join(TRAINS_ON)}")
+
+
+def _check_contract(name: str, cls: type) -> None:
+    from benchmark.method import Method
+
+    if not (inspect.isclass(cls) and issubclass(cls, Method)):
+        raise BenchmarkError(f"method {name!r}: {cls.__qualname__} must subclass benchmark.Method")
+    for required in ("loss", "predict"):
+        if getattr(cls, required) is getattr(Method, required):
+            raise BenchmarkError(f"method {name!r}: {cls.__qualname__} lacks {required}(self, batch)")
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    if not parameters or parameters[0].name != "task":
+        raise BenchmarkError(f"method {name!r}: {cls.__qualname__}.__init__ must take task first")
+    for parameter in parameters[1:]:
+        lacks = [
+            what
+            for what, missing in (
+                ("be keyword-only", parameter.kind is not inspect.Parameter.KEYWORD_ONLY),
+                ("have a default", parameter.default is inspect.Parameter.empty),
+                ("have a type", parameter.annotation is inspect.Parameter.empty),
+            )
+            if missing
+        ]
+        if lacks:
+            raise BenchmarkError(
+                f"method {name!r}: hyper-parameter {parameter.name!r} of {cls.__qualname__} must {' and '.join(lacks)}"
+            )
+
+
+def catalogue(plugins: Iterable[Path] = ()) -> dict[str, Entry]:
+    """All methods by name, sorted, read from the text of the files in `FOLDERS` and of the plug-ins.
+
+    Raises
+    ------
+    BenchmarkError
+        If a plug-in is no readable Python file or registers nothing, or a name stands twice.
+    """
+    entries: dict[str, Entry] = {}
+    files = [(path, False) for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
+    files += [(Path(path).resolve(), True) for path in plugins]
+    for path, is_plugin in files:
+        found = _scan(path)
+        if is_plugin and not found:
+            raise BenchmarkError(f"plug-in {path.name} registers no method; decorate a class with @register(...)")
+        for entry in found:
+            if entry.name in entries and entries[entry.name].path != path:
+                raise BenchmarkError(
+                    f"method name {entry.name!r} stands in both {entries[entry.name].path.name} and {path.name}; "
+                    "rename one"
+                )
+            entries[entry.name] = entry
+    return dict(sorted(entries.items()))
+
+
+def _scan(path: Path) -> list[Entry]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchmarkError(f"cannot read method file {path}: {error}") from error
+    except (SyntaxError, ValueError) as error:
+        raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
+    entries = []
+    for node in tree.body:
+        for decorator in getattr(node, "decorator_list", []):
+            if not isinstance(decorator, ast.Call) or ast.unparse(decorator.func).split(".")[-1] != "register":
+                continue
+            where = f"{path.name}:{decorator.lineno}"
+            arguments: dict[str, Any] = {}
+            try:
+                for keyword, value in zip(("name",), decorator.args, strict=False):
+                    arguments[keyword] = ast.literal_eval(value)
+                for kw in decorator.keywords:
+                    arguments[str(kw.arg)] = ast.literal_eval(kw.value)
+            except ValueError as error:
+                raise BenchmarkError(f"{where}: @register takes literal strings only") from error
+            if set(arguments) != {"name", "paper", "trains_on"} or not all(
+                isinstance(value, str) for value in arguments.values()
+            ):
+                raise BenchmarkError(
+                    f'{where}: write @register("name", paper="Author, venue", trains_on="complete" or "missing")'
+                )
+            _check_name(arguments["name"], arguments["trains_on"], where)
+            entries.append(Entry(path=path, **arguments))
+    return entries
+
+
+def rows(labels: Iterable[str], entries: dict[str, Entry]) -> list[Row]:
+    """Labels such as ``mult`` or ``mult+mrm`` → rows.
+
+    Raises
+    ------
+    BenchmarkError
+        For an unknown name (with the nearest ones and all there are) or a suffix that changes nothing.
+    """
+    return [_row(label, entries) for label in dict.fromkeys(labels)]
+
+
+def _row(label: str, entries: dict[str, Entry]) -> Row:
+    name, suffix = (label[:-4], label[-4:]) if label.endswith(("+mrm", "-mrm")) else (label, "")
+    if name not in entries:
+        raise BenchmarkError(unknown("method", name, entries))
+    usual = entries[name].trains_on
+    trains_on = {"+mrm": "missing", "-mrm": "complete", "": usual}[suffix]
+    if suffix and trains_on == usual:
+        raise BenchmarkError(f"{label!r}: {name} trains on {usual} samples already; ask for {name!r}")
+    return Row(label, name, trains_on)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name: the nearest ones, then all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown {kind} {name!r}; {hint}there are: {', '.join(names)}"
+
+
+def load(entry: Entry) -> type[Method]:
+    """The class of a method; imports its file on first use.
+
+    Raises
+    ------
+    BenchmarkError
+        If the import fails or the class lacks the contract.
+    """
+    if entry.name not in _classes or _file_of(_classes[entry.name]) != entry.path:
+        try:
+            _import(entry.path)
+        except BenchmarkError:
+            raise
+        except Exception as error:
+            raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {error!r}") from error
+    return _classes[entry.name]
+
+
+def _file_of(cls: type) -> Path:
+    return Path(inspect.getfile(cls)).resolve()
+
+
+def _import(path: Path) -> None:
+    if path.parent.parent == ROOT and path.parent.name in FOLDERS:
+        importlib.import_module(f"{path.parent.name}.{path.stem}")
+        return
+    name = f"plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BenchmarkError(f"plug-in {path} cannot be imported; it must be a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+
+
+def source_digest(entry: Entry) -> str:
+    """Identifies the code of a method: SHA-256 over its file and the project's files it imports.
+
+    Counted are the method's own file and, transitively, what it imports from the method folders and from
+    ``benchmark.layers``. Comments, docstrings and blank lines do not count, so that mending a sentence does not
+    throw trained cells away.
+    """
+    seen: dict[str, str] = {}
+    _collect_sources(entry.path, seen)
+    joined = "\n".join(f"{name}\n{text}" for name, text in sorted(seen.items()))
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+
+
+def _collect_sources(path: Path, seen: dict[str, str]) -> None:
+    inside = path.is_relative_to(ROOT)
+    key = path.relative_to(ROOT).as_posix() if inside else path.name
+    if key in seen:
+        return
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    seen[key] = _code_only(text, tree)
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules.add(node.module)
+            modules.update(f"{node.module}.{alias.name}" for alias in node.names)
+    for module in sorted(modules):
+        if module == "benchmark.layers" or module.split(".")[0] in FOLDERS:
+            file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+            if file.is_file():
+                _collect_sources(file, seen)
+
+
+def _code_only(text: str, tree: ast.Module) -> str:
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            docstring = node.body[0]
+            for row in range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1):
+                lines[row - 1] = ""
+    return "\n".join(line.rstrip() for line in lines if line.strip())

@@ -1,0 +1,297 @@
+"""Tables in the paper's shape, as Markdown, LaTeX and CSV.
+
+A :class:`Table` holds numbers and their ranks; the functions below only print it, as the HTML page does.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark.missing import Setting, format_ratio
+from benchmark.statistics import INCOMPLETE, average_draws, average_inter, over_seeds
+
+KINDS = ("inter", "intra")
+AVERAGE = "Avg."
+COMPLETE = "{l,a,v}"
+BASELINE = "constant"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number as printed: `mean` and `std` are empty where there is none, `rank` is 1 for the best."""
+
+    mean: str
+    std: str
+    rank: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one metric, all methods in order."""
+
+    title: str
+    rows: list[tuple[str, list[Cell]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of one task from one source.
+
+    Parameters
+    ----------
+    stem : str
+        File name without suffix, for instance ``mosi_inter``.
+    task, source, kind : str
+    lead, caption : str
+        What is printed first and strongly, and the rest of the caption.
+    methods, columns : list of str
+        Row and column names, in order.
+    summary : DataFrame
+        `method, metric, condition, mean, std, seeds` of every metric in the scores, printed or not.
+    blocks : list of Block
+        What is printed: one block, or in emotion tasks one for each emotion and one for their mean.
+    """
+
+    stem: str
+    task: str
+    source: str
+    kind: str
+    lead: str
+    caption: str
+    methods: list[str]
+    columns: list[str]
+    summary: pd.DataFrame
+    blocks: list[Block]
+
+
+def order_methods(methods: Sequence[str], preferred: Sequence[str] | None = None) -> list[str]:
+    """The preferred ones first and in their order, then the others by name, and `constant` last."""
+    rank = {name: i for i, name in reversed(list(enumerate(preferred or ())))}
+    return sorted(set(methods), key=lambda m: (m == BASELINE, rank.get(m, len(rank)), m))
+
+
+def printed_metrics(metrics: Sequence[str]) -> dict[str, str]:
+    """The metrics that tables and figures show, each with its title: any emotions, then `f1`."""
+    emotions = [m for m in dict.fromkeys(metrics) if m.startswith("f1_") and m != "f1_nonneg"]
+    titles = {m: m.removeprefix("f1_") for m in emotions} | {"f1": "mean" if emotions else "f1"}
+    return {metric: title for metric, title in titles.items() if metric in set(metrics)}
+
+
+def build_tables(
+    scores: pd.DataFrame, *, selection: str = "", method_order: Sequence[str] | None = None
+) -> list[Table]:
+    """Make all tables that the scores can fill.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Tidy scores.
+    selection : str
+        How checkpoints were selected, for the captions.
+    method_order : sequence of str, optional
+        See :func:`order_methods`.
+
+    Returns
+    -------
+    list of Table
+        A kind of table needs a condition of its own, next to the complete one which belongs to both kinds; if
+        the complete one is all there is, it makes an intra table.
+    """
+    if scores.empty:
+        return []
+    tables = []
+    values = average_draws(scores)
+    sources = values.groupby("task")["source"].nunique().to_dict()
+    for (task, source), part in values.groupby(["task", "source"], sort=False):
+        methods = order_methods(list(part["method"]), method_order)
+        metrics = list(part["metric"].unique())
+        titles = printed_metrics(metrics)
+        prefix = re.sub(r"[^\w.+-]+", "_", str(task)) + (f"-{source}" if sources[task] > 1 else "")
+        part = part.assign(
+            method=pd.Categorical(part["method"], categories=methods, ordered=True),
+            metric=pd.Categorical(part["metric"], categories=metrics, ordered=True),
+        )
+        by_kind = {kind: _in_conditions(part, kind) for kind in KINDS}
+        own = [kind for kind in KINDS if by_kind[kind]["condition"].nunique() > 1]
+        for kind in own or ["intra"]:
+            values = by_kind[kind]
+            columns = list(values["condition"].cat.categories)
+            by = ["metric", "method", "condition"]
+            summary = over_seeds(values, by).sort_values(by, ignore_index=True).astype(dict.fromkeys(by, str))
+            blocks = [
+                Block(title, _rows(summary[summary["metric"] == metric], methods, columns))
+                for metric, title in titles.items()
+            ]
+            tables.append(
+                Table(
+                    stem=f"{prefix}_{kind}",
+                    task=str(task),
+                    source=str(source),
+                    kind=kind,
+                    lead=f"{task}: {'simulated data' if source == 'simulated' else 'data from file'}.",
+                    caption=_caption(values, summary, titles, kind, selection),
+                    methods=methods,
+                    columns=columns,
+                    summary=summary,
+                    blocks=blocks,
+                )
+            )
+    return tables
+
+
+def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of one kind of table; the categories of the new column `condition` are the table's columns.
+
+    Settings that lack both modalities and frames are in neither kind.
+    """
+    if kind == "intra":
+        values = values[values["available"] == "lav"].sort_values("ratio", kind="stable")
+        names = values["ratio"].map(lambda ratio: f"p={format_ratio(ratio)}")
+        columns = list(names.unique())
+    else:
+        values = values[values["ratio"] == 0.0]
+        values = pd.concat([values, average_inter(values).assign(available=AVERAGE)], ignore_index=True)
+        subsets = {s: Setting(s).condition for s in INCOMPLETE} | {AVERAGE: AVERAGE, "lav": COMPLETE}
+        names = values["available"].map(subsets)
+        columns = [name for name in subsets.values() if name in set(names)]
+    return values.assign(condition=pd.Categorical(names, categories=columns, ordered=True))
+
+
+def _rows(summary: pd.DataFrame, methods: list[str], columns: list[str]) -> list[tuple[str, list[Cell]]]:
+    def printed(name: str) -> pd.DataFrame:
+        numbers = summary.pivot(index="method", columns="condition", values=name)
+        numbers = numbers.reindex(index=methods, columns=columns)
+        return numbers.map(lambda x: "" if pd.isna(x) else f"{x:.2f}")
+
+    mean, std = printed("mean"), printed("std")
+    # Ranks are those of the printed numbers: what looks tied is tied.
+    rank = mean.apply(pd.to_numeric).rank(method="dense", ascending=False).fillna(0).astype(int)
+    rows = zip(mean.to_numpy(), std.to_numpy(), rank.to_numpy(), strict=True)
+    return [(method, list(map(Cell, *row))) for method, row in zip(methods, rows, strict=True)]
+
+
+def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str) -> str:
+    if len(titles) > 1:
+        metric = "Weighted F1 × 100 of each emotion against the rest, and their mean, on all test samples"
+    else:
+        metric = "Weighted F1 × 100 of negative against positive, on the test samples whose label is not 0"
+    across = {
+        "inter": "only the modalities in braces are available",
+        "intra": "a ratio p of the frames is missing in each modality",
+    }[kind]
+    samples = _range(values.loc[values["metric"].isin(list(titles)), "n"].dropna())
+    seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]
+    count = _range(seeds)
+    spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
+    spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
+    parts = [f"{metric} (n = {samples}); {across}.", f"Cells are {spread}; best in bold, second underlined."]
+    if AVERAGE in set(summary["condition"]):
+        parts.append(f"{AVERAGE} = mean of the six missing conditions, without {COMPLETE}.")
+    if selection:
+        parts.append(f"Checkpoint selection: {selection.strip().rstrip('.')}.")
+    return " ".join(parts)
+
+
+def _range(numbers: pd.Series) -> str:
+    if numbers.empty:
+        return "0"
+    low, high = int(numbers.min()), int(numbers.max())
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def to_csv(table: Table) -> str:
+    """The numbers behind a table, of every metric; a name cannot become a formula in a spreadsheet."""
+    frame = table.summary.assign(task=table.task, source=table.source)
+    for name in ("task", "method"):
+        frame[name] = frame[name].str.replace(r"^(?=[=+\-@])", "'", regex=True)
+    columns = ["task", "source", "method", "metric", "condition", "mean", "std", "seeds"]
+    return str(frame[columns].to_csv(index=False, lineterminator="\n"))
+
+
+def to_markdown(table: Table) -> str:
+    """A pipe table under its caption, safe to render with HTML allowed."""
+    blocks = len(table.blocks) > 1
+    head = ["Emotion"] * blocks + ["Method", *table.columns]
+    lines = [head, ["---"] * (1 + blocks) + ["---:"] * len(table.columns)]
+    for block in table.blocks:
+        for method, cells in block.rows:
+            numbers = [_print_cell(cell, " ± ", "**{}**".format, "<u>{}</u>".format) for cell in cells]
+            lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(method), *numbers])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{escape_markdown(table.lead)}** {escape_markdown(table.caption)}\n\n{body}\n"
+
+
+def to_latex(table: Table) -> str:
+    """A floating table for a document that loads booktabs and graphicx; it shrinks where it would not fit."""
+    width = 1 + len(table.columns)
+    body = []
+    for block in table.blocks:
+        body.append(r"\midrule")
+        if len(table.blocks) > 1:
+            body.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(block.title)}}}}} \\")
+        for method, cells in block.rows:
+            numbers = [
+                _print_cell(cell, r" $\pm$ ", r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
+            ]
+            body.append(" & ".join([escape_latex(method), *numbers]) + r" \\")
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx}",
+            r"\begin{table*}[t]",
+            r"\centering",
+            rf"\caption{{\textbf{{{escape_latex(table.lead)}}} {escape_latex(table.caption)}}}",
+            rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.stem)}}}",
+            r"\medskip",
+            r"\sbox0{%",
+            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            r"\toprule",
+            " & ".join(["Method", *map(escape_latex, table.columns)]) + r" \\",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}%",
+            r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
+            r"\ifdim\dimexpr\ht0+\dp0>0.8\textheight\sbox0{\resizebox*{!}{0.8\textheight}{\usebox0}}\fi",
+            r"\usebox0",
+            r"\end{table*}",
+            "",
+        ]
+    )
+
+
+def _print_cell(cell: Cell, sign: str, best: Callable[[str], str], second: Callable[[str], str]) -> str:
+    if not cell.mean:
+        return "–"
+    mark = {1: best, 2: second}.get(cell.rank, str)
+    return mark(cell.mean) + (sign + cell.std if cell.std else "")
+
+
+def escape_markdown(text: str) -> str:
+    """Text as it is, in a cell of a pipe table."""
+    text = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"([\\`*\[\]|~$]|\b_|_\b)", r"\\\1", text)
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
+    "[": "{[}",  # after a line break it would start an optional argument
+    "*": "{*}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "–": "--",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Text as it is, in LaTeX of any font encoding."""
+    return "".join(_LATEX.get(c, c) for c in " ".join(str(text).split()))

@@ -1,0 +1,354 @@
+"""Runs cells: in this process or in parallel, resuming from the store."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from safetensors.torch import load_file, save_file
+
+from benchmark.data import load_task
+from benchmark.data.batches import task_spec
+from benchmark.data.dataset import Dataset
+from benchmark.evaluation import predict_settings
+from benchmark.grid import Cell, Grid
+from benchmark.method import Method
+from benchmark.missing import Setting
+from benchmark.registry import ROOT, load
+from benchmark.store import DONE, FAILED, Predictions, Store, write_json, write_predictions
+from benchmark.training import train
+
+TODO, EXTEND = "to do", "to extend"
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "joblib", "safetensors")
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM; `code` is the exit status."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.code = 128 + signum
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended: ``done`` or ``failed``, with the error's last line."""
+
+    key: str
+    state: str
+    error: str = ""
+    seconds: float = 0.0
+    valid_f1: float = float("nan")
+
+
+def state_of(store: Store, cell: Cell, grid: Grid) -> str:
+    """``done``, ``to do``, ``failed``, or ``to extend`` where settings of the grid are not predicted yet."""
+    record = store.read(cell.key)
+    if record is None:
+        return TODO
+    if record["state"] == FAILED:
+        return FAILED
+    stored = {(s["available"], s["ratio"], s["draw"]) for s in record["settings"]}
+    wanted = {(s.available, s.ratio, grid.draw) for s in grid.settings}
+    return DONE if wanted <= stored else EXTEND
+
+
+def run_grid(
+    grid: Grid,
+    store: Store,
+    *,
+    jobs: int,
+    device: str,
+    fresh: bool,
+    on_outcome: Callable[[Cell, Outcome], None],
+) -> dict[str, int]:
+    """Run the cells that are not done yet; each is on disk the moment it is done.
+
+    Parameters
+    ----------
+    grid : Grid
+    store : Store
+    jobs : int
+        Worker processes, each with one thread. 1: everything in this process.
+    device : {"auto", "cpu", "cuda"}
+    fresh : bool
+        Compute done cells anew; the old ones move to ``replaced/``.
+    on_outcome : callable
+        Called in this process as each cell ends.
+
+    Returns
+    -------
+    dict of state to int
+        ``done`` and ``failed``, over all cells of the grid.
+
+    Raises
+    ------
+    Stopped
+        On Ctrl-C or SIGTERM, after the workers are gone.
+    """
+    store.remove_leftovers()
+    todo = [cell for cell in grid.cells if fresh or state_of(store, cell, grid) != DONE]
+    counts = {DONE: len(grid.cells) - len(todo), FAILED: 0}
+    with _signals():
+        while todo:
+            ended: set[str] = set()
+            try:
+                for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh):
+                    ended.add(cell.key)
+                    counts[outcome.state] += 1
+                    on_outcome(cell, outcome)
+            except TerminatedWorkerError:
+                # A worker was killed, most likely for its memory: what it ran has failed, the rest goes on.
+                killed = set(store.remove_leftovers())
+                for cell in [c for c in todo if c.key in killed and c.key not in ended]:
+                    outcome = _record_failure(store, cell, "the worker process was killed (out of memory?)", 0.0)
+                    ended.add(cell.key)
+                    counts[FAILED] += 1
+                    on_outcome(cell, outcome)
+            except KeyboardInterrupt:
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                store.remove_leftovers()
+                raise
+            if not ended:
+                raise RuntimeError("the workers die before they begin a cell; try --jobs 1")
+            todo = [cell for cell in todo if cell.key not in ended]
+    return counts
+
+
+def _outcomes(
+    todo: list[Cell], grid: Grid, store: Store, jobs: int, device: str, fresh: bool
+) -> Iterator[tuple[Cell, Outcome]]:
+    cells = {cell.key: cell for cell in todo}
+    if jobs == 1:
+        for cell in todo:
+            yield cell, run_cell(cell, grid.settings, grid.draw, store.out, device, fresh)
+        return
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        parallel = joblib.Parallel(
+            n_jobs=min(jobs, len(todo)), return_as="generator_unordered", pre_dispatch="all", batch_size=1
+        )
+        arguments = (grid.settings, grid.draw, store.out, device, fresh, os.getpid())
+        for outcome in parallel(joblib.delayed(run_cell)(cell, *arguments) for cell in todo):
+            yield cells[outcome.key], outcome
+
+
+def run_cell(
+    cell: Cell,
+    settings: list[Setting],
+    draw: int,
+    out: Path,
+    device: str,
+    fresh: bool = False,
+    parent: int | None = None,
+) -> Outcome:
+    """Train a cell's method, test it in all settings, and store it; what goes wrong is stored too.
+
+    A cell that is done already is only tested in the settings it lacks.
+
+    Parameters
+    ----------
+    cell : Cell
+    settings : list of Setting
+    draw : int
+    out : Path
+    device : {"auto", "cpu", "cuda"}
+    fresh : bool
+    parent : int, optional
+        The process this worker works for; if it is gone, the worker leaves at the next epoch.
+    """
+    torch.set_num_threads(1)
+    store = Store(out)
+    started = time.time()
+    try:
+        record = None if fresh else store.read(cell.key)
+        if record is not None and record["state"] == DONE:
+            return _extend(store, cell, record, settings, draw, _device(device))
+        return _compute(store, cell, settings, draw, _device(device), parent)
+    except Exception:
+        return _record_failure(store, cell, traceback.format_exc(), started)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
+    """The untrained method of a cell, its initial weights set by the cell's seed."""
+    torch.manual_seed(cell.seed)
+    return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
+
+
+def _compute(
+    store: Store, cell: Cell, settings: list[Setting], draw: int, device: torch.device, parent: int | None
+) -> Outcome:
+    started = time.time()
+    dataset = load_task(cell.task)
+    with store.attempt(cell.key) as side, (side / "history.jsonl").open("a", encoding="utf-8") as log:
+
+        def on_epoch(record: dict[str, Any]) -> None:
+            log.write(json.dumps(record) + "\n")
+            log.flush()
+            if parent is not None and os.getppid() != parent:
+                raise SystemExit("the process this worker works for is gone")
+
+        method = build_method(cell, dataset, device)
+        training = cell.training
+        history = train(
+            method,
+            dataset,
+            trains_on=cell.row.trains_on,
+            config=training,
+            seed=cell.seed,
+            device=device,
+            on_epoch=on_epoch,
+        )
+        trained = time.time()
+        logits = predict_settings(method, dataset, settings, draw=draw, device=device)
+        test = dataset.splits["test"]
+        write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}, side / "model.safetensors"
+        )
+        seconds = time.time() - started
+        record = _record(cell, dataset, DONE, started) | {
+            "settings": [{"available": s.available, "ratio": s.ratio, "draw": draw} for s in settings],
+            "training_seconds": round(trained - started, 3),
+            "epochs": len(history),
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "device": str(device),
+        }
+        write_json(side / "cell.json", record)
+    best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
+    return Outcome(cell.key, DONE, seconds=seconds, valid_f1=best["valid_f1"] if best else float("nan"))
+
+
+def _extend(
+    store: Store, cell: Cell, record: dict[str, Any], settings: list[Setting], draw: int, device: torch.device
+) -> Outcome:
+    """Test a trained model in the settings that are not stored yet."""
+    started = time.time()
+    old = store.predictions(cell.key)
+    lacking = [s for s in settings if (s, draw) not in old.settings]
+    dataset = load_task(cell.task)
+    method = build_method(cell, dataset, device)
+    method.load_state_dict(load_file(store.path(cell.key) / "model.safetensors", device=str(device)))
+    logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
+    added = tuple((s, draw) for s in lacking)
+    with store.attempt(cell.key) as side:
+        for name in ("history.jsonl", "model.safetensors"):
+            (side / name).write_bytes((store.path(cell.key) / name).read_bytes())
+        write_predictions(
+            side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
+        )
+        entries = [{"available": s.available, "ratio": s.ratio, "draw": d} for s, d in added]
+        write_json(side / "cell.json", record | {"settings": record["settings"] + entries})
+    return Outcome(cell.key, DONE, seconds=time.time() - started)
+
+
+def _record_failure(store: Store, cell: Cell, trace: str, started: float) -> Outcome:
+    error = trace.strip().splitlines()[-1]
+    with store.attempt(cell.key) as side:
+        write_json(
+            side / "cell.json",
+            _record(cell, None, FAILED, started or time.time()) | {"traceback": trace, "error": error},
+        )
+    return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started if started else 0.0)
+
+
+def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> dict[str, Any]:
+    now = time.time()
+    record: dict[str, Any] = {
+        **cell.definition,
+        "key": cell.key,
+        "label": cell.row.label,
+        "state": state,
+        "started": timestamp(started),
+        "finished": timestamp(now),
+        "seconds": round(now - started, 3),
+        "environment": environment(),
+        "git_commit": git_commit(),
+    }
+    if dataset is not None:
+        record |= {
+            "data": {
+                "source": dataset.source,
+                "origin": dataset.origin,
+                "kind": dataset.kind,
+                "categories": list(dataset.categories),
+                "samples": {name: len(split) for name, split in dataset.splits.items()},
+            }
+        }
+    return record
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def environment() -> dict[str, str]:
+    """Versions that may change a number."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{library: version(library) for library in LIBRARIES},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with ``+`` where files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "benchmark/runner.py") is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Stopped in this process (where it owns its main thread)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)  # once is enough: let the clean-up finish
+        raise Stopped(signum)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in before:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,214 @@
+"""Cells on disk.
+
+A cell is written into a side folder and renamed when it is whole, so a killed run leaves no half cell. Nothing that is
+done is ever deleted: a cell computed anew moves the old one to ``replaced/``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError
+from benchmark.missing import Setting
+
+DONE, FAILED = "done", "failed"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The logits of one trained model on the test split.
+
+    Parameters
+    ----------
+    ids : ndarray of str, shape (N,)
+    labels : ndarray, shape (N,)
+        As in the data.
+    settings : tuple of S (Setting, draw)
+    logits : float32 ndarray, shape (S, N, K)
+    """
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.generic]
+    settings: tuple[tuple[Setting, int], ...]
+    logits: NDArray[np.float32]
+
+
+def setting_name(setting: Setting, draw: int) -> str:
+    """``lav@0.3#0``."""
+    return f"{setting}#{draw}"
+
+
+class Store:
+    """The cells under an output folder.
+
+    Parameters
+    ----------
+    out : Path
+        Created on first write.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.cells = out / "cells"
+
+    def path(self, key: str) -> Path:
+        """The folder of a cell."""
+        return self.cells / key
+
+    def stored_keys(self) -> list[str]:
+        """The keys of all cells, done or failed."""
+        if not self.cells.is_dir():
+            return []
+        return sorted(
+            entry.name for entry in os.scandir(self.cells) if entry.is_dir() and not entry.name.startswith(".")
+        )
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """``cell.json`` of a cell, or None where there is no such cell.
+
+        Raises
+        ------
+        BenchmarkError
+            If the file is damaged.
+        """
+        path = self.path(key) / "cell.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise BenchmarkError(
+                f"{path} is damaged ({error}); move its folder away to compute the cell again"
+            ) from error
+        if not isinstance(record, dict):
+            raise BenchmarkError(f"{path} is damaged; move its folder away to compute the cell again")
+        return record
+
+    def predictions(self, key: str) -> Predictions:
+        """The stored predictions of a done cell.
+
+        Raises
+        ------
+        BenchmarkError
+            If they are damaged.
+        """
+        path = self.path(key) / "predictions.npz"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                settings = [str(s).rsplit("#", 1) for s in archive["settings"]]
+                return Predictions(
+                    ids=archive["ids"],
+                    labels=archive["labels"],
+                    settings=tuple((Setting.parse(s), int(draw)) for s, draw in settings),
+                    logits=archive["logits"],
+                )
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise BenchmarkError(
+                f"{path} is damaged ({error}); move its folder away to compute the cell again"
+            ) from error
+
+    @contextmanager
+    def attempt(self, key: str) -> Iterator[Path]:
+        """A side folder to write a cell into; it takes the cell's place when the block ends without an error."""
+        side = self.cells / f".{key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        side.mkdir(parents=True)
+        try:
+            yield side
+            for file in side.iterdir():
+                _flush(file)
+            self.set_aside(key)
+            side.rename(self.path(key))
+            _flush(self.cells)
+        finally:
+            shutil.rmtree(side, ignore_errors=True)
+
+    def set_aside(self, key: str) -> None:
+        """Make room for a cell: a done one moves to ``replaced/``, a failed one is dropped."""
+        old = self.path(key)
+        if not old.exists():
+            return
+        record = self.read(key)
+        if record is not None and record.get("state") == FAILED:
+            shutil.rmtree(old)
+            return
+        replaced = self.out / "replaced"
+        replaced.mkdir(exist_ok=True)
+        old.rename(replaced / f"{key}.{time.strftime('%Y%m%dT%H%M%S')}.{uuid.uuid4().hex[:4]}")
+
+    def running(self) -> list[tuple[str, dict[str, Any]]]:
+        """The cells that are being written now: key and the last epoch's record (empty before the first)."""
+        found = []
+        for side in self._sides():
+            lines = _lines(side / "history.jsonl")
+            found.append((side.name.split(".")[1], lines[-1] if lines else {}))
+        return found
+
+    def remove_leftovers(self) -> list[str]:
+        """Delete side folders of this machine's dead processes; returns their keys."""
+        keys = []
+        for side in self._sides():
+            _, key, *host, pid, _ = side.name.split(".")
+            if ".".join(host) == socket.gethostname() and not _alive(int(pid)):
+                shutil.rmtree(side, ignore_errors=True)
+                keys.append(key)
+        return keys
+
+    def _sides(self) -> list[Path]:
+        if not self.cells.is_dir():
+            return []
+        return sorted(Path(e.path) for e in os.scandir(self.cells) if e.name.startswith(".") and e.name.count(".") >= 4)
+
+
+def write_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write ``predictions.npz`` into a cell's side folder."""
+    np.savez_compressed(
+        folder / "predictions.npz",
+        ids=predictions.ids,
+        labels=predictions.labels,
+        settings=np.array([setting_name(*s) for s in predictions.settings]),
+        logits=predictions.logits,
+    )
+
+
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Readable JSON with a stable order of keys."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.split("\n")[:-1]]  # what stands behind the last newline is half written
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""CorrKD: the networks, the three losses and the method."""

@@ -1,0 +1,117 @@
+"""The three correlation-decoupled losses of CorrKD (Li, Yang et al., CVPR 2024).
+
+All are mean-reduced, differentiable, and finite for any finite input.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_EPSILON = 1e-12
+
+
+def sample_contrastive(student: Tensor, teacher: Tensor, boundary: float) -> Tensor:
+    """Sample-level contrastive distillation (SCD).
+
+    Mean over the N(N-1) ordered pairs i != j of ``D(s_i, t_i)^2 + max(0, boundary - D(s_i, t_j))^2`` with the
+    Euclidean distance D. The paper prints a sum; the mean is ours.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, shape (N, D)
+        Joint representations of the same samples.
+    boundary : float
+        The distance boundary eta.
+
+    Returns
+    -------
+    Tensor, scalar
+        0 for N = 1.
+    """
+    n = len(student)
+    if n < 2:
+        return student.sum() * 0.0
+    positive = (student - teacher).square().sum(1)  # (N,), squared distances
+    # Plain differences: exact for equal vectors, and the gradient at distance 0 is 0.
+    distance = torch.cdist(student, teacher, compute_mode="donot_use_mm_for_euclid_dist")  # (N, N)
+    negative = F.relu(boundary - distance).square()
+    off_diagonal = ~torch.eye(n, dtype=torch.bool, device=student.device)
+    return positive.mean() + negative[off_diagonal].mean()
+
+
+def category_prototype(student: Tensor, teacher: Tensor, labels: Tensor, num_categories: int) -> Tensor:
+    """Category-guided prototype distillation (CPD).
+
+    A network's prototype of a category is the mean of its representations of the batch's samples of that category.
+    The loss is the mean, over samples and the categories present in the batch, of the squared difference between
+    the student's and the teacher's cosine to their own prototypes.
+
+    Parameters
+    ----------
+    student, teacher : Tensor, shape (N, D)
+    labels : int64 Tensor, shape (N,)
+    num_categories : int
+        K. Categories absent from the batch are left out (the paper does not say).
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    members = F.one_hot(labels, num_categories).to(student.dtype)  # (N, K)
+    counts = members.sum(0)  # (K,)
+    weights = members / counts.clamp(min=1.0)
+
+    def similarity(h: Tensor) -> Tensor:
+        prototypes = weights.T @ h  # (K, D)
+        return _normalise(h) @ _normalise(prototypes).T  # (N, K)
+
+    difference = (similarity(student) - similarity(teacher)).square()
+    return difference[:, counts > 0].mean()
+
+
+def _normalise(x: Tensor) -> Tensor:
+    return x / x.square().sum(-1, keepdim=True).add(_EPSILON).sqrt()
+
+
+def split_response(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Decouple a response by the true label.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, K)
+    labels : int64 Tensor, shape (N,)
+
+    Returns
+    -------
+    target : Tensor, shape (N, 1)
+        Softmax probability of the true category.
+    non_target : Tensor, shape (N, K-1)
+        Softmax probabilities of the others, in their order.
+    """
+    probabilities = logits.softmax(-1)
+    n, k = logits.shape
+    target = torch.zeros(n, k, dtype=torch.bool, device=logits.device)
+    target[torch.arange(n, device=logits.device), labels] = True
+    return probabilities[target].view(n, 1), probabilities[~target].view(n, k - 1)
+
+
+def jensen_shannon_information(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
+    """Jensen-Shannon estimate of mutual information (Hjelm et al., ICLR 2019), to be maximised.
+
+    ``I = E_joint[-softplus(-F)] - E_marginals[softplus(F)]`` from a critic's scores F; at most 0, and larger the
+    better the critic tells joint from marginal pairs.
+
+    Parameters
+    ----------
+    joint_scores, marginal_scores : Tensor, any shape
+        An empty one contributes 0 (a batch of one sample has no marginal pairs).
+
+    Returns
+    -------
+    Tensor, scalar
+    """
+    joint = F.softplus(-joint_scores).sum() / max(1, joint_scores.numel())
+    marginal = F.softplus(marginal_scores).sum() / max(1, marginal_scores.numel())
+    return -joint - marginal

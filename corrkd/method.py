@@ -1,0 +1,134 @@
+"""CorrKD: correlation-decoupled knowledge distillation.
+
+Paper: Li, Yang et al., "Correlation-Decoupled Knowledge Distillation for Multimodal Sentiment Analysis with Incomplete
+Modalities", CVPR 2024 (arXiv 2404.16456). There is no official code; what the paper leaves open, and what we chose, is
+listed in ``cards/corrkd.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark import Batch, Method, Stage, TaskSpec, register
+from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
+from corrkd.networks import CorrKDNetwork, Critic
+
+TEACHER = Stage("teacher", trains_on="complete")
+STUDENT = Stage("student")
+
+
+@register("corrkd", paper="Li et al., CVPR 2024", trains_on="missing")
+class CorrKD(Method):
+    """A teacher that sees complete samples distils into a student that sees incomplete ones.
+
+    ``loss = CE + scd_weight SCD + cpd_weight CPD + rcd_weight RCD``
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Width of each modality's encoder; the joint representation has 3 d numbers.
+    heads, layers : int
+        Of the Transformer encoders. Depth is not in the paper.
+    dropout : float
+        Not in the paper.
+    boundary : float
+        Distance boundary eta of SCD.
+    scd_weight, cpd_weight, rcd_weight : float
+        The paper adds the losses unweighted.
+    critic_hidden : int
+        Width of the critics of RCD; their form is not in the paper.
+    """
+
+    training_defaults = {"learning_rate": 4e-3, "batch_size": 64}
+    per_task = {
+        "mosi": {"learning_rate": 4e-3, "batch_size": 64, "heads": 10, "boundary": 1.2},
+        "mosei": {"learning_rate": 2e-3, "batch_size": 32, "heads": 8, "boundary": 1.0},
+        "iemocap": {"learning_rate": 4e-3, "batch_size": 64, "heads": 10, "boundary": 1.4},
+    }
+    stages = (TEACHER, STUDENT)
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 40,
+        heads: int = 10,
+        layers: int = 2,
+        dropout: float = 0.1,
+        boundary: float = 1.2,
+        scd_weight: float = 1.0,
+        cpd_weight: float = 1.0,
+        rcd_weight: float = 1.0,
+        critic_hidden: int = 32,
+    ) -> None:
+        super().__init__(task)
+        self.boundary = boundary
+        self.weights = (scd_weight, cpd_weight, rcd_weight)
+        self.teacher = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
+        self.student = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
+        self.target_critic = Critic(1, critic_hidden)
+        self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)
+        self.stage = STUDENT
+        self._teacher_rows: dict[str, int] = {}
+        self._teacher_outputs: tuple[Tensor, Tensor] | None = None
+
+    def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
+        """Train the teacher first; then freeze it and compute its outputs for the training set once."""
+        self.stage = stage
+        self.teacher.requires_grad_(stage == TEACHER)
+        for part in (self.student, self.target_critic, self.non_target_critic):
+            part.requires_grad_(stage != TEACHER)
+        if stage == TEACHER:
+            return
+        self.teacher.eval()
+        batches = list(training_set)
+        outputs = [self.teacher.encode(batch) for batch in batches]
+        self._teacher_outputs = (torch.cat([h for h, _ in outputs]), torch.cat([r for _, r in outputs]))
+        ids = [i for batch in batches for i in batch.ids]
+        self._teacher_rows = {sample_id: row for row, sample_id in enumerate(ids)}
+
+    def train(self, mode: bool = True) -> CorrKD:
+        """As in torch, but a frozen teacher stays in evaluation mode."""
+        super().train(mode)
+        self.teacher.train(mode and self.stage == TEACHER)
+        return self
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Teacher: cross-entropy. Student: cross-entropy and the three distillation losses."""
+        if self.stage == TEACHER:
+            _, logits = self.teacher.encode(batch)
+            return F.cross_entropy(logits, batch.labels)
+        student_joint, student_logits = self.student.encode(batch)
+        teacher_joint, teacher_logits = self._teacher_on(batch)
+        scd_weight, cpd_weight, rcd_weight = self.weights
+        return (
+            F.cross_entropy(student_logits, batch.labels)
+            + scd_weight * sample_contrastive(student_joint, teacher_joint, self.boundary)
+            + cpd_weight * category_prototype(student_joint, teacher_joint, batch.labels, self.task.num_categories)
+            + rcd_weight * self._response_loss(student_logits, teacher_logits, batch.labels)
+        )
+
+    def _teacher_on(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self._teacher_outputs is None:
+            raise RuntimeError("the teacher's outputs are computed when the student's stage starts")
+        rows = torch.tensor([self._teacher_rows[i] for i in batch.ids], device=batch.device)
+        joint, logits = self._teacher_outputs
+        return joint[rows], logits[rows]
+
+    def _response_loss(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+        """RCD: minus the information that teacher and student share in the target and the other responses."""
+        student_target, student_others = split_response(student_logits, labels)  # (N, 1), (N, K-1)
+        teacher_target, teacher_others = split_response(teacher_logits, labels)
+        target = jensen_shannon_information(*self.target_critic(teacher_target, student_target))
+        others = jensen_shannon_information(*self.non_target_critic(teacher_others, student_others))
+        return -target - others
+
+    def predict(self, batch: Batch) -> Tensor:
+        """The student's logits (the teacher's, while the teacher is trained)."""
+        network = self.teacher if self.stage == TEACHER else self.student
+        return network.encode(batch)[1]

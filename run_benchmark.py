@@ -1,0 +1,260 @@
+#!/usr/bin/env python3
+"""The door: parses arguments and calls the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.grid import Grid
+    from benchmark.registry import Entry
+
+EPILOG = """examples:
+  python run_benchmark.py --grid quick                     all methods on simulated MOSI, two seeds
+  python run_benchmark.py --grid full --plan               how many cells, how long
+  python run_benchmark.py --grid quick --tasks mosi --data DIR
+                                                           the same on your own copy of MOSI
+  python run_benchmark.py --grid quick --plugin mine.py    your method in every table
+  python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
+
+exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BenchmarkError(f"{message} (--help lists the options)")
+
+
+def _at_least_one(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="run_benchmark.py",
+        description="CorrKD and its baselines under missing modalities: train, test in every setting, report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to do")
+    what.add_argument(
+        "--grid", metavar="NAME|FILE.yaml", help="run what is not done yet of a grid, then write the report"
+    )
+    what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
+    what.add_argument("--report-only", action="store_true", help="only write tables and figures from what is stored")
+    what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
+    what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
+    which = parser.add_argument_group("which part of the grid (default: as the grid says)")
+    which.add_argument("--methods", nargs="+", metavar="METHOD", help="also with +mrm or -mrm behind: mult+mrm")
+    which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei, iemocap")
+    which.add_argument("--seeds", type=_at_least_one, metavar="N", help="how many: 0, 1, ..., N-1")
+    which.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="METHOD.KEY=VALUE",
+        help="hyper-parameters, such as mult.layers=3; training.KEY=VALUE is for all methods",
+    )  # fmt: skip
+    which.add_argument(
+        "--plugin", nargs="+", action="extend", default=[], type=Path, metavar="FILE.py", help="further methods"
+    )
+    where = parser.add_argument_group("where and how")
+    where.add_argument("--data", type=Path, metavar="DIR", help="folder with data files (default: simulated data)")
+    where.add_argument("--out", type=Path, metavar="DIR", help="default: results/<grid>")
+    where.add_argument(
+        "--jobs", type=_at_least_one, metavar="N", help="worker processes (default: the number of cores)"
+    )
+    where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(_parser().parse_args(arguments), arguments)
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        print("stopped; what is done is stored, and the same command goes on from there", file=sys.stderr)
+        return getattr(stopped, "code", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing stdout does not fail again
+        return 141
+
+
+def _main(options: argparse.Namespace, arguments: list[str]) -> int:
+    from benchmark import registry
+
+    if options.inspect:
+        from benchmark.data.inspection import inspect_file
+
+        print(inspect_file(options.inspect))
+        return 0
+    entries = registry.catalogue(options.plugin)
+    if options.list:
+        _list(entries)
+        return 0
+    if options.grid is None and not (options.report_only and options.out):
+        raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
+    if options.plan and options.report_only:
+        raise BenchmarkError("--plan and --report-only exclude each other; give one of them")
+    if options.report_only:
+        from benchmark.config import load_grid
+
+        out = options.out or Path("results") / load_grid(options.grid)[0]
+        if not out.is_dir():
+            raise BenchmarkError(f"nothing is stored in {out}; run the grid first, or name its folder with --out")
+        return _report(out, options.grid or out.name, entries, command=None)
+    return _run(options, arguments, entries)
+
+
+def _list(entries: dict[str, Entry]) -> None:
+    import yaml
+
+    from benchmark.config import GRIDS, grid_names
+    from benchmark.data import TASKS
+
+    print("methods (each also with the suffix +mrm or -mrm, for training the other way):")
+    for entry in entries.values():
+        print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples")
+    print("tasks:")
+    for name, description in TASKS.items():
+        print(f"  {name:<12} {description}")
+    print("grids:")
+    for name in grid_names():
+        print(f"  {name:<12} {yaml.safe_load((GRIDS / f'{name}.yaml').read_text(encoding='utf-8'))['description']}")
+
+
+def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry]) -> int:
+    from benchmark import registry
+    from benchmark.config import load_grid
+    from benchmark.data import find_tasks
+
+    name, config = load_grid(options.grid)
+    if options.seeds is not None:
+        config = config.model_copy(update={"seeds": options.seeds})
+    labels = options.methods
+    if labels is None:
+        plugins = {path.resolve() for path in options.plugin}
+        added = [entry.name for entry in entries.values() if entry.path in plugins]
+        labels = list(entries) if config.methods == "all" else [*config.methods, *added]
+    rows = registry.rows(labels, entries)
+    simulator = config.simulator
+    tasks, remarks = find_tasks(
+        options.tasks or config.tasks,
+        options.data,
+        asked=options.tasks is not None,
+        sizes=None if simulator is None else (simulator.train, simulator.valid, simulator.test),
+    )
+    for remark in remarks:
+        print(remark)
+    out = options.out or Path("results") / name
+    if not options.plan:
+        _make_writable(out)
+
+    from benchmark.grid import build, parse_overrides  # torch is imported from here on
+    from benchmark.progress import Display, Estimates
+    from benchmark.runner import run_grid, state_of
+    from benchmark.store import DONE, FAILED, Store
+
+    overrides = parse_overrides(options.set)
+    grid = build(name, config, rows, entries, tasks, overrides)
+    for task in tasks:
+        _say_source(task)
+    store = Store(out)
+    jobs = options.jobs or os.cpu_count() or 1
+    states = {cell.key: state_of(store, cell, grid) for cell in grid.cells}
+    todo = [cell for cell in grid.cells if options.fresh or states[cell.key] != DONE]
+    if options.plan:
+        _plan(grid, states, Estimates(store).total(todo, jobs), jobs)
+        return 0
+    display = Display(grid, store, todo, jobs)
+    with display.shown():
+        counts = run_grid(grid, store, jobs=jobs, device=options.device, fresh=options.fresh, on_outcome=display.ended)
+    status = _report(out, name, entries, command=shlex.join(["python", "run_benchmark.py", *arguments]))
+    return 1 if counts[FAILED] else status
+
+
+def _make_writable(out: Path) -> None:
+    try:
+        (out / "cells").mkdir(parents=True, exist_ok=True)
+        probe = out / "cells" / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BenchmarkError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
+
+
+def _say_source(task: object) -> None:
+    from benchmark.data import load_task
+    from benchmark.data.source import TaskSource
+
+    assert isinstance(task, TaskSource)
+    dataset = load_task(task)
+    print(f"task {task.name}: {dataset.source} data ({dataset.origin})")
+    for warning in dataset.warnings:
+        print(f"warning: {warning}")
+
+
+def _plan(grid: Grid, states: dict[str, str], time: str, jobs: int) -> None:
+    kinds = sorted(set(states.values()))
+    print(f"grid {grid.name}: {len(grid.cells)} cells, each tested in {len(grid.settings)} settings")
+    for label in dict.fromkeys(cell.row.label for cell in grid.cells):
+        keys = [cell.key for cell in grid.cells if cell.row.label == label]
+        counts = {kind: sum(states[key] == kind for key in keys) for kind in kinds}
+        print(f"  {label:<16} " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
+    print("in all: " + ", ".join(f"{sum(s == kind for s in states.values())} {kind}" for kind in kinds))
+    print(f"time to expect with {jobs} jobs: {time}")
+
+
+def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None) -> int:
+    """Write scores.csv, manifest.json, tables, figures and the page; status 1 where a cell has failed."""
+    from benchmark.collect import collect, read_scores
+    from benchmark.manifest import build_manifest, provenance, read_manifest
+    from benchmark.report import write_report
+    from benchmark.store import Store, write_json
+
+    manifest_file = out / "manifest.json"
+    manifest = read_manifest(manifest_file)
+    store = Store(out)
+    if store.stored_keys():
+        collection = collect(store)
+        scores, failures = collection.scores, collection.failures
+        scores.to_csv(out / "scores.csv", index=False)
+        manifest = build_manifest(
+            collection,
+            command=command or manifest.get("command", ""),
+            grid=grid if command else manifest.get("grid", grid),
+        )
+        write_json(manifest_file, manifest)
+        if collection.superseded:
+            print(f"not shown: {collection.superseded} stored cells that later ones of the same name and seed replace")
+    else:
+        scores, failures = read_scores(out / "scores.csv"), []
+    methods = {label: entries[label].paper for label in dict.fromkeys(scores["method"]) if label in entries}
+    order = [*methods, *(label for label in dict.fromkeys(scores["method"]) if label not in methods)]
+    write_report(scores, out, provenance=provenance(manifest, methods, failures), failures=failures, method_order=order)
+    print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
+    for failure in failures:
+        print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
