@@ -133,18 +133,28 @@ def frame_uniforms(
 ) -> NDArray[np.float64]:
     """The uniform numbers behind :func:`frame_mask`, shape (N, T), in [0, 1).
 
-    Each sample starts a SplitMix64 stream (Steele, Lea and Flood, OOPSLA 2014) at a BLAKE2b hash of its id, the
-    modality and the draw; frame t takes the t-th number of the stream.
+    Each sample starts a SplitMix64 stream at a BLAKE2b hash of its id, the modality and the draw; frame t takes the
+    t-th number of the stream.
     """
     label = f"{modality}:{int(draw)}".encode()
     starts = b"".join(blake2b(str(i).encode(), digest_size=8, key=label).digest() for i in sample_ids)
     state = np.frombuffer(starts, dtype="<u8").astype(np.uint64)[:, None]  # (N, 1)
-    steps = np.arange(1, num_frames + 1, dtype=np.uint64)[None, :]  # (1, T)
+    uniforms: NDArray[np.float64] = (splitmix64(state, num_frames) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniforms
+
+
+def splitmix64(state: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
+    """The first `count` numbers of the streams that start at `state`, (N, 1) → (N, count).
+
+    References
+    ----------
+    Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    steps = np.arange(1, count + 1, dtype=np.uint64)[None, :]
     z = state + steps * np.uint64(0x9E3779B97F4A7C15)  # arithmetic modulo 2^64
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return z ^ (z >> np.uint64(31))
 
 
 @dataclass(frozen=True)

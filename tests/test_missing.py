@@ -1,0 +1,175 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.missing import MODALITIES, MRM, SUBSETS, Setting, frame_mask, frame_uniforms, splitmix64
+
+IDS = [f"video{i // 7}$_${i}" for i in range(400)]
+ratios = st.floats(0, 1, allow_nan=False)
+modalities = st.sampled_from(MODALITIES)
+id_lists = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=30, unique=True)
+
+
+@pytest.mark.parametrize("available", ["", "al", "lavl", "x", "LAV", "l,a", None, 3])
+def test_setting_refuses_what_is_no_subset(available):
+    with pytest.raises(ValueError, match="subset"):
+        Setting(available)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan"), float("inf"), "0.5", None, True])
+def test_setting_refuses_what_is_no_ratio(ratio):
+    with pytest.raises(ValueError, match="ratio"):
+        Setting("lav", ratio)
+
+
+def test_setting_is_frozen_and_hashable():
+    setting = Setting("la", 0.3)
+    with pytest.raises(AttributeError):
+        setting.ratio = 0.5
+    assert len({setting, Setting("la", 0.3), Setting("la", np.float64(0.3))}) == 1
+
+
+@given(st.sampled_from(SUBSETS), ratios)
+def test_setting_survives_its_text(available, ratio):
+    setting = Setting(available, ratio)
+    assert Setting.parse(str(setting)) == setting
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "condition", "text"),
+    [
+        (Setting("lav", 0.3), "intra", "p=0.3", "lav@0.3"),
+        (Setting("lav", 3 * 0.1), "intra", "p=0.30000000000000004", "lav@0.30000000000000004"),
+        (Setting("la"), "inter", "{l,a}", "la@0.0"),
+        (Setting(), "intra", "{l,a,v}", "lav@0.0"),
+        (Setting("v", 0.5), "inter", "{v} p=0.5", "v@0.5"),
+    ],
+)
+def test_setting_names(setting, kind, condition, text):
+    assert (setting.kind, setting.condition, str(setting)) == (kind, condition, text)
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, ratios, st.integers(0, 5))
+def test_masks_are_nested(ids, num_frames, modality, first, second, draw):
+    low, high = sorted((first, second))
+    few = frame_mask(ids, num_frames, modality, Setting("lav", high), draw)
+    many = frame_mask(ids, num_frames, modality, Setting("lav", low), draw)
+    assert few.shape == (len(ids), num_frames)
+    assert few.dtype == bool
+    assert not (few & ~many).any(), "what is missing at a ratio must be missing at a higher one"
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, st.randoms(use_true_random=False))
+def test_masks_do_not_depend_on_order_or_batch(ids, num_frames, modality, ratio, random):
+    setting = Setting("lav", ratio)
+    together = dict(zip(ids, frame_mask(ids, num_frames, modality, setting), strict=True))
+    random.shuffle(ids)
+    for sample_id in ids:
+        alone = frame_mask([sample_id], num_frames, modality, setting)[0]
+        assert (alone == together[sample_id]).all()
+        longer = frame_mask([sample_id], num_frames + 7, modality, setting)[0]
+        assert (longer[:num_frames] == alone).all()
+
+
+@given(id_lists, st.integers(1, 20), st.sampled_from(SUBSETS), st.integers(0, 3))
+def test_masks_are_exact_at_both_ends(ids, num_frames, available, draw):
+    for modality in MODALITIES:
+        kept = frame_mask(ids, num_frames, modality, Setting(available, 0.0), draw)
+        assert kept.all() if modality in available else not kept.any()
+        assert not frame_mask(ids, num_frames, modality, Setting(available, 1.0), draw).any()
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(SUBSETS), ratios)
+def test_subset_and_ratio_do_not_change_each_other(available, ratio):
+    for modality in available:
+        full = frame_mask(IDS, 9, modality, Setting("lav", ratio))
+        assert (frame_mask(IDS, 9, modality, Setting(available, ratio)) == full).all()
+
+
+def test_uniforms_are_uniform_and_independent():
+    streams = [frame_uniforms(IDS, 50, m, draw).ravel() for m in MODALITIES for draw in (0, 1)]
+    for u in streams:
+        assert u.min() >= 0 and u.max() < 1
+        counts = np.histogram(u, bins=20, range=(0, 1))[0]
+        expected = len(u) / 20
+        assert ((counts - expected) ** 2 / expected).sum() < 60  # chi-squared, 19 degrees of freedom: p about 4e-6
+    correlation = np.corrcoef(streams)
+    assert np.abs(correlation[np.triu_indices(6, 1)]).max() < 0.03  # 20,000 numbers: four standard errors
+    lagged = np.corrcoef(streams[0][:-1], streams[0][1:])[0, 1]
+    assert abs(lagged) < 0.03
+
+
+def test_masks_are_the_same_everywhere():
+    """Written down once: another platform, process or version of NumPy must give the same frames."""
+    u = frame_uniforms(["video1$_$0", "ünïcode"], 3, "a", 2)
+    expected = [
+        [0.34087095713319426, 0.9044008503252162, 0.1127517748318484],
+        [0.41734777222847075, 0.9623528167391624, 0.86678921516076],
+    ]
+    np.testing.assert_array_equal(u, expected)
+
+
+def test_splitmix64_gives_its_published_sequence():
+    numbers = splitmix64(np.array([[1234567]], dtype=np.uint64), 3)
+    assert numbers.tolist() == [[6457827717110365317, 3203168211198807973, 9817491932198370423]]
+
+
+def test_masks_are_the_same_in_another_process():
+    code = (
+        "from benchmark.missing import *; import hashlib;"
+        "print(hashlib.sha256(frame_mask([str(i) for i in range(99)], 30, 'v', Setting('av', 0.4), 1).tobytes()).hexdigest())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_frame_mask_refuses_an_unknown_modality():
+    with pytest.raises(ValueError, match="modality"):
+        frame_mask(["a"], 3, "text", Setting())
+
+
+def test_mrm_leaves_a_modality_and_has_the_documented_distribution():
+    frames = {"l": 200, "a": 150, "v": 1}
+    kept = MRM().draw(np.random.default_rng(0), 20_000, frames)
+    assert {m: kept[m].shape for m in MODALITIES} == {m: (20_000, frames[m]) for m in MODALITIES}
+    gone = {m: ~kept[m].any(1) for m in MODALITIES}
+    subset_complete = ~gone["l"] & ~gone["a"]
+    lacks_frames = (kept["l"].mean(1) < 1) & (kept["l"].mean(1) > 0)
+    # a modality is absent in half of the samples that lack modalities: 3 of the 6 subsets
+    assert gone["l"].mean() == pytest.approx(0.25, abs=0.02)
+    # both l and a stay in the complete half and in one of six subsets of the other
+    assert subset_complete.mean() == pytest.approx(0.5 + 0.5 / 6, abs=0.02)
+    assert lacks_frames[~gone["l"]].mean() == pytest.approx(0.5, abs=0.03)
+    # with frames never dropped, at least one modality is whole in every sample
+    whole = MRM(frame_probability=0.0, modality_probability=1.0).draw(np.random.default_rng(1), 5000, frames)
+    number = sum(whole[m].all(1).astype(int) for m in MODALITIES)
+    assert number.min() == 1 and number.max() == 2
+    subsets = np.stack([whole[m].all(1) for m in MODALITIES], axis=1)
+    counts = np.unique(subsets, axis=0, return_counts=True)[1]
+    assert len(counts) == 6 and counts.min() > 700  # about 833 each
+
+
+def test_mrm_draws_modalities_independently():
+    kept = MRM(frame_probability=1.0, modality_probability=0.0).draw(
+        np.random.default_rng(0), 1, {"l": 9, "a": 9, "v": 9}
+    )
+    assert not (kept["l"] == kept["a"]).all() or not (kept["l"] == kept["v"]).all()
+
+
+def test_mrm_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match="frame_probability"):
+        MRM(frame_probability=1.5)

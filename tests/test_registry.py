@@ -1,0 +1,163 @@
+import subprocess
+import sys
+
+import pytest
+
+from benchmark import Method, register, registry
+from benchmark.errors import BenchmarkError
+
+PLUGIN = '''
+from benchmark import Method, register
+{extra}
+@register({arguments})
+class Mine(Method):
+    """Mine."""
+    def __init__(self, task, {parameters}):
+        super().__init__(task)
+    def loss(self, batch): ...
+    def predict(self, batch): ...
+'''
+
+
+def plugin(
+    tmp_path, name="mine.py", arguments='"mine", paper="x", trains_on="complete"', parameters="*, d: int = 3", extra=""
+):
+    path = tmp_path / name
+    path.write_text(PLUGIN.format(arguments=arguments, parameters=parameters, extra=extra))
+    return path.resolve()
+
+
+def test_the_first_methods_are_there_with_their_papers():
+    entries = registry.catalogue()
+    assert {"constant", "corrkd", "misa", "mult", "tfr_net"} <= set(entries)
+    assert entries["corrkd"].trains_on == entries["tfr_net"].trains_on == "missing"
+    assert entries["mult"].trains_on == entries["misa"].trains_on == "complete"
+    assert all(entry.paper for entry in entries.values())
+
+
+def test_listing_does_not_import_torch():
+    code = (
+        "import sys, run_benchmark; assert run_benchmark.main(['--list']) == 0;"
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules and 'matplotlib' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "corrkd" in done.stdout and "quick" in done.stdout and "iemocap" in done.stdout
+
+
+def test_every_registered_method_loads_under_its_catalogue_entry():
+    for entry in registry.catalogue().values():
+        cls = registry.load(entry)
+        assert issubclass(cls, Method)
+        assert registry.load(entry) is cls
+
+
+def test_a_plugin_is_found_and_loaded(tmp_path):
+    path = plugin(tmp_path)
+    entry = registry.catalogue([path])["mine"]
+    assert entry.path == path
+    assert registry.load(entry).__name__ == "Mine"
+
+
+def test_two_plugins_of_the_same_file_name_do_not_mix(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    first = plugin(tmp_path / "a", arguments='"first", paper="x", trains_on="complete"')
+    second = plugin(tmp_path / "b", arguments='"second", paper="x", trains_on="complete"')
+    entries = registry.catalogue([first, second])
+    assert registry.load(entries["first"]) is not registry.load(entries["second"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arguments": '"mult", paper="x", trains_on="complete"'}, "'mult' stands in both"),
+        ({"arguments": '"Bad Name", paper="x", trains_on="complete"'}, "lower-case identifier"),
+        ({"arguments": '"mine", paper="x", trains_on="both"'}, "complete, missing"),
+        ({"arguments": '"mine", paper="x"'}, "@register"),
+        ({"arguments": '"mi" + "ne"[0], paper="x", trains_on="complete"'}, "literal"),
+        ({"arguments": '3, paper="x", trains_on="complete"'}, "@register"),
+        ({"extra": "def broken(:"}, "no valid Python"),
+    ],
+)
+def test_the_catalogue_refuses(tmp_path, change, message):
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        registry.catalogue([plugin(tmp_path, **change)])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parameters": "d: int = 3"}, "'d' of Mine must be keyword-only"),
+        ({"parameters": "*, d=3"}, "'d' of Mine must have a type"),
+        ({"parameters": "*, d: int"}, "'d' of Mine must have a default"),
+        ({"extra": "import no_such_module"}, "importing .* failed"),
+    ],
+)
+def test_loading_refuses(tmp_path, change, message):
+    entry = registry.catalogue([plugin(tmp_path, **change)])["mine"]
+    with pytest.raises(BenchmarkError, match=message):
+        registry.load(entry)
+
+
+def test_a_plugin_that_registers_nothing_is_refused(tmp_path):
+    path = tmp_path / "empty.py"
+    path.write_text("x = 1\n")
+    with pytest.raises(BenchmarkError, match="registers no method"):
+        registry.catalogue([path])
+    with pytest.raises(BenchmarkError, match="cannot read"):
+        registry.catalogue([tmp_path / "absent.py"])
+
+
+@pytest.mark.parametrize("lacking", ["loss", "predict"])
+def test_register_refuses_a_class_without_the_contract(lacking):
+    body = {"__init__": lambda self, task: None, "loss": lambda self, batch: None, "predict": lambda self, batch: None}
+    del body[lacking]
+    with pytest.raises(BenchmarkError, match=f"lacks {lacking}"):
+        register("half", paper="x", trains_on="complete")(type("Half", (Method,), body))
+    with pytest.raises(BenchmarkError, match="subclass"):
+        register("half", paper="x", trains_on="complete")(type("Half", (), {}))
+
+
+def test_register_refuses_a_taken_name():
+    registry.load(registry.catalogue()["constant"])
+    body = {"__init__": lambda self, task: None, "loss": lambda self, batch: None, "predict": lambda self, batch: None}
+    with pytest.raises(BenchmarkError, match="taken"):
+        register("constant", paper="x", trains_on="complete")(type("Other", (Method,), body))
+
+
+def test_rows():
+    entries = registry.catalogue()
+    rows = registry.rows(["mult", "mult+mrm", "corrkd-mrm", "mult"], entries)
+    assert [(r.label, r.name, r.trains_on) for r in rows] == [
+        ("mult", "mult", "complete"),
+        ("mult+mrm", "mult", "missing"),
+        ("corrkd-mrm", "corrkd", "complete"),
+    ]
+
+
+def test_an_unknown_method_names_its_neighbours():
+    with pytest.raises(BenchmarkError, match=r"unknown method 'mutl'; did you mean mult.*there are: constant, corrkd"):
+        registry.rows(["mutl"], registry.catalogue())
+    with pytest.raises(BenchmarkError, match="trains on missing samples already"):
+        registry.rows(["corrkd+mrm"], registry.catalogue())
+
+
+def test_source_digest_sees_code_and_nothing_else(tmp_path):
+    def digest(text):
+        path = tmp_path / "m.py"
+        path.write_text(text)
+        return registry.source_digest(registry.Entry("m", "x", "complete", path))
+
+    base = 'def f(x):\n    """Doc."""\n    return x + 1  # why\n'
+    assert digest(base) == digest('# head\n\ndef f(x):\n    """Other\n    doc."""\n\n    return x + 1\n')
+    assert digest(base) != digest(base.replace("+ 1", "+ 2"))
+    assert digest('x = "# 1"\n') != digest('x = "# 2"\n')
+
+
+def test_source_digest_follows_imports():
+    entry = registry.catalogue()["corrkd"]
+    seen: dict[str, str] = {}
+    registry._collect_sources(entry.path, seen)
+    assert {"corrkd/method.py", "corrkd/losses.py", "corrkd/networks.py", "benchmark/layers.py"} <= set(seen)
+    assert "benchmark/training.py" not in seen
