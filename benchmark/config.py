@@ -117,7 +117,10 @@ class GridConfig(_Strict):
     @field_validator("training")
     @classmethod
     def _training(cls, value: dict[str, Any]) -> dict[str, Any]:
-        TrainingConfig.model_validate(value)
+        try:
+            TrainingConfig.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(describe(error, TrainingConfig)) from error
         return value
 
     @property
@@ -186,7 +189,10 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return unknown("key", key, model.model_fields)
+        known: Any = model
+        for part in first["loc"][:-1]:
+            known = known.model_fields[part].annotation
+        return unknown("key", key, known.model_fields)
     message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
     given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
     return f"key {key!r}: {message[:1].lower() + message[1:]}{given}"

@@ -12,6 +12,7 @@ import shutil
 import socket
 import time
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ class Store:
                     settings=tuple((Setting.parse(s), int(draw)) for s, draw in settings),
                     logits=archive["logits"],
                 )
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BenchmarkError(
                 f"{path} is damaged ({error}); move its folder away to compute the cell again"
             ) from error

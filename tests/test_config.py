@@ -1,0 +1,77 @@
+import pytest
+
+from benchmark.config import GridConfig, TrainingConfig, grid_names, load_grid, validated
+from benchmark.errors import BenchmarkError
+from benchmark.missing import Setting
+
+GOOD = "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [l, lav]\nratios: [0.0, 0.5]\n"
+
+
+def grid_file(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_grids_that_come_along_are_valid():
+    assert {"smoke", "quick", "full", "inter", "intra"} <= set(grid_names())
+    for name in grid_names():
+        assert load_grid(name)[0] == name
+
+
+def test_full_is_the_papers_grid():
+    _, full = load_grid("full")
+    assert full.tasks == ["mosi", "mosei", "iemocap"] and full.seeds == 5 and full.methods == "all"
+    assert full.settings == [Setting("lav", r / 10) for r in range(11)] + [
+        Setting(s) for s in ("l", "a", "v", "la", "lv", "av")
+    ]
+    assert {s.kind for s in load_grid("intra")[1].settings} == {"intra"}
+    assert len(load_grid("inter")[1].settings) == 7
+
+
+def test_a_grid_of_ones_own(tmp_path):
+    name, grid = load_grid(grid_file(tmp_path, GOOD))
+    assert name == "mine" and grid.settings == [Setting("lav", 0.0), Setting("lav", 0.5), Setting("l")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "sedes: 3\n", r"unknown key 'sedes'; did you mean seeds"),
+        (GOOD.replace("seeds: 1", "seeds: 0"), "key 'seeds'.*greater than or equal to 1.*given: 0"),
+        (GOOD.replace("seeds: 1\n", ""), "key 'seeds': field required"),
+        (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
+        (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
+        (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
+        (GOOD + "methods: some\n", "key 'methods'.*'all' or a list"),
+        (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
+        (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
+        (GOOD + "simulator: {train: 2, valid: 9, test: 9}\n", "key 'simulator.train'"),
+        ("a: [1\n", "line 2 is no YAML"),
+        ("- 1\n", "must hold keys"),
+        ("!!python/object/apply:os.system ['true']\n", "is no YAML"),
+        ("", "must hold keys"),
+    ],
+)
+def test_a_bad_grid_file_is_refused_with_its_key(tmp_path, text, message):
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        load_grid(grid_file(tmp_path, text))
+    assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_grid(tmp_path):
+    with pytest.raises(BenchmarkError, match=r"unknown grid 'quik'; did you mean quick\?.*full.*\.yaml"):
+        load_grid("quik")
+    with pytest.raises(BenchmarkError, match="No such file"):
+        load_grid(str(tmp_path / "none.yaml"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BenchmarkError, match="no UTF-8"):
+        load_grid(str(tmp_path / "binary.yaml"))
+
+
+def test_validated_names_a_nested_key():
+    with pytest.raises(BenchmarkError, match=r"here: key 'mrm.max_ratio'"):
+        validated(TrainingConfig, {"mrm": {"max_ratio": 2}}, "here")
+    with pytest.raises(BenchmarkError, match=r"unknown key 'mrm.ratio'.*max_ratio"):
+        validated(TrainingConfig, {"mrm": {"ratio": 2}}, "here")
+    assert isinstance(validated(GridConfig, {"description": "x", "tasks": [], "seeds": 2}, "here"), GridConfig)

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmark import evaluation
+from benchmark.data.batches import task_spec
+from benchmark.evaluation import predict_settings
+from benchmark.method import Method
+from benchmark.missing import MODALITIES, SUBSETS, Setting, frame_mask
+
+CPU = torch.device("cpu")
+SETTINGS = [Setting("lav", r / 10) for r in range(11)] + [Setting(s) for s in SUBSETS[:-1]] + [Setting("la", 0.4)]
+
+
+class Counting(Method):
+    """Logits that tell how many frames of each modality were present, and their sum."""
+
+    def predict(self, batch):
+        assert batch.complete is None and (batch.labels == -1).all()
+        self.sizes = [*getattr(self, "sizes", []), len(batch)]
+        present = torch.stack([batch.present[m].sum(1) for m in MODALITIES]).sum(0).float()
+        return torch.stack([present, batch.features["a"].sum((1, 2))], dim=1)
+
+    loss = None
+
+
+@pytest.mark.parametrize("numbers", [1, 100_000, 2**22])
+def test_every_setting_of_every_sample_stands_in_its_place(small_mosi, monkeypatch, numbers):
+    monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", numbers)
+    method = Counting(task_spec(small_mosi))
+    logits = predict_settings(method, small_mosi, SETTINGS, draw=1, device=CPU)
+    split = small_mosi.splits["test"]
+    assert logits.shape == (len(SETTINGS), len(split), 2) and logits.dtype == np.float32
+    for s, setting in enumerate(SETTINGS):
+        kept = {
+            m: frame_mask(split.ids, split.features[m].shape[1], m, setting, 1) & split.frames(m) for m in MODALITIES
+        }
+        assert np.array_equal(logits[s, :, 0], sum(kept[m].sum(1) for m in MODALITIES))
+        expected = (split.features["a"] * kept["a"][..., None]).sum((1, 2))
+        assert np.allclose(logits[s, :, 1], expected, atol=1e-3)
+
+
+def test_few_large_batches(small_mosi):
+    method = Counting(task_spec(small_mosi))
+    predict_settings(method, small_mosi, SETTINGS, draw=0, device=CPU)
+    assert len(method.sizes) <= 3 and sum(method.sizes) == len(SETTINGS) * 48
+
+
+def test_logits_that_are_no_numbers_are_refused(small_mosi):
+    class Broken(Counting):
+        def predict(self, batch):
+            logits = super().predict(batch)
+            return torch.where(logits[:, :1] == 0, float("nan"), logits)
+
+    with pytest.raises(ValueError, match=r"setting lav@(0.9|1.0), sample mosi-test"):
+        predict_settings(Broken(task_spec(small_mosi)), small_mosi, SETTINGS, draw=0, device=CPU)
