@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -29,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from benchmark.data import load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
+from benchmark.errors import BenchmarkError
 from benchmark.evaluation import predict_settings
 from benchmark.grid import Cell, Grid
 from benchmark.method import Method
@@ -108,29 +110,39 @@ def run_grid(
     store.remove_leftovers()
     todo = [cell for cell in grid.cells if fresh or state_of(store, cell, grid) != DONE]
     counts = {DONE: len(grid.cells) - len(todo), FAILED: 0}
+
+    def note(cell: Cell, outcome: Outcome) -> None:
+        counts[outcome.state] += 1
+        on_outcome(cell, outcome)
+
+    suspects: list[Cell] = []
     with _signals():
-        while todo:
-            ended: set[str] = set()
-            try:
-                for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh):
-                    ended.add(cell.key)
-                    counts[outcome.state] += 1
-                    on_outcome(cell, outcome)
-            except TerminatedWorkerError:
-                # A worker was killed, most likely for its memory: what it ran has failed, the rest goes on.
-                killed = set(store.remove_leftovers())
-                for cell in [c for c in todo if c.key in killed and c.key not in ended]:
-                    outcome = _record_failure(store, cell, "the worker process was killed (out of memory?)", 0.0)
-                    ended.add(cell.key)
-                    counts[FAILED] += 1
-                    on_outcome(cell, outcome)
-            except KeyboardInterrupt:
-                get_reusable_executor().shutdown(wait=True, kill_workers=True)
-                store.remove_leftovers()
-                raise
-            if not ended:
-                raise RuntimeError("the workers die before they begin a cell; try --jobs 1")
-            todo = [cell for cell in todo if cell.key not in ended]
+        try:
+            while todo:
+                ended: set[str] = set()
+                try:
+                    for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh):
+                        ended.add(cell.key)
+                        note(cell, outcome)
+                except TerminatedWorkerError:  # one was killed, most likely for its memory, and takes the others along
+                    killed = set(store.remove_leftovers()) - ended
+                    if not killed and not ended:
+                        raise BenchmarkError("the workers die before they begin a cell; try --jobs 1") from None
+                    suspects += [cell for cell in todo if cell.key in killed]
+                    ended |= killed
+                todo = [cell for cell in todo if cell.key not in ended]
+            for cell in suspects:  # alone, so that it is clear which one it was
+                started = time.time()
+                try:
+                    for _, outcome in _outcomes([cell], grid, store, jobs, device, fresh):
+                        note(cell, outcome)
+                except TerminatedWorkerError:
+                    store.remove_leftovers()
+                    note(cell, _record_failure(store, cell, "the worker process was killed (out of memory?)", started))
+        except KeyboardInterrupt:
+            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            store.remove_leftovers()
+            raise
     return counts
 
 
@@ -143,9 +155,8 @@ def _outcomes(
             yield cell, run_cell(cell, grid.settings, grid.draw, store.out, device, fresh)
         return
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = joblib.Parallel(
-            n_jobs=min(jobs, len(todo)), return_as="generator_unordered", pre_dispatch="all", batch_size=1
-        )
+        workers = max(2, min(jobs, len(todo)))  # joblib would run a single one in this process
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="all", batch_size=1)
         arguments = (grid.settings, grid.draw, store.out, device, fresh, os.getpid())
         for outcome in parallel(joblib.delayed(run_cell)(cell, *arguments) for cell in todo):
             yield cells[outcome.key], outcome
@@ -173,8 +184,10 @@ def run_cell(
     device : {"auto", "cpu", "cuda"}
     fresh : bool
     parent : int, optional
-        The process this worker works for; if it is gone, the worker leaves at the next epoch.
+        The process this worker works for; when it is gone, the worker leaves.
     """
+    if parent is not None:
+        _leave_with(parent)
     torch.set_num_threads(1)
     store = Store(out)
     started = time.time()
@@ -182,7 +195,7 @@ def run_cell(
         record = None if fresh else store.read(cell.key)
         if record is not None and record["state"] == DONE:
             return _extend(store, cell, record, settings, draw, _device(device))
-        return _compute(store, cell, settings, draw, _device(device), parent)
+        return _compute(store, cell, settings, draw, _device(device))
     except Exception:
         return _record_failure(store, cell, traceback.format_exc(), started)
 
@@ -199,9 +212,19 @@ def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
     return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
 
 
-def _compute(
-    store: Store, cell: Cell, settings: list[Setting], draw: int, device: torch.device, parent: int | None
-) -> Outcome:
+@lru_cache(maxsize=1)
+def _leave_with(parent: int) -> None:
+    """Watch the process that this worker works for, from a thread, and leave when it is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, device: torch.device) -> Outcome:
     started = time.time()
     dataset = load_task(cell.task)
     with store.attempt(cell.key) as side, (side / "history.jsonl").open("a", encoding="utf-8") as log:
@@ -209,8 +232,6 @@ def _compute(
         def on_epoch(record: dict[str, Any]) -> None:
             log.write(json.dumps(record) + "\n")
             log.flush()
-            if parent is not None and os.getppid() != parent:
-                raise SystemExit("the process this worker works for is gone")
 
         method = build_method(cell, dataset, device)
         training = cell.training
@@ -250,6 +271,8 @@ def _extend(
     started = time.time()
     old = store.predictions(cell.key)
     lacking = [s for s in settings if (s, draw) not in old.settings]
+    if not lacking:  # done by a worker that was killed before it could say so
+        return Outcome(cell.key, DONE)
     dataset = load_task(cell.task)
     method = build_method(cell, dataset, device)
     method.load_state_dict(load_file(store.path(cell.key) / "model.safetensors", device=str(device)))
@@ -271,9 +294,9 @@ def _record_failure(store: Store, cell: Cell, trace: str, started: float) -> Out
     with store.attempt(cell.key) as side:
         write_json(
             side / "cell.json",
-            _record(cell, None, FAILED, started or time.time()) | {"traceback": trace, "error": error},
+            _record(cell, None, FAILED, started) | {"traceback": trace, "error": error},
         )
-    return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started if started else 0.0)
+    return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started)
 
 
 def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> dict[str, Any]:

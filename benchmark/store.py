@@ -204,7 +204,11 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:  # a process that has ended stays in the table until its parent asks for it
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:  # no Linux
+        return True
+    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def _flush(path: Path) -> None:
