@@ -1,0 +1,150 @@
+"""The command line: exit status, one line for bad input, and quick answers."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import run_benchmark
+
+ROOT = Path(run_benchmark.__file__).resolve().parent
+
+
+def run(capsys, *arguments):
+    code = run_benchmark.main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def shell(*arguments, **options):
+    command = [sys.executable, str(ROOT / "run_benchmark.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to do; give for instance --grid quick"),
+        (["--grid"], "--grid.*expected one argument"),
+        (["--grid", "quik"], "unknown grid 'quik'; did you mean quick"),
+        (["--grid", "absent.yaml"], "cannot read grid file absent.yaml: No such file"),
+        (["--grid", "smoke", "--methods", "mutl"], "unknown method 'mutl'; did you mean mult"),
+        (["--grid", "smoke", "--tasks", "mossi"], "unknown task 'mossi'; did you mean mosi"),
+        (["--grid", "smoke", "--seeds", "0"], "--seeds.*'0' must be a whole number of at least 1"),
+        (["--grid", "smoke", "--seeds", "two"], "--seeds.*'two' must be a whole number"),
+        (["--grid", "smoke", "--jobs", "0"], "--jobs.*at least 1"),
+        (["--grid", "smoke", "--set", "mult.layer=3"], "unknown hyper-parameter of mult 'layer'; did you mean layers"),
+        (["--grid", "smoke", "--set", "mult"], "write METHOD.KEY=VALUE"),
+        (["--grid", "smoke", "--data", "/no/such/folder"], "/no/such/folder"),
+        (["--grid", "smoke", "--plugin", "absent.py"], "cannot read method file .*absent.py"),
+        (["--grid", "smoke", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere.*--out"),
+        (["--grid", "smoke", "--device", "tpu"], "--device.*invalid choice"),
+        (["--grid", "smoke", "--plan", "--report-only"], "exclude each other"),
+        (["--grid", "smoke", "--frsh"], "unrecognized arguments: --frsh"),
+        (["--grid", "smoke", "--report-only", "--out", "/no/such/folder"], "nothing is stored in /no/such/folder"),
+        (["--inspect", "absent.pkl"], "absent.pkl"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert re.match("error: .*" + message, err), err
+    assert err.count("\n") == 1 and "Traceback" not in err + out
+    assert not (tmp_path / "results").exists() or not list((tmp_path / "results").rglob("cell.json"))
+
+
+def test_a_grid_file_that_is_no_yaml(capsys, tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("seeds: [1\n")
+    code, _, err = run(capsys, "--grid", path)
+    assert code == 2 and "line 2 is no YAML" in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output(capsys, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = run(capsys, "--grid", "smoke", "--out", tmp_path / "out")
+    assert code == 2 and "cannot write" in err
+
+
+@pytest.mark.parametrize("option", ["--list", "--help"])
+def test_list_and_help_answer_at_once(option):
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = shell(option)
+        times.append(time.perf_counter() - started)
+        assert done.returncode == 0
+    assert min(times) < 1.5
+    assert "--grid" in done.stdout if option == "--help" else "corrkd" in done.stdout
+
+
+def test_the_pipe_may_close_early():
+    done = subprocess.run(
+        f"{sys.executable} run_benchmark.py --list | head -1", shell=True, capture_output=True, text=True, cwd=ROOT
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_plan_runs_nothing_and_report_needs_something(capsys, tmp_path):
+    out = tmp_path / "out"
+    code, printed, _ = run(capsys, "--grid", "full", "--plan", "--out", out, "--methods", "constant", "mult+mrm")
+    assert code == 0 and not out.exists()
+    assert "30 cells, each tested in 17 settings" in printed and "mult+mrm" in printed and "15 to do" in printed
+    out.mkdir()
+    code, _, err = run(capsys, "--report-only", "--out", out)
+    assert code == 2 and "run the grid first" in err
+
+
+def readme_example(tmp_path):
+    """The method that the README shows."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?@register\(.*?)```", text, flags=re.S)
+    path = tmp_path / "early_fusion.py"
+    path.write_text(code)
+    return path, code
+
+
+def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
+    path, code = readme_example(tmp_path)
+    assert len(code.splitlines()) <= 35
+    out = tmp_path / "out"
+    arguments = ("--grid", "smoke", "--plugin", path, "--methods", "constant", "early_fusion", "early_fusion+mrm")
+    code, _, _ = run(capsys, *arguments, "--out", out, "--jobs", 1)
+    assert code == 0
+    tables = sorted((out / "tables").iterdir())
+    assert len(tables) == 6
+    for table in tables:
+        text = table.read_text().replace("\\_", "_").replace("\\allowbreak", "")
+        assert "early_fusion" in text and "early_fusion+mrm" in text, table.name
+        assert "simulated" in text
+    assert "early_fusion" in (out / "report.html").read_text()
+    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "early_fusion", "early_fusion+mrm"}
+    # listed and, without --methods, run along with the grid's own methods
+    code, printed, _ = run(capsys, "--list", "--plugin", path)
+    assert "early_fusion" in printed
+    code, printed, _ = run(capsys, "--grid", "smoke", "--plugin", path, "--plan", "--out", out)
+    assert re.search(r"early_fusion +1 done", printed) and re.search(r"mult +1 to do", printed)
+
+
+def test_tables_come_again_from_scores_alone(capsys, tmp_path):
+    path, _ = readme_example(tmp_path)
+    out = tmp_path / "out"
+    run(capsys, "--grid", "smoke", "--plugin", path, "--methods", "early_fusion", "--out", out, "--jobs", 1)
+    before = {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
+    again = tmp_path / "again"
+    again.mkdir()
+    (again / "scores.csv").write_bytes((out / "scores.csv").read_bytes())
+    (again / "manifest.json").write_bytes((out / "manifest.json").read_bytes())
+    code, _, _ = run(capsys, "--report-only", "--out", again)
+    assert code == 0
+    assert {p.name: p.read_bytes() for p in (again / "tables").iterdir()} == before
+    (again / "scores.csv").write_text("a,b\n1,2\n")
+    code, _, err = run(capsys, "--report-only", "--out", again)
+    assert code == 2 and "lacks the column 'task'" in err and err.count("\n") == 1
