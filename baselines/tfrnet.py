@@ -1,0 +1,193 @@
+"""TFR-Net: Transformer-based Feature Reconstruction Network for Robust Multimodal Sentiment Analysis.
+
+Paper: Yuan, Li, Xu and Yu, ACM Multimedia 2021. Deviations from the official code are listed in ``cards/tfr_net.yaml``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import Dropout, TemporalConv, Transformer
+
+PAIRS = [(target, source) for target in MODALITIES for source in MODALITIES if source != target]
+
+
+class GatedEncoder(nn.Module):
+    """A bidirectional GRU whose context is gated frame by frame, joined to its input, and pooled over time.
+
+    Parameters
+    ----------
+    d_in, hidden : int
+        Widths of a frame and of the result.
+    layers : int
+        Of the GRU.
+    dropout : float
+        On the result.
+    """
+
+    def __init__(self, d_in: int, hidden: int, *, layers: int, dropout: float) -> None:
+        super().__init__()
+        self.gru = nn.GRU(d_in, hidden, num_layers=layers, bidirectional=True, batch_first=True)
+        self.gate = TemporalConv(2 * hidden, 1, kernel=3)
+        self.join = nn.Linear(d_in + 2 * hidden, hidden)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
+        """(N, T, d_in), zero at padding, and real frames (N, T) → (N, hidden), zero where there is no real frame."""
+        lengths = frames.sum(1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        context, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+        context = context.tanh() * self.gate(context).sigmoid()  # (N, T, 2 hidden), zero at padding
+        joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, hidden)
+        # The values lie in (-1, 1), so -1 never wins over a real frame.
+        pooled = joined.masked_fill(~frames[:, :, None], -1.0).amax(1)  # (N, hidden)
+        return self.dropout(pooled * frames.any(1, keepdim=True))
+
+
+@register("tfr_net", paper="Yuan et al., ACM MM 2021", trains_on="missing")
+class TFRNet(Method):
+    """Attention within and between incomplete modalities; in training, the missing features are rebuilt from it.
+
+    ``loss = CE + sum_m reconstruction_m SmoothL1(rebuilt_m, complete_m)``, the latter at missing frames only.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Width of each modality after the temporal convolution.
+    layers, heads : int
+        Of all nine Transformers.
+    kernel_l, kernel_a, kernel_v : int
+        Of the temporal convolutions.
+    input_dropout : float
+        On the language features.
+    attention_dropout, relu_dropout, residual_dropout, embedding_dropout : float
+        Of the Transformers.
+    fusion_l, fusion_a, fusion_v : int
+        Widths of the modalities' gated encoders.
+    fusion_layers : int
+        Depth of their GRUs.
+    fusion_dropout : float
+    head_hidden : int
+    head_dropout : float
+    reconstruction_l, reconstruction_a, reconstruction_v : float
+        Weights of the reconstruction losses.
+    """
+
+    training_defaults = {"learning_rate": 2e-3, "batch_size": 24, "clip_norm": 0.8, "weight_decay": 1e-3}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 30,
+        layers: int = 3,
+        heads: int = 6,
+        kernel_l: int = 1,
+        kernel_a: int = 5,
+        kernel_v: int = 3,
+        input_dropout: float = 0.2,
+        attention_dropout: float = 0.2,
+        relu_dropout: float = 0.2,
+        residual_dropout: float = 0.2,
+        embedding_dropout: float = 0.2,
+        fusion_l: int = 36,
+        fusion_a: int = 20,
+        fusion_v: int = 48,
+        fusion_layers: int = 3,
+        fusion_dropout: float = 0.2,
+        head_hidden: int = 128,
+        head_dropout: float = 0.0,
+        reconstruction_l: float = 5.0,
+        reconstruction_a: float = 2.0,
+        reconstruction_v: float = 20.0,
+    ) -> None:
+        super().__init__(task)
+        kernels = {"l": kernel_l, "a": kernel_a, "v": kernel_v}
+        widths = {"l": fusion_l, "a": fusion_a, "v": fusion_v}
+        self.reconstruction_weights = {"l": reconstruction_l, "a": reconstruction_a, "v": reconstruction_v}
+        self.input_dropout = Dropout(input_dropout)
+        self.convolutions = nn.ModuleDict(
+            {m: TemporalConv(task.feature_dims[m], d, kernel=kernels[m], bias=False) for m in MODALITIES}
+        )
+        transformer: dict[str, Any] = {
+            "heads": heads,
+            "layers": layers,
+            "dropout": residual_dropout,
+            "attention_dropout": attention_dropout,
+            "relu_dropout": relu_dropout,
+            "embedding_dropout": embedding_dropout,
+        }
+        self.intra = Transformer(len(MODALITIES), d, **transformer)
+        self.inter = Transformer(len(PAIRS), d, **transformer)
+        self.generators = nn.ModuleDict({m: nn.Linear(3 * d, task.feature_dims[m]) for m in MODALITIES})
+        self.encoders = nn.ModuleDict(
+            {m: GatedEncoder(3 * d, widths[m], layers=fusion_layers, dropout=fusion_dropout) for m in MODALITIES}
+        )
+        joint = sum(widths.values())
+        self.head = nn.Sequential(
+            nn.LayerNorm(joint),
+            nn.Linear(joint, head_hidden),
+            nn.LeakyReLU(),
+            Dropout(head_dropout),
+            nn.Linear(head_hidden, task.num_categories),
+        )
+
+    def extract(self, batch: Batch) -> dict[str, Tensor]:
+        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d), zero at padding."""
+        x = dict(batch.features)
+        x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
+        x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
+        frames = batch.frames
+        # Causal attention: with other lengths, the official mask is shifted by their difference. Taken from the task,
+        # not from the batch, so that a sample's logits do not depend on its neighbours.
+        lengths = self.task.max_frames
+        intra = self.intra(
+            [x[m] for m in MODALITIES], [frames[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
+        )  # 3 x (N, T_m, d)
+        inter = self.inter(
+            [x[target] for target, _ in PAIRS],
+            [frames[target] for target, _ in PAIRS],
+            [x[source] for _, source in PAIRS],
+            [frames[source] for _, source in PAIRS],
+            causal_offset=[abs(lengths[target] - lengths[source]) for target, source in PAIRS],
+        )  # 6 x (N, T_target, d)
+        return {
+            m: torch.cat([intra[i], *inter[2 * i : 2 * i + 2]], dim=-1) * frames[m][:, :, None]
+            for i, m in enumerate(MODALITIES)
+        }
+
+    def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(torch.cat([self.encoders[m](extracted[m], frames[m]) for m in MODALITIES], dim=1))
+
+    def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
+        """Weighted SmoothL1 between rebuilt and complete features, by modality a mean over its missing frames.
+
+        Zero for a modality that lacks nothing; padding and frames that are present do not count.
+        """
+        if batch.complete is None:
+            raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
+        total = batch.features["l"].new_zeros(())
+        for m in MODALITIES:
+            missing = batch.frames[m] & ~batch.present[m]  # (N, T_m)
+            rebuilt = self.generators[m](extracted[m][missing])  # (number of missing frames, d_m)
+            error = F.smooth_l1_loss(rebuilt, batch.complete[m][missing], reduction="sum")
+            total = total + self.reconstruction_weights[m] * error / max(1, rebuilt.numel())
+        return total
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy and reconstruction."""
+        extracted = self.extract(batch)
+        task_loss = F.cross_entropy(self.fuse(extracted, batch.frames), batch.labels)
+        return task_loss + self.reconstruction_loss(extracted, batch)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.fuse(self.extract(batch), batch.frames)

@@ -1,0 +1,101 @@
+"""Batches built by hand, for tests of methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from benchmark.method import Batch, TaskSpec
+from benchmark.missing import MODALITIES
+
+DIMS = {"l": 12, "a": 5, "v": 7}
+
+
+def small_task(name: str = "mosi", num_frames: dict[str, int] | int = 8) -> TaskSpec:
+    """A task with few features; K = 4 for iemocap, else 2."""
+    frames = dict.fromkeys(MODALITIES, num_frames) if isinstance(num_frames, int) else num_frames
+    return TaskSpec(name, 4 if name == "iemocap" else 2, DIMS, frames)
+
+
+def random_batch(
+    task: TaskSpec,
+    n: int,
+    *,
+    seed: int,
+    kept: float = 1.0,
+    available: str = "lav",
+    lengths: dict[str, list[int]] | None = None,
+    training: bool = True,
+) -> Batch:
+    """N random samples, cut to the longest.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    n, seed : int
+    kept : float
+        Chance of a real frame to be present.
+    available : str
+        Modalities that are there at all; ``""`` for none.
+    lengths : dict of modality to list of int, optional
+        Numbers of real frames, 0 allowed; random from 1 to the task's largest if not given.
+    training : bool
+        Whether labels and complete features are handed out.
+    """
+    rng = np.random.default_rng(seed)
+    labels = torch.from_numpy(rng.integers(task.num_categories, size=n))
+    features, present, frames, complete = {}, {}, {}, {}
+    for m in MODALITIES:
+        longest = task.max_frames[m]
+        count = torch.from_numpy(rng.integers(1, longest + 1, size=n) if lengths is None else np.array(lengths[m]))
+        t = max(1, int(count.max()))
+        frames[m] = torch.arange(t)[None, :] < count[:, None]  # (N, T_m)
+        x = rng.standard_normal((n, longest, task.feature_dims[m]), dtype=np.float32)[:, :t]
+        complete[m] = torch.from_numpy(x) * frames[m][:, :, None]
+        chosen = torch.from_numpy(rng.random((n, longest))[:, :t] < (kept if m in available else 0.0))
+        present[m] = frames[m] & chosen
+        features[m] = complete[m] * present[m][:, :, None]
+    intensity = None if task.name == "iemocap" else (labels * 2 - 1).float()
+    batch = Batch([f"sample{i}" for i in range(n)], labels, intensity, features, present, frames, complete)
+    return batch if training else as_test(batch)
+
+
+def as_test(batch: Batch) -> Batch:
+    """The same samples as the harness hands them out at validation and test."""
+    intensity = None if batch.intensity is None else torch.full_like(batch.intensity, float("nan"))
+    return replace(batch, labels=torch.full_like(batch.labels, -1), intensity=intensity, complete=None)
+
+
+def select(batch: Batch, rows: list[int]) -> Batch:
+    """Some samples of a batch, cut to the longest of them."""
+    stop = {m: max(1, int(batch.frames[m][rows].sum(1).max())) for m in MODALITIES}
+
+    def cut(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {m: part[m][rows][:, : stop[m]] for m in MODALITIES}
+
+    return Batch(
+        [batch.ids[i] for i in rows],
+        batch.labels[rows],
+        None if batch.intensity is None else batch.intensity[rows],
+        cut(batch.features),
+        cut(batch.present),
+        cut(batch.frames),
+        None if batch.complete is None else cut(batch.complete),
+    )
+
+
+def pad(batch: Batch, extra: int) -> Batch:
+    """The same samples with `extra` more frames of padding."""
+
+    def longer(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {m: torch.cat([x, x.new_zeros(len(x), extra, *x.shape[2:])], dim=1) for m, x in part.items()}
+
+    return replace(
+        batch,
+        features=longer(batch.features),
+        present=longer(batch.present),
+        frames=longer(batch.frames),
+        complete=None if batch.complete is None else longer(batch.complete),
+    )
