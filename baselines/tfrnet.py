@@ -39,7 +39,7 @@ class GatedEncoder(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
-        """(N, T, d_in), zero at padding, and real frames (N, T) → (N, hidden), zero where there is no real frame."""
+        """(N, T, d_in) and real frames (N, T) → (N, hidden), zero where there is no real frame; padding is not read."""
         lengths = frames.sum(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         context, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
@@ -140,7 +140,7 @@ class TFRNet(Method):
         )
 
     def extract(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d), zero at padding."""
+        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d)."""
         x = dict(batch.features)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
@@ -158,10 +158,7 @@ class TFRNet(Method):
             [frames[source] for _, source in PAIRS],
             causal_offset=[abs(lengths[target] - lengths[source]) for target, source in PAIRS],
         )  # 6 x (N, T_target, d)
-        return {
-            m: torch.cat([intra[i], *inter[2 * i : 2 * i + 2]], dim=-1) * frames[m][:, :, None]
-            for i, m in enumerate(MODALITIES)
-        }
+        return {m: torch.cat([intra[i], *inter[2 * i : 2 * i + 2]], dim=-1) for i, m in enumerate(MODALITIES)}
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
         """Logits, shape (N, K)."""

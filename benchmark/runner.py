@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -154,7 +155,9 @@ def _outcomes(
         for cell in todo:
             yield cell, run_cell(cell, grid.settings, grid.draw, store.out, device, fresh)
         return
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
+        # loky replaces a worker whose memory has grown, and says so each time
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
         workers = max(2, min(jobs, len(todo)))  # joblib would run a single one in this process
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="all", batch_size=1)
         arguments = (grid.settings, grid.draw, store.out, device, fresh, os.getpid())
