@@ -96,6 +96,7 @@ class _Unpickler(pickle.Unpickler):
             ("numpy", "ndarray"): self._ndarray,
             ("numpy", "dtype"): self._dtype,
             ("_codecs", "encode"): self._encode,
+            ("__builtin__", "bytes"): self._no_bytes,
             ("collections", "OrderedDict"): dict,
             **{(f"{c}.multiarray", "_reconstruct"): self._reconstruct for c in core},
             **{(f"{c}.multiarray", "scalar"): self._scalar for c in core},
@@ -121,6 +122,11 @@ class _Unpickler(pickle.Unpickler):
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
             raise _Refused("a byte string of unknown form")
         return text.encode(encoding)
+
+    def _no_bytes(self, *arguments: Any) -> bytes:
+        if arguments:
+            raise _Refused("a byte string of unknown form")
+        return b""  # how the oldest protocols write it
 
     def _reconstruct(self, *_: Any) -> _Shell:
         return _Shell(self._limit)
