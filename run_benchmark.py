@@ -23,6 +23,7 @@ EPILOG = """examples:
   python run_benchmark.py --grid quick --tasks mosi --data DIR
                                                            the same on your own copy of MOSI
   python run_benchmark.py --grid quick --plugin mine.py    your method in every table
+  python run_benchmark.py --check mine --plugin mine.py    does it conform? (labels, masks, batches, determinism, ...)
   python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
 
 exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
     what.add_argument("--report-only", action="store_true", help="only write tables and figures from what is stored")
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
+    what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
     what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
     which.add_argument("--methods", nargs="+", metavar="METHOD", help="also with +mrm or -mrm behind: mult+mrm")
@@ -110,6 +112,8 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     if options.list:
         _list(entries)
         return 0
+    if options.check:
+        return _check(entries, options.check)
     if options.grid is None and not (options.report_only and options.out):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
     if options.plan and options.report_only:
@@ -139,6 +143,24 @@ def _list(entries: dict[str, Entry]) -> None:
     print("grids:")
     for name in grid_names():
         print(f"  {name:<12} {yaml.safe_load((GRIDS / f'{name}.yaml').read_text(encoding='utf-8'))['description']}")
+
+
+def _check(entries: dict[str, Entry], name: str) -> int:
+    """Run the conformance suite; status 1 where a check fails."""
+    from benchmark.registry import unknown
+
+    if name != "all" and name not in entries:
+        raise BenchmarkError(unknown("method", name, [*entries, "all"]))
+
+    from benchmark.conformance import examine
+
+    failed = False
+    for entry in entries.values() if name == "all" else [entries[name]]:
+        print(entry.name)
+        for result in examine(entry):
+            failed |= result.state == "failed"
+            print(f"  {result.state:<14}  {result.check}" + (f": {result.reason}" if result.reason else ""), flush=True)
+    return 1 if failed else 0
 
 
 def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry]) -> int:

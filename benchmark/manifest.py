@@ -34,6 +34,7 @@ def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[s
             "origin": data["origin"],
             "fingerprint": task["fingerprint"],
             "samples": data["samples"],
+            "warnings": data.get("warnings", []),
         }
     environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
     commits = sorted({record["git_commit"] for record in records if record["git_commit"]})

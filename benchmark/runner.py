@@ -141,7 +141,8 @@ def run_grid(
                     store.remove_leftovers()
                     note(cell, _record_failure(store, cell, "the worker process was killed (out of memory?)", started))
         except KeyboardInterrupt:
-            get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            if jobs > 1:
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
             store.remove_leftovers()
             raise
     return counts
@@ -320,6 +321,7 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
             "data": {
                 "source": dataset.source,
                 "origin": dataset.origin,
+                "warnings": list(dataset.warnings),
                 "kind": dataset.kind,
                 "categories": list(dataset.categories),
                 "samples": {name: len(split) for name, split in dataset.splits.items()},

@@ -1,0 +1,144 @@
+"""Every registered method passes every check, and for every check there is an offender that it catches."""
+
+import re
+
+import pytest
+
+import run_benchmark
+from benchmark import registry
+from benchmark.conformance import CHECKS, NotApplicable, Subject, examine
+
+ENTRIES = registry.catalogue()
+SUBJECTS = {name: Subject(entry) for name, entry in ENTRIES.items()}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_every_method_conforms(name, check):
+    try:
+        CHECKS[check](SUBJECTS[name])
+    except NotApplicable as reason:
+        assert name == "constant", reason  # it has nothing to train
+
+
+GOOD = '''
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from benchmark import MODALITIES, Method, register
+from benchmark.layers import Dropout, masked_mean
+
+@register("suspect", paper="none", trains_on="missing")
+class Suspect(Method):
+    """Early fusion."""
+    def __init__(self, task, *, hidden: int = 64):
+        super().__init__(task)
+        self.first = nn.Linear(sum(task.feature_dims.values()), hidden)
+        self.last = nn.Linear(hidden, task.num_categories)
+        self.dropout = Dropout(0.1)
+    def pooled(self, batch):
+        return torch.cat([masked_mean(batch.features[m], batch.present[m]) for m in MODALITIES], 1)
+    def predict(self, batch):
+        return self.last(self.dropout(self.first(self.pooled(batch)).relu()))
+    def loss(self, batch):
+        return F.cross_entropy(self.predict(batch), batch.labels)
+'''
+
+OFFENDERS = {
+    "contract": [
+("hidden, task.num_categories)", "hidden, 3)", r"predict gave \(5, 3\) in stage 'training' on mosi; it must give .* \(5, 2\)"),
+        ("F.cross_entropy(self.predict(batch), batch.labels)", "self.predict(batch)", "loss is no scalar tensor"),
+        ("batch.labels)", "batch.labels).detach()", "loss has no gradient in stage"),
+    ],
+    "any setting": [
+        (
+            "masked_mean(batch.features[m], batch.present[m])",
+            "batch.features[m].sum(1) / batch.present[m].sum(1, keepdim=True)",
+            "NaN or infinity in setting|loss became nan",
+        )
+    ],
+    "finite loss": [("batch.labels)", "batch.labels) / (len(batch) - 1)", "loss is inf in stage 'training'.*1 samples")],
+    "gradients": [("self.dropout = ", "self.idle = nn.Linear(2, 3)\n        self.dropout = ", "no gradient reaches idle")],
+    "over-fits": [(".relu()", ".relu() * 0", r"\d+ of 32 training samples are right")],
+    "deterministic": [
+        ("batch.labels)", "batch.labels) * np.random.rand()", "two trainings with one seed give different"),
+        ("self.dropout(", "F.dropout(", "predicting a batch twice gives different logits"),
+    ],
+    "batch independence": [
+        ("        return self.last(", "        return self.mixed(batch)\n    def mixed(self, batch):\n        x = self.pooled(batch)\n"
+         "        return self.last(self.first(x - x.mean(0)).relu())\n    def unused(self, batch):\n        return self.last(",
+         "batch size 1 and 32 do not agree"),
+    ],
+    "labels": [
+        ("        return self.last(", "        return batch.labels[:, None] + self.last(", "predict looks at the labels"),
+        ("        return self.last(",
+         "        return (0.0 if batch.intensity is None else batch.intensity.nan_to_num()[:, None]) + self.last(",
+         "predict looks at the labels"),
+    ],
+    "masked frames": [
+        ("batch.features[m], batch.present[m])", "(batch.complete or batch.features)[m], batch.frames[m])",
+         "predict looks at missing frames"),
+    ],
+    "inputs untouched": [
+        ("        return torch.cat", "        batch.features['l'].mul_(0.5)\n        return torch.cat", r"predict changes features\['l'\]"),
+        ("        return F.cross", "        batch.labels.zero_()\n        return F.cross", "loss in stage 'training' changes the labels"),
+    ],
+}  # fmt: skip
+SAVED = (
+    "    def pooled(",
+    "    def start_stage(self, stage, training_set):\n        self.offset = 1.0 + float(sum(len(b) for b in training_set))\n"
+    "    def pooled(",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch):
+    """The suspects of two tests have one name."""
+    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+def suspect(tmp_path, *changes):
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "suspect.py"
+    path.write_text(text)
+    return registry.catalogue([path.resolve()])["suspect"]
+
+
+def test_every_check_has_an_offender():
+    assert OFFENDERS.keys() | {"saved state"} == CHECKS.keys()
+
+
+def test_the_offenders_base_is_innocent(tmp_path):
+    assert {(r.state, r.reason) for r in examine(suspect(tmp_path))} == {("passed", "")}
+
+
+@pytest.mark.parametrize(
+    ("check", "number"),
+    [(check, i) for check, cases in OFFENDERS.items() for i in range(len(cases))],
+)
+def test_the_offender_is_caught(tmp_path, check, number):
+    old, new, message = OFFENDERS[check][number]
+    (result,) = examine(suspect(tmp_path, (old, new)), {check: CHECKS[check]})
+    assert result.state == "failed" and "\n" not in result.reason
+    assert re.search(message, result.reason), result.reason
+
+
+def test_state_outside_parameters_and_buffers_is_caught(tmp_path):
+    change = (".relu()))", ".relu())) * getattr(self, 'offset', 1.0)")
+    (result,) = examine(suspect(tmp_path, SAVED, change), {"saved state": CHECKS["saved state"]})
+    assert result.state == "failed" and "parameters or buffers" in result.reason
+
+
+def test_the_command_line(tmp_path, capsys):
+    assert run_benchmark.main(["--check", "constant"]) == 0
+    out = capsys.readouterr().out
+    assert "passed" in out and "not applicable" in out and "failed" not in out
+    entry = suspect(tmp_path, (".relu()", ".relu() * 0"))
+    assert run_benchmark.main(["--check", "suspect", "--plugin", str(entry.path)]) == 1
+    assert "failed          over-fits" in capsys.readouterr().out
+    assert run_benchmark.main(["--check", "mutl"]) == 2
+    assert "did you mean mult" in capsys.readouterr().err
