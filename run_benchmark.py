@@ -247,6 +247,7 @@ def _plan(grid: Grid, states: dict[str, str], time: str, jobs: int) -> None:
 
 def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None) -> int:
     """Write scores.csv, manifest.json, tables, figures and the page; status 1 where a cell has failed."""
+    from benchmark import registry
     from benchmark.collect import collect, read_scores
     from benchmark.manifest import build_manifest, provenance, read_manifest
     from benchmark.report import write_report
@@ -269,9 +270,8 @@ def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None
             print(f"not shown: {collection.superseded} stored cells that later ones of the same name and seed replace")
     else:
         scores, failures = read_scores(out / "scores.csv"), []
-    methods = {label: entries[label].paper for label in dict.fromkeys(scores["method"]) if label in entries}
-    order = [*methods, *(label for label in dict.fromkeys(scores["method"]) if label not in methods)]
-    write_report(scores, out, provenance=provenance(manifest, methods, failures), failures=failures, method_order=order)
+    methods = {label: registry.describe(label, entries) for label in dict.fromkeys(scores["method"])}
+    write_report(scores, out, provenance=provenance(manifest, methods, failures), failures=failures)
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
     for failure in failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")

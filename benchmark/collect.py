@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.data import TASKS
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import scores
 from benchmark.store import DONE, Store
@@ -61,11 +62,11 @@ def collect(store: Store) -> Collection:
         if slot not in latest or latest[slot]["finished"] < record["finished"]:
             latest[slot] = record
     succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), record in latest.items()}
+    order = list(TASKS)
+    records = [latest[slot] for slot in sorted(latest, key=lambda slot: (order.index(slot[0]), *slot[1:]))]
     return Collection(
-        scores=pd.DataFrame(
-            [row for _, record in sorted(latest.items()) for row in _rows(store, record)], columns=COLUMNS
-        ),
-        records=[record for _, record in sorted(latest.items())],
+        scores=pd.DataFrame([row for record in records for row in _rows(store, record)], columns=COLUMNS),
+        records=records,
         failures=[
             {"task": task, "method": label, "seed": str(seed), "error": record["error"]}
             for (task, label, seed), record in sorted(failed.items())

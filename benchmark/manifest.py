@@ -34,8 +34,9 @@ def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[s
             "origin": data["origin"],
             "fingerprint": task["fingerprint"],
             "samples": data["samples"],
-            "warnings": data.get("warnings", []),
         }
+        if data.get("warnings"):
+            tasks[identity]["warnings"] = data["warnings"]
     environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
     commits = sorted({record["git_commit"] for record in records if record["git_commit"]})
     return {
@@ -45,7 +46,7 @@ def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[s
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
         "git_commit": ", ".join(commits),
-        "tasks": [tasks[identity] for identity in sorted(tasks)],
+        "tasks": list(tasks.values()),
         "started": min((record["started"] for record in records), default=""),
         "finished": max((record["finished"] for record in records), default=""),
         "superseded": collection.superseded,

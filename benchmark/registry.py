@@ -197,8 +197,21 @@ def rows(labels: Iterable[str], entries: dict[str, Entry]) -> list[Row]:
     return [_row(label, entries) for label in dict.fromkeys(labels)]
 
 
+def _parts(label: str) -> tuple[str, str]:
+    return (label[:-4], label[-4:]) if label.endswith(("+mrm", "-mrm")) else (label, "")
+
+
+def describe(label: str, entries: dict[str, Entry]) -> str:
+    """A row in one line: its paper and what it trains on; for a method that is not there, that it is not."""
+    name, _ = _parts(label)
+    if name not in entries:
+        return "not among the methods here"
+    row = _row(label, entries)
+    return f"{entries[name].paper}; trained on {'whole' if row.trains_on == 'complete' else 'incomplete'} samples"
+
+
 def _row(label: str, entries: dict[str, Entry]) -> Row:
-    name, suffix = (label[:-4], label[-4:]) if label.endswith(("+mrm", "-mrm")) else (label, "")
+    name, suffix = _parts(label)
     if name not in entries:
         raise BenchmarkError(unknown("method", name, entries))
     usual = entries[name].trains_on
