@@ -1,16 +1,29 @@
 """Shared by all tests: one thread, and a small simulated task."""
 
 import os
+import sys
+from collections.abc import Iterator
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
 
+from benchmark import registry
 from benchmark.data.dataset import Dataset
 from benchmark.data.simulator import simulate
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins() -> Iterator[None]:
+    """Plug-ins of two tests may have one name."""
+    yield
+    for name, cls in list(registry._classes.items()):
+        if cls.__module__.startswith("plugin_"):
+            del registry._classes[name]
+            sys.modules.pop(cls.__module__, None)
 
 
 @pytest.fixture(scope="session")

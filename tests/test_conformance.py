@@ -92,12 +92,6 @@ SAVED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _own_registry(monkeypatch):
-    """The suspects of two tests have one name."""
-    monkeypatch.setattr(registry, "_classes", dict(registry._classes))
-
-
 def suspect(tmp_path, *changes):
     text = GOOD
     for old, new in changes:
