@@ -270,8 +270,14 @@ def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None
             print(f"not shown: {collection.superseded} stored cells that later ones of the same name and seed replace")
     else:
         scores, failures = read_scores(out / "scores.csv"), []
-    methods = {label: registry.describe(label, entries) for label in dict.fromkeys(scores["method"])}
-    write_report(scores, out, provenance=provenance(manifest, methods, failures), failures=failures)
+    methods = {label: registry.describe(label, entries) for label in registry.by_year(scores["method"], entries)}
+    write_report(
+        scores,
+        out,
+        provenance=provenance(manifest, methods, failures),
+        failures=failures,
+        method_order=list(methods),
+    )
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
     for failure in failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")

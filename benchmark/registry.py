@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import yaml
+
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -208,6 +210,37 @@ def describe(label: str, entries: dict[str, Entry]) -> str:
         return "not among the methods here"
     row = _row(label, entries)
     return f"{entries[name].paper}; trained on {'whole' if row.trains_on == 'complete' else 'incomplete'} samples"
+
+
+def by_year(labels: Iterable[str], entries: dict[str, Entry]) -> list[str]:
+    """Rows in the order of a paper's table: by the year in the method's card; without a card, at the end."""
+
+    def year(label: str) -> int:
+        name, _ = _parts(label)
+        found = card(entries[name]).get("year") if name in entries else None
+        return found if isinstance(found, int) else 9999
+
+    return sorted(dict.fromkeys(labels), key=lambda label: (year(label), label))
+
+
+def card(entry: Entry) -> dict[str, Any]:
+    """A method's card, ``cards/<name>.yaml`` beside its file; empty where there is none.
+
+    Raises
+    ------
+    BenchmarkError
+        If it is no YAML mapping.
+    """
+    path = entry.path.parent / "cards" / f"{entry.name}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BenchmarkError(f"card {path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(content, dict):
+        raise BenchmarkError(f"card {path} must hold keys such as 'paper' and 'year'")
+    return content
 
 
 def _row(label: str, entries: dict[str, Entry]) -> Row:

@@ -3,7 +3,6 @@
 import inspect
 
 import pytest
-import yaml
 
 from benchmark import registry
 from benchmark.config import TrainingConfig
@@ -16,9 +15,9 @@ KEYS = {
 
 
 def card(name):
-    path = ENTRIES[name].path.parent / "cards" / f"{name}.yaml"
-    assert path.is_file(), f"method {name} has no card; write {path.relative_to(registry.ROOT)}"
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = registry.card(ENTRIES[name])
+    assert content, f"method {name} has no card; write {ENTRIES[name].path.parent.name}/cards/{name}.yaml"
+    return content
 
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))

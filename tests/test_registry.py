@@ -136,6 +136,19 @@ def test_rows():
     ]
 
 
+def test_rows_stand_in_the_order_of_their_years(tmp_path):
+    entries = registry.catalogue([plugin(tmp_path)])
+    labels = ["mine", "corrkd", "mult+mrm", "tfr_net", "mult", "misa"]
+    assert registry.by_year(labels, entries) == ["mult", "mult+mrm", "misa", "tfr_net", "corrkd", "mine"]
+    assert registry.by_year(["gone", "mult"], entries) == ["mult", "gone"]
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "mine.yaml").write_text("year: 2018\n")
+    assert registry.by_year(labels, entries)[0] == "mine"
+    (tmp_path / "cards" / "mine.yaml").write_text("[")
+    with pytest.raises(BenchmarkError, match=r"card .*mine\.yaml cannot be read"):
+        registry.card(entries["mine"])
+
+
 def test_an_unknown_method_names_its_neighbours():
     with pytest.raises(BenchmarkError, match=r"unknown method 'mutl'; did you mean mult.*there are: constant, corrkd"):
         registry.rows(["mutl"], registry.catalogue())
