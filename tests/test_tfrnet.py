@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from baselines.tfrnet import PAIRS, GatedEncoder, TFRNet
 from benchmark.missing import MODALITIES
-from tests.batches import as_test, pad, random_batch, select, small_task
+from tests.batches import as_test, random_batch, small_task
 
 SMALL = {"d": 6, "heads": 2, "layers": 1, "fusion_l": 5, "fusion_a": 4, "fusion_v": 6, "head_hidden": 8}
 NO_DROPOUT = {
@@ -141,48 +141,3 @@ def test_gated_encoder_runs_over_the_real_frames_of_each_sample_alone():
         joined = encoder.join(torch.cat([x[i : i + 1, :length], context.tanh() * gate], dim=-1)).tanh()
         assert torch.allclose(encoded[i], joined.amax(1)[0], atol=1e-6)
     assert not encoded[2].any()
-
-
-@pytest.mark.parametrize("name", ["mosi", "iemocap"])
-@pytest.mark.parametrize("kept", [1.0, 0.4])
-def test_logits_do_not_depend_on_the_rest_of_the_batch_or_on_padding(name, kept):
-    task = small_task(name, {"l": 8, "a": 11, "v": 6})
-    model = small_tfrnet(task).eval()
-    batch = random_batch(task, 32, seed=2, kept=kept, training=False)
-    with torch.no_grad():
-        logits = model.predict(batch)
-        alone = torch.cat([model.predict(select(batch, [i])) for i in range(32)])
-        assert torch.allclose(model.predict(pad(batch, 3)), logits, atol=1e-5)
-    assert logits.shape == (32, task.num_categories)
-    assert torch.allclose(alone, logits, atol=1e-5)
-
-
-@pytest.mark.parametrize("n", [1, 4])
-@pytest.mark.parametrize("empty", [False, True])
-def test_nothing_at_all_gives_finite_logits_loss_and_gradients(n, empty):
-    given = {"l": [0] * n, "a": [0] * n, "v": [3] * n} if empty else None
-    batch = random_batch(small_task(), n, seed=0, available="", lengths=given)
-    model = small_tfrnet()
-    loss = model.loss(batch)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
-    assert torch.isfinite(model.eval().predict(as_test(batch))).all()
-
-
-def test_every_parameter_gets_a_gradient():
-    model = small_tfrnet()
-    model.loss(random_batch(small_task(), 8, seed=0, kept=0.5)).backward()
-    assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-
-
-def test_over_fits_32_samples():
-    batch = random_batch(small_task(), 32, seed=5, kept=0.8)
-    model = small_tfrnet(**NO_DROPOUT)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(80):
-        optimiser.zero_grad()
-        model.loss(batch).backward()
-        optimiser.step()
-    correct = model.eval().predict(batch).argmax(1) == batch.labels
-    assert correct.float().mean() > 0.95

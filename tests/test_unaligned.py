@@ -1,0 +1,42 @@
+"""Every method on modalities of unequal length, which the word-aligned simulated tasks do not have."""
+
+import pytest
+import torch
+
+from benchmark import registry
+from benchmark.grid import hyperparameters
+from tests.batches import pad, random_batch, select, small_task
+
+ENTRIES = registry.catalogue()
+methods = pytest.mark.parametrize("name", sorted(ENTRIES))
+
+
+def build(name, task):
+    cls = registry.load(ENTRIES[name])
+    torch.manual_seed(0)
+    return cls(task, **hyperparameters(cls, name, task.name, [])[0]).eval()
+
+
+@methods
+@pytest.mark.parametrize("task_name", ["mosi", "iemocap"])
+@pytest.mark.parametrize("kept", [1.0, 0.4])
+@torch.no_grad()
+def test_logits_depend_neither_on_the_batch_nor_on_padding(name, task_name, kept):
+    task = small_task(task_name, {"l": 8, "a": 11, "v": 1})
+    method = build(name, task)
+    batch = random_batch(task, 12, seed=2, kept=kept, training=False)
+    logits = method.predict(batch)
+    assert logits.shape == (12, task.num_categories)
+    assert torch.allclose(method.predict(pad(batch, 3)), logits, atol=1e-5)
+    alone = torch.cat([method.predict(select(batch, [i])) for i in range(12)])
+    assert torch.allclose(alone, logits, atol=1e-5)
+
+
+@methods
+@pytest.mark.parametrize("n", [1, 4])
+@torch.no_grad()
+def test_samples_without_a_frame_of_language_or_of_anything(name, n):
+    task = small_task("mosi", {"l": 8, "a": 11, "v": 6})
+    method = build(name, task)
+    for lengths in ({"l": [0] * n, "a": [0] * n, "v": [3] * n}, dict.fromkeys("lav", [0] * n)):
+        assert torch.isfinite(method.predict(random_batch(task, n, seed=0, lengths=lengths, training=False))).all()
