@@ -173,10 +173,15 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         config = config.model_copy(update={"seeds": options.seeds})
     labels = options.methods
     if labels is None:
-        plugins = {path.resolve() for path in options.plugin}
-        added = [entry.name for entry in entries.values() if entry.path in plugins]
-        labels = list(entries) if config.methods == "all" else [*config.methods, *added]
-    rows = registry.rows(labels, entries)
+        if config.methods == "all":
+            labels = list(entries)
+        elif config.methods == "both ways":
+            labels = registry.both_ways(entries)
+        else:
+            plugins = {path.resolve() for path in options.plugin}
+            labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
+        labels = [*labels, *config.variants]
+    rows = registry.rows(labels, entries, config.variants)
     simulator = config.simulator
     tasks, remarks = find_tasks(
         options.tasks or config.tasks,
@@ -259,6 +264,7 @@ def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None
     if store.stored_keys():
         collection = collect(store)
         scores, failures = collection.scores, collection.failures
+        rows = list({record["label"]: registry.stored_row(record) for record in collection.records}.values())
         scores.to_csv(out / "scores.csv", index=False)
         manifest = build_manifest(
             collection,
@@ -270,7 +276,8 @@ def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None
             print(f"not shown: {collection.superseded} stored cells that later ones of the same name and seed replace")
     else:
         scores, failures = read_scores(out / "scores.csv"), []
-    methods = {label: registry.describe(label, entries) for label in registry.by_year(scores["method"], entries)}
+        rows = [registry.label_row(label, entries) for label in scores["method"].unique()]
+    methods = {row.label: registry.describe(row, entries) for row in registry.by_year(rows, entries)}
     write_report(
         scores,
         out,

@@ -15,6 +15,8 @@ from benchmark import Batch, Method, Stage, TaskSpec, register
 class Constant(Method):
     """Predicts the categories' frequencies in the training split, so always the most frequent one."""
 
+    augmentable = False
+
     def __init__(self, task: TaskSpec) -> None:
         super().__init__(task)
         self.register_buffer("log_frequencies", torch.zeros(task.num_categories))

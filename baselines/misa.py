@@ -173,9 +173,9 @@ class MISA(Method):
         return Parts(utterance, shared, private)
 
     def fuse(self, parts: Parts) -> Tensor:
-        """Logits, shape (N, K). The six vectors are no sequence, so they get no positions."""
+        """What the head sees, (N, 6 hidden). The six vectors are no sequence, so they get no positions."""
         six = torch.stack([*parts.private, *parts.shared], dim=1)  # (N, 6, hidden)
-        return self.head(self.transformer(six).flatten(1))  # (N, 6 hidden) → (N, K)
+        return self.transformer(six).flatten(1)
 
     def orthogonality_loss(self, parts: Parts) -> Tensor:
         """L_diff: private against shared of each modality, and private against private of each pair; summed."""
@@ -201,12 +201,16 @@ class MISA(Method):
         parts = self.split(batch)
         orthogonality_weight, similarity_weight, reconstruction_weight = self.weights
         return (
-            F.cross_entropy(self.fuse(parts), batch.labels)
+            F.cross_entropy(self.head(self.fuse(parts)), batch.labels)
             + orthogonality_weight * self.orthogonality_loss(parts)
             + similarity_weight * self.similarity_loss(parts)
             + reconstruction_weight * self.reconstruction_loss(parts)
         )
 
+    def represent(self, batch: Batch) -> Tensor:
+        """The six vectors after the Transformer layer, (N, 6 hidden)."""
+        return self.fuse(self.split(batch))
+
     def predict(self, batch: Batch) -> Tensor:
         """Logits, shape (N, K)."""
-        return self.fuse(self.split(batch))
+        return self.head(self.represent(batch))

@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import Dropout, TemporalConv, Transformer, last_frame
-
-PAIRS = [(target, source) for target in MODALITIES for source in MODALITIES if source != target]
+from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, last_frame
 
 
 @register("mult", paper="Tsai et al., ACL 2019", trains_on="complete")
@@ -69,26 +67,19 @@ class MulT(Method):
         self.residual = nn.Sequential(nn.Linear(joint, joint), nn.ReLU(), self.output_dropout, nn.Linear(joint, joint))
         self.head = nn.Linear(joint, task.num_categories)
 
-    def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K). Missing frames are zero vectors to it, as in its published re-runs."""
+    def represent(self, batch: Batch) -> Tensor:
+        """Last frames of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs."""
         x = dict(batch.features)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
-        frames = batch.frames
-        # Causal attention: with other lengths, the official mask is shifted by their difference. Taken from the task,
-        # not from the batch, so that a sample's logits do not depend on its neighbours.
-        lengths = self.task.max_frames
-        crossed = self.crossmodal(
-            [x[target] for target, _ in PAIRS],
-            [frames[target] for target, _ in PAIRS],
-            [x[source] for _, source in PAIRS],
-            [frames[source] for _, source in PAIRS],
-            causal_offset=[abs(lengths[target] - lengths[source]) for target, source in PAIRS],
-        )  # 6 x (N, T_target, d)
-        fused = [torch.cat(crossed[2 * i : 2 * i + 2], dim=-1) for i in range(len(MODALITIES))]  # (N, T_m, 2 d)
-        masks = [frames[m] for m in MODALITIES]
-        fused = self.selfattention(fused, masks, causal_offset=[0] * len(MODALITIES))
-        joint = torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
+        crossed = attend_across(self.crossmodal, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
+        masks = [batch.frames[m] for m in MODALITIES]
+        fused = self.selfattention([crossed[m] for m in MODALITIES], masks, causal_offset=[0] * len(MODALITIES))
+        return torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        joint = self.represent(batch)
         return self.head(joint + self.residual(joint))
 
     def loss(self, batch: Batch) -> Tensor:

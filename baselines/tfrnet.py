@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import Dropout, TemporalConv, Transformer
-
-PAIRS = [(target, source) for target in MODALITIES for source in MODALITIES if source != target]
+from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across
 
 
 class GatedEncoder(nn.Module):
@@ -144,25 +142,15 @@ class TFRNet(Method):
         x = dict(batch.features)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
-        frames = batch.frames
-        # Causal attention: with other lengths, the official mask is shifted by their difference. Taken from the task,
-        # not from the batch, so that a sample's logits do not depend on its neighbours.
-        lengths = self.task.max_frames
         intra = self.intra(
-            [x[m] for m in MODALITIES], [frames[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
+            [x[m] for m in MODALITIES], [batch.frames[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
         )  # 3 x (N, T_m, d)
-        inter = self.inter(
-            [x[target] for target, _ in PAIRS],
-            [frames[target] for target, _ in PAIRS],
-            [x[source] for _, source in PAIRS],
-            [frames[source] for _, source in PAIRS],
-            causal_offset=[abs(lengths[target] - lengths[source]) for target, source in PAIRS],
-        )  # 6 x (N, T_target, d)
-        return {m: torch.cat([intra[i], *inter[2 * i : 2 * i + 2]], dim=-1) for i, m in enumerate(MODALITIES)}
+        inter = attend_across(self.inter, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
+        return {m: torch.cat([intra[i], inter[m]], dim=-1) for i, m in enumerate(MODALITIES)}
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
-        """Logits, shape (N, K)."""
-        return self.head(torch.cat([self.encoders[m](extracted[m], frames[m]) for m in MODALITIES], dim=1))
+        """The gated encoders' results side by side, (N, fusion_l + fusion_a + fusion_v)."""
+        return torch.cat([self.encoders[m](extracted[m], frames[m]) for m in MODALITIES], dim=1)
 
     def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
         """Weighted SmoothL1 between rebuilt and complete features, by modality a mean over its missing frames.
@@ -182,9 +170,13 @@ class TFRNet(Method):
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy and reconstruction."""
         extracted = self.extract(batch)
-        task_loss = F.cross_entropy(self.fuse(extracted, batch.frames), batch.labels)
+        task_loss = F.cross_entropy(self.head(self.fuse(extracted, batch.frames)), batch.labels)
         return task_loss + self.reconstruction_loss(extracted, batch)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the head sees, (N, fusion_l + fusion_a + fusion_v)."""
+        return self.fuse(self.extract(batch), batch.frames)
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits, shape (N, K)."""
-        return self.fuse(self.extract(batch), batch.frames)
+        return self.head(self.represent(batch))

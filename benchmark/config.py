@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,11 +10,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from benchmark.errors import BenchmarkError
-from benchmark.missing import MRM, SUBSETS, Setting
+from benchmark.missing import MRM, PATTERNS, SUBSETS, Setting
 from benchmark.registry import unknown
 
 M = TypeVar("M", bound=BaseModel)
 GRIDS = Path(__file__).resolve().parent / "grids"
+_VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
 
 
 class _Strict(BaseModel):
@@ -54,6 +56,21 @@ class SimulatorConfig(_Strict):
     test: int = Field(ge=8)
 
 
+class Variant(_Strict):
+    """A row of a table that is a configuration of a method, as in an ablation.
+
+    Parameters
+    ----------
+    method : str
+        With ``+mrm`` or ``-mrm`` behind where wanted.
+    set : dict
+        Hyper-parameters that differ; they win over ``--set``.
+    """
+
+    method: str
+    set: dict[str, Any]
+
+
 class GridConfig(_Strict):
     """A grid file.
 
@@ -61,8 +78,11 @@ class GridConfig(_Strict):
     ----------
     description : str
         One line, shown by ``--list``.
-    methods : "all" or list of str
-        Method names, with ``+mrm`` or ``-mrm`` behind where wanted.
+    methods : list of str, "all" or "both ways"
+        Method names, with ``+mrm`` or ``-mrm`` behind where wanted. "both ways": every method, on whole and on
+        incomplete samples.
+    variants : dict of name to Variant
+        Further rows, under names of their own.
     tasks : list of str
     seeds : int
         How many; they are 0, 1, ….
@@ -70,6 +90,10 @@ class GridConfig(_Strict):
         Frame-missing ratios applied to all modalities, one decimal each.
     subsets : list of str
         Available modalities, such as ``la``.
+    patterns : list of str
+        How frames go missing; see :class:`benchmark.missing.Setting`.
+    crossed : bool
+        Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
         Which draw of the test masks.
     training : dict
@@ -82,10 +106,13 @@ class GridConfig(_Strict):
 
     description: str
     methods: list[str] | str = "all"
+    variants: dict[str, Variant] = {}
     tasks: list[str]
     seeds: int = Field(ge=1)
     ratios: list[float] = []
     subsets: list[str] = []
+    patterns: list[str] = ["scattered"]
+    crossed: bool = False
     draw: int = 0
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}
@@ -94,8 +121,8 @@ class GridConfig(_Strict):
     @field_validator("methods")
     @classmethod
     def _methods(cls, value: list[str] | str) -> list[str] | str:
-        if isinstance(value, str) and value != "all":
-            raise ValueError("write 'all' or a list of method names")
+        if isinstance(value, str) and value not in ("all", "both ways"):
+            raise ValueError("write 'all', 'both ways' or a list of method names")
         return value
 
     @field_validator("ratios")
@@ -114,6 +141,21 @@ class GridConfig(_Strict):
             Setting(subset)
         return value
 
+    @field_validator("patterns")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            Setting("lav", 0.5, pattern)
+        return value
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, value: dict[str, Variant]) -> dict[str, Variant]:
+        for name in value:
+            if not _VARIANT.fullmatch(name):
+                raise ValueError(f"variant name {name!r} must be of letters, digits, spaces and any of _+-=./()")
+        return value
+
     @field_validator("training")
     @classmethod
     def _training(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -128,8 +170,17 @@ class GridConfig(_Strict):
         """All settings, each once, intra-modality ones first."""
         if not self.ratios and not self.subsets:
             return [Setting()]
-        wanted = [Setting("lav", ratio) for ratio in sorted(self.ratios)]
-        wanted += [Setting(subset) for subset in SUBSETS if subset in self.subsets]
+        subsets = [subset for subset in SUBSETS if subset in self.subsets]
+        patterns = [pattern for pattern in PATTERNS if pattern in self.patterns]
+        wanted = [Setting("lav", ratio, pattern) for pattern in patterns for ratio in sorted(self.ratios)]
+        wanted += [Setting(subset) for subset in subsets]
+        if self.crossed:
+            wanted += [
+                Setting(subset, ratio, pattern)
+                for pattern in patterns
+                for subset in subsets
+                for ratio in sorted(self.ratios)
+            ]
         return list(dict.fromkeys(wanted))
 
 

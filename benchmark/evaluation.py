@@ -9,11 +9,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmark.data.batches import SplitTensors
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Split, category_indices
 from benchmark.method import Method
 from benchmark.missing import MODALITIES, Setting, frame_mask
 
+REPRESENTED = Setting("l", 0.5)
+"""The setting in which joint representations are kept for plots, as in the paper's figure."""
+
 _NUMBERS_A_BATCH = 2**22  # features in one batch: 16 MiB
+_REPRESENTED_A_CATEGORY = 100
 
 
 @torch.no_grad()
@@ -46,7 +50,7 @@ def predict_settings(
     split, num_settings = test.split, len(settings)
     logits = np.zeros((num_settings, len(test), len(dataset.categories)), dtype=np.float32)
     kept = {
-        m: np.stack([frame_mask(split.ids, split.features[m].shape[1], m, s, draw) for s in settings])  # (S, N, T_m)
+        m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
     }
     order = np.argsort(sum(split.lengths[m] for m in MODALITIES), kind="stable")
@@ -63,3 +67,40 @@ def predict_settings(
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
         raise ValueError(f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}")
     return logits
+
+
+def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:
+    """Which frames of a split are kept in a setting, shape (N, T_m)."""
+    num_frames = split.features[modality].shape[1]
+    return frame_mask(split.ids, num_frames, modality, setting, draw, lengths=split.lengths[modality])
+
+
+@torch.no_grad()
+def represent_test(
+    method: Method, dataset: Dataset, *, draw: int, device: torch.device
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """Joint representations of some test samples in the setting `REPRESENTED`: the first 100 of each category.
+
+    Parameters
+    ----------
+    method : Method
+    dataset : Dataset
+    draw : int
+    device : torch.device
+
+    Returns
+    -------
+    rows : ndarray of int, shape (M,)
+        The samples' places in the test split.
+    values : ndarray of float32, shape (M, D)
+
+        None for a method that has no joint representation.
+    """
+    test = SplitTensors(dataset, "test", device)
+    categories = category_indices(test.split.labels, dataset.kind)
+    rows = np.sort(
+        np.concatenate([np.flatnonzero(categories == k)[:_REPRESENTED_A_CATEGORY] for k in np.unique(categories)])
+    )
+    masks = {m: mask(test.split, m, REPRESENTED, draw)[rows] for m in MODALITIES}
+    values = method.eval().represent(test.batch(rows, masks, training=False))
+    return None if values is None else (rows, values.cpu().numpy())

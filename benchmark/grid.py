@@ -127,7 +127,7 @@ def build(
     for task in tasks:
         dataset = load_task(task)
         resolved = {
-            row: hyperparameters(
+            row.label: hyperparameters(
                 load(entries[row.name]),
                 row.name,
                 task.name,
@@ -137,13 +137,14 @@ def build(
                     config.set.get(row.name, {}),
                     overrides.get(EVERY_METHOD, {}),
                     overrides.get(row.name, {}),
+                    dict(row.variant),
                 ],
             )
             for row in rows
         }
         for seed in range(config.seeds):
             for row in rows:
-                constructor, training = resolved[row]
+                constructor, training = resolved[row.label]
                 definition = {
                     "method": row.name,
                     "hyperparameters": constructor,
@@ -157,6 +158,13 @@ def build(
                     },
                 }
                 cells.append(Cell(row, entries[row.name], task, seed, definition))
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if (same := first.setdefault(cell.key, cell)) is not cell:
+            raise BenchmarkError(
+                f"rows {same.row.label!r} and {cell.row.label!r} are the same method with the same hyper-parameters; "
+                "leave one out"
+            )
     return Grid(name, cells, config.settings, config.draw)
 
 

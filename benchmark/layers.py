@@ -11,11 +11,16 @@ never NaN, and pooled or gathered results of such a sample are zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from benchmark.missing import MODALITIES
+
+PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)
+"""The six directions of cross-modal attention: from which modality (second) to which (first)."""
 
 _MASKED = -1e9  # finite: a row in which all is masked gives a uniform softmax instead of NaN
 
@@ -299,3 +304,40 @@ class Transformer(nn.Module):
         stacked = torch.stack(list(x))  # (S, N, T, d)
         positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)
         return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
+
+
+def attend_across(
+    crossmodal: Transformer, x: Mapping[str, Tensor], frames: Mapping[str, Tensor], max_frames: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """MulT's six directed cross-modal Transformers: each modality attends to each of the two others.
+
+    Attention is causal. Between modalities of unequal length the official mask is shifted by their difference; it is
+    taken from the task, not from the batch, so that a sample's result does not depend on its neighbours.
+
+    Parameters
+    ----------
+    crossmodal : Transformer
+        Six streams, in the order of `PAIRS`.
+    x : mapping of modality to Tensor, shape (N, T_m, d)
+    frames : mapping of modality to bool Tensor, shape (N, T_m)
+        Which frames may be attended to.
+    max_frames : mapping of modality to int
+        The task's.
+
+    Returns
+    -------
+    dict of modality to Tensor, shape (N, T_m, 2 d)
+        What it got from the two others, side by side in the order of `PAIRS`.
+
+    References
+    ----------
+    Tsai et al., "Multimodal Transformer for Unaligned Multimodal Language Sequences", ACL 2019.
+    """
+    crossed = crossmodal(
+        [x[target] for target, _ in PAIRS],
+        [frames[target] for target, _ in PAIRS],
+        [x[source] for _, source in PAIRS],
+        [frames[source] for _, source in PAIRS],
+        causal_offset=[abs(max_frames[target] - max_frames[source]) for target, source in PAIRS],
+    )  # 6 x (N, T_target, d)
+    return {m: torch.cat(crossed[2 * i : 2 * i + 2], dim=-1) for i, m in enumerate(MODALITIES)}

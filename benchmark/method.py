@@ -99,13 +99,16 @@ class Method(nn.Module):
         :class:`benchmark.config.TrainingConfig`, such as ``learning_rate`` or ``batch_size``.
     per_task : dict of task name to dict
         Hyper-parameters, of the constructor or the training, that the paper sets by data set.
+    augmentable : bool
+        Whether training under Modality Random Missing differs from training on whole samples; False for `constant`.
     stages : tuple of Stage
-        One by default.
+        One by default. A constructor may set others, where they depend on hyper-parameters.
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {}
     per_task: ClassVar[dict[str, dict[str, Any]]] = {}
-    stages: ClassVar[tuple[Stage, ...]] = (Stage("training"),)
+    augmentable: ClassVar[bool] = True
+    stages: tuple[Stage, ...] = (Stage("training"),)
 
     def __init__(self, task: TaskSpec) -> None:
         super().__init__()
@@ -129,3 +132,7 @@ class Method(nn.Module):
     def predict(self, batch: Batch) -> Tensor:
         """Logits, shape (N, K), for a batch in which anything, or everything, may be missing."""
         raise NotImplementedError
+
+    def represent(self, batch: Batch) -> Tensor | None:
+        """The joint representation before the classifier, shape (N, D), for plots; None where a method has none."""
+        return None

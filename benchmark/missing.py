@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 MODALITIES = ("l", "a", "v")
 MODALITY_NAMES = {"l": "language", "a": "audio", "v": "vision"}
 SUBSETS = ("l", "a", "v", "la", "lv", "av", "lav")
+PATTERNS = ("scattered", "burst", "early_end")
 
-_SETTING = re.compile(r"(?P<available>[lav]+)@(?P<ratio>[0-9.eE+-]+)")
+_SETTING = re.compile(r"(?P<available>[lav]+)@(?P<ratio>[0-9.eE+-]+)(:(?P<pattern>[a-z_]+))?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Setting:
         The modalities that are there at all: a non-empty subset of ``"lav"``, in that order.
     ratio : float
         The share of frames that is missing, in [0, 1], in every available modality.
+    pattern : {"scattered", "burst", "early_end"}
+        Which frames those are: each by a coin of its own; one run of neighbouring frames; all from some frame on. At
+        ratios 0 and 1 they are the same, and the setting says "scattered".
 
     Raises
     ------
@@ -41,6 +45,7 @@ class Setting:
 
     available: str = "lav"
     ratio: float = 0.0
+    pattern: str = "scattered"
 
     def __post_init__(self) -> None:
         if self.available not in SUBSETS:
@@ -51,11 +56,16 @@ class Setting:
             raise ValueError(f"ratio={self.ratio!r} is no number; use one in [0, 1]")
         if not 0.0 <= self.ratio <= 1.0:  # NaN fails this too
             raise ValueError(f"ratio={self.ratio!r} is outside [0, 1]")
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern={self.pattern!r} is unknown; use one of {', '.join(PATTERNS)}")
         object.__setattr__(self, "ratio", float(self.ratio))
+        if self.ratio in (0.0, 1.0):
+            object.__setattr__(self, "pattern", "scattered")
 
     def __str__(self) -> str:
-        """``lav@0.3``; parsed again by :meth:`parse`."""
-        return f"{self.available}@{format_ratio(self.ratio)}"
+        """``lav@0.3``, or ``lav@0.3:burst``; parsed again by :meth:`parse`."""
+        pattern = "" if self.pattern == "scattered" else f":{self.pattern}"
+        return f"{self.available}@{format_ratio(self.ratio)}{pattern}"
 
     @classmethod
     def parse(cls, text: str) -> Setting:
@@ -63,18 +73,24 @@ class Setting:
         match = _SETTING.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is no setting; expected for instance 'lav@0.3'")
-        return cls(match["available"], float(match["ratio"]))
+        return cls(match["available"], float(match["ratio"]), match["pattern"] or "scattered")
 
     @property
     def kind(self) -> str:
-        """``inter`` where whole modalities are gone, else ``intra``; the complete setting belongs to both."""
-        return "intra" if self.available == "lav" else "inter"
+        """``inter`` where whole modalities are gone, else ``intra``, with the pattern where it is not scattered.
+
+        The complete setting, ``intra``, belongs to both.
+        """
+        kind = "intra" if self.available == "lav" else "inter"
+        return kind if self.pattern == "scattered" else f"{kind}-{self.pattern}"
 
     @property
     def condition(self) -> str:
         """The name printed in tables: ``{l,a}`` or ``p=0.3``."""
         subset = "{" + ",".join(self.available) + "}"
         ratio = f"p={format_ratio(self.ratio)}"
+        if self.pattern != "scattered":
+            ratio += f" {self.pattern.replace('_', ' ')}"
         if self.ratio == 0.0:
             return subset
         return ratio if self.available == "lav" else f"{subset} {ratio}"
@@ -91,11 +107,22 @@ def frame_mask(
     modality: str,
     setting: Setting,
     draw: int = 0,
+    *,
+    lengths: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> NDArray[np.bool_]:
     """Which frames of a modality are kept.
 
-    Frame t of a sample is missing if the modality is not available, or if u < ratio, where u in [0, 1) is a
-    uniform number made from (sample id, modality, t, draw) alone.
+    A frame of a sample is missing if the modality is not available, or by the setting's pattern. With u, v and w
+    uniform in [0, 1), made from (sample id, modality, draw) alone and, for u, from the frame t too:
+
+    - ``scattered``: frame t is missing if u < ratio.
+    - ``burst``: frame t is missing if its place in the sample, (t + v) / length, lies in an interval of length `ratio`
+      that grows around w: [w (1 - ratio), 1 - (1 - w) (1 - ratio)).
+    - ``early_end``: frame t is missing if its place lies in the last part of the sample; how long that is, is uniform
+      with mean `ratio`: 2 w ratio up to a ratio of 1/2, and 1 - 2 (1 - w) (1 - ratio) above it.
+
+    In all of them, the mean share of missing frames is `ratio`, for samples of one frame too, and what is missing at
+    one ratio is missing at every higher one.
 
     Parameters
     ----------
@@ -107,6 +134,8 @@ def frame_mask(
     setting : Setting
     draw : int
         Another number gives other, independent masks.
+    lengths : sequence of int, length N, optional
+        The samples' numbers of real frames; by default `num_frames`. Bursts and early ends lie within them.
 
     Returns
     -------
@@ -125,18 +154,34 @@ def frame_mask(
         return np.zeros(shape, dtype=bool)
     if setting.ratio == 0.0:
         return np.ones(shape, dtype=bool)
-    return frame_uniforms(sample_ids, num_frames, modality, draw) >= setting.ratio
+    if setting.pattern == "scattered":
+        return frame_uniforms(sample_ids, num_frames, modality, draw) >= setting.ratio
+    v, w = frame_uniforms(sample_ids, 2, modality, draw, pattern=setting.pattern).T[:, :, None]  # (N, 1) each
+    length = np.full(shape[:1], num_frames) if lengths is None else np.asarray(lengths)
+    place = (np.arange(num_frames) + v) / np.maximum(length, 1)[:, None]  # (N, T)
+    # Each bound is monotone in the ratio in floating point too, so that masks are nested to the last bit.
+    left = 1.0 - setting.ratio
+    if setting.pattern == "burst":
+        return (place < w * left) | (place >= 1.0 - (1.0 - w) * left)
+    last = 2.0 * w * setting.ratio if setting.ratio <= 0.5 else 1.0 - 2.0 * (1.0 - w) * left
+    kept: NDArray[np.bool_] = place < 1.0 - last
+    return kept
 
 
 def frame_uniforms(
-    sample_ids: Sequence[str] | NDArray[np.str_], num_frames: int, modality: str, draw: int = 0
+    sample_ids: Sequence[str] | NDArray[np.str_],
+    num_frames: int,
+    modality: str,
+    draw: int = 0,
+    *,
+    pattern: str = "scattered",
 ) -> NDArray[np.float64]:
     """The uniform numbers behind :func:`frame_mask`, shape (N, T), in [0, 1).
 
-    Each sample starts a SplitMix64 stream at a BLAKE2b hash of its id, the modality and the draw; frame t takes the
-    t-th number of the stream.
+    Each sample starts a SplitMix64 stream at a BLAKE2b hash of its id, the modality, the draw and the pattern; frame t
+    takes the t-th number of the stream.
     """
-    label = f"{modality}:{int(draw)}".encode()
+    label = f"{modality}:{int(draw)}{'' if pattern == 'scattered' else ':' + pattern}".encode()
     starts = b"".join(blake2b(str(i).encode(), digest_size=8, key=label).digest() for i in sample_ids)
     state = np.frombuffer(starts, dtype="<u8").astype(np.uint64)[:, None]  # (N, 1)
     uniforms: NDArray[np.float64] = (splitmix64(state, num_frames) >> np.uint64(11)).astype(np.float64) * 2.0**-53

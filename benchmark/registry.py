@@ -16,8 +16,8 @@ import io
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +26,7 @@ import yaml
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from benchmark.config import Variant
     from benchmark.method import Method
 
 FOLDERS = ("corrkd", "baselines")
@@ -49,11 +50,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """A method as it stands in a table: ``mult``, or ``mult+mrm`` for MulT trained on incomplete samples."""
+    """A method as it stands in a table: ``mult``, or ``mult+mrm`` for MulT trained on incomplete samples.
+
+    Parameters
+    ----------
+    label : str
+        What is printed.
+    name : str
+        The registered method.
+    trains_on : {"complete", "missing"}
+    variant : tuple of (key, value)
+        The hyper-parameters that set it apart from other rows of its method.
+    position : int
+        Among the variants of a grid, from 1 on; 0 for what is no variant. For the order in tables.
+    """
 
     label: str
     name: str
     trains_on: str
+    variant: tuple[tuple[str, Any], ...] = ()
+    position: int = 0
 
 
 def register(name: str, *, paper: str, trains_on: str) -> Callable[[C], C]:
@@ -188,39 +204,76 @@ def _scan(path: Path) -> list[Entry]:
     return entries
 
 
-def rows(labels: Iterable[str], entries: dict[str, Entry]) -> list[Row]:
-    """Labels such as ``mult`` or ``mult+mrm`` → rows.
+def rows(labels: Iterable[str], entries: dict[str, Entry], variants: Mapping[str, Variant] | None = None) -> list[Row]:
+    """Labels such as ``mult`` or ``mult+mrm``, or names of a grid's variants → rows.
 
     Raises
     ------
     BenchmarkError
-        For an unknown name (with the nearest ones and all there are) or a suffix that changes nothing.
+        For an unknown name (with the nearest ones and all there are), a suffix that changes nothing, or a variant with
+        a method's name.
     """
-    return [_row(label, entries) for label in dict.fromkeys(labels)]
+    variants = variants or {}
+    for name in variants:
+        if _parts(name)[0] in entries:
+            raise BenchmarkError(f"variant {name!r} has the name of a method; choose another")
+    known = {*entries, *variants}
+    found = []
+    for label in dict.fromkeys(labels):
+        if label in variants:
+            row = _row(variants[label].method, entries, known)
+            position = list(variants).index(label) + 1
+            row = replace(row, label=label, variant=tuple(variants[label].set.items()), position=position)
+        else:
+            row = _row(label, entries, known)
+        found.append(row)
+    return found
+
+
+def both_ways(entries: dict[str, Entry]) -> list[str]:
+    """The labels of all methods, trained as registered and the other way, where that makes a difference."""
+    labels = []
+    for entry in entries.values():
+        labels.append(entry.name)
+        if load(entry).augmentable:
+            labels.append(entry.name + ("+mrm" if entry.trains_on == "complete" else "-mrm"))
+    return labels
 
 
 def _parts(label: str) -> tuple[str, str]:
     return (label[:-4], label[-4:]) if label.endswith(("+mrm", "-mrm")) else (label, "")
 
 
-def describe(label: str, entries: dict[str, Entry]) -> str:
-    """A row in one line: its paper and what it trains on; for a method that is not there, that it is not."""
+def stored_row(record: Mapping[str, Any]) -> Row:
+    """The row that a stored cell belongs to, from its ``cell.json``."""
+    variant = tuple(record.get("variant", {}).items())
+    trains_on = record["training"]["trains_on"]
+    return Row(record["label"], record["method"], trains_on, variant, record.get("position", 0))
+
+
+def label_row(label: str, entries: dict[str, Entry]) -> Row:
+    """The row of a label of which nothing else is known; what it trains on is empty if the method is not there."""
     name, _ = _parts(label)
-    if name not in entries:
+    return _row(label, entries, entries) if name in entries else Row(label, name, "")
+
+
+def describe(row: Row, entries: dict[str, Entry]) -> str:
+    """A row in one line: its paper, what it trains on, and what sets it apart from its method."""
+    if row.name not in entries:
         return "not among the methods here"
-    row = _row(label, entries)
-    return f"{entries[name].paper}; trained on {'whole' if row.trains_on == 'complete' else 'incomplete'} samples"
+    with_ = f"; {row.name} with " + ", ".join(f"{key}={value}" for key, value in row.variant) if row.variant else ""
+    samples = {"complete": "whole", "missing": "incomplete"}[row.trains_on]
+    return f"{entries[row.name].paper}; trained on {samples} samples{with_}"
 
 
-def by_year(labels: Iterable[str], entries: dict[str, Entry]) -> list[str]:
+def by_year(found: Iterable[Row], entries: dict[str, Entry]) -> list[Row]:
     """Rows in the order of a paper's table: by the year in the method's card; without a card, at the end."""
 
-    def year(label: str) -> int:
-        name, _ = _parts(label)
-        found = card(entries[name]).get("year") if name in entries else None
-        return found if isinstance(found, int) else 9999
+    def year(row: Row) -> int:
+        known = card(entries[row.name]).get("year") if row.name in entries else None
+        return known if isinstance(known, int) else 9999
 
-    return sorted(dict.fromkeys(labels), key=lambda label: (year(label), label))
+    return sorted(found, key=lambda row: (year(row), row.name, row.position, row.label))
 
 
 def card(entry: Entry) -> dict[str, Any]:
@@ -243,10 +296,10 @@ def card(entry: Entry) -> dict[str, Any]:
     return content
 
 
-def _row(label: str, entries: dict[str, Entry]) -> Row:
+def _row(label: str, entries: dict[str, Entry], known: Iterable[str]) -> Row:
     name, suffix = _parts(label)
     if name not in entries:
-        raise BenchmarkError(unknown("method", name, entries))
+        raise BenchmarkError(unknown("method", name, known))
     usual = entries[name].trains_on
     trains_on = {"+mrm": "missing", "-mrm": "complete", "": usual}[suffix]
     if suffix and trains_on == usual:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import threading
@@ -32,12 +33,21 @@ from benchmark.data import load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
-from benchmark.evaluation import predict_settings
+from benchmark.evaluation import REPRESENTED, predict_settings, represent_test
 from benchmark.grid import Cell, Grid
 from benchmark.method import Method
 from benchmark.missing import Setting
 from benchmark.registry import ROOT, load
-from benchmark.store import DONE, FAILED, Predictions, Store, write_json, write_predictions
+from benchmark.store import (
+    DONE,
+    FAILED,
+    Predictions,
+    Store,
+    setting_name,
+    write_json,
+    write_predictions,
+    write_representations,
+)
 from benchmark.training import train
 
 TODO, EXTEND = "to do", "to extend"
@@ -70,9 +80,8 @@ def state_of(store: Store, cell: Cell, grid: Grid) -> str:
         return TODO
     if record["state"] == FAILED:
         return FAILED
-    stored = {(s["available"], s["ratio"], s["draw"]) for s in record["settings"]}
-    wanted = {(s.available, s.ratio, grid.draw) for s in grid.settings}
-    return DONE if wanted <= stored else EXTEND
+    stored = set(record["settings"])
+    return DONE if all(setting_name(setting, grid.draw) in stored for setting in grid.settings) else EXTEND
 
 
 def run_grid(
@@ -252,12 +261,16 @@ def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, devic
         logits = predict_settings(method, dataset, settings, draw=draw, device=device)
         test = dataset.splits["test"]
         write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
+        represented = represent_test(method, dataset, draw=draw, device=device)
+        if represented is not None:
+            rows, values = represented
+            write_representations(side, test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}, side / "model.safetensors"
         )
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
-            "settings": [{"available": s.available, "ratio": s.ratio, "draw": draw} for s in settings],
+            "settings": [setting_name(s, draw) for s in settings],
             "training_seconds": round(trained - started, 3),
             "epochs": len(history),
             "parameters": sum(p.numel() for p in method.parameters()),
@@ -283,13 +296,14 @@ def _extend(
     logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
-        for name in ("history.jsonl", "model.safetensors"):
-            (side / name).write_bytes((store.path(cell.key) / name).read_bytes())
+        for file in store.path(cell.key).iterdir():
+            if file.name not in ("cell.json", "predictions.npz"):
+                shutil.copy2(file, side)
         write_predictions(
             side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
         )
-        entries = [{"available": s.available, "ratio": s.ratio, "draw": d} for s, d in added]
-        write_json(side / "cell.json", record | {"settings": record["settings"] + entries})
+        names = [setting_name(s, d) for s, d in added]
+        write_json(side / "cell.json", record | {"settings": record["settings"] + names})
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 
@@ -309,6 +323,8 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
         **cell.definition,
         "key": cell.key,
         "label": cell.row.label,
+        "variant": dict(cell.row.variant),
+        "position": cell.row.position,
         "state": state,
         "started": timestamp(started),
         "finished": timestamp(now),

@@ -184,6 +184,24 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
     )
 
 
+def write_representations(
+    folder: Path, ids: NDArray[np.str_], labels: NDArray[np.generic], setting: str, values: NDArray[np.float32]
+) -> None:
+    """Write ``representations.npz`` into a cell's side folder: joint representations of some test samples.
+
+    Parameters
+    ----------
+    folder : Path
+    ids : ndarray of str, shape (M,)
+    labels : ndarray, shape (M,)
+        As in the data.
+    setting : str
+        As from :func:`setting_name`.
+    values : ndarray of float32, shape (M, D)
+    """
+    np.savez_compressed(folder / "representations.npz", ids=ids, labels=labels, setting=setting, values=values)
+
+
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Readable JSON with a stable order of keys."""
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

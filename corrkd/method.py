@@ -8,6 +8,7 @@ listed in ``cards/corrkd.yaml``.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,8 @@ class CorrKD(Method):
 
     ``loss = CE + scd_weight SCD + cpd_weight CPD + rcd_weight RCD``
 
+    The rows of the ablation are configurations of this class: weights of zero, another `response_loss`, no `student`.
+
     Parameters
     ----------
     task : TaskSpec
@@ -42,6 +45,10 @@ class CorrKD(Method):
         The paper adds the losses unweighted.
     critic_hidden : int
         Width of the critics of RCD; their form is not in the paper.
+    response_loss : {"information", "kl"}
+        "kl" puts ``KL(teacher's response || student's response)`` in RCD's place.
+    student : bool
+        False: nothing is distilled; the teacher, which has seen complete samples only, predicts.
     """
 
     training_defaults = {"learning_rate": 4e-3, "batch_size": 64}
@@ -50,7 +57,6 @@ class CorrKD(Method):
         "mosei": {"learning_rate": 2e-3, "batch_size": 32, "heads": 8, "boundary": 1.0},
         "iemocap": {"learning_rate": 4e-3, "batch_size": 64, "heads": 10, "boundary": 1.4},
     }
-    stages = (TEACHER, STUDENT)
 
     def __init__(
         self,
@@ -65,24 +71,29 @@ class CorrKD(Method):
         cpd_weight: float = 1.0,
         rcd_weight: float = 1.0,
         critic_hidden: int = 32,
+        response_loss: Literal["information", "kl"] = "information",
+        student: bool = True,
     ) -> None:
         super().__init__(task)
+        self.stages = (TEACHER, STUDENT) if student else (TEACHER,)
+        self.stage = self.stages[-1]
         self.boundary = boundary
         self.weights = (scd_weight, cpd_weight, rcd_weight)
         self.teacher = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
-        self.student = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
-        self.target_critic = Critic(1, critic_hidden)
-        self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)
-        self.stage = STUDENT
+        if student:
+            self.student = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
+        self.with_critics = student and response_loss == "information"
+        if self.with_critics:
+            self.target_critic = Critic(1, critic_hidden)
+            self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)
         self._teacher_rows: dict[str, int] = {}
         self._teacher_outputs: tuple[Tensor, Tensor] | None = None
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Train the teacher first; then freeze it and compute its outputs for the training set once."""
         self.stage = stage
-        self.teacher.requires_grad_(stage == TEACHER)
-        for part in (self.student, self.target_critic, self.non_target_critic):
-            part.requires_grad_(stage != TEACHER)
+        for name, part in self.named_children():  # the critics are trained with the student
+            part.requires_grad_((name == "teacher") == (stage == TEACHER))
         if stage == TEACHER:
             return
         self.teacher.eval()
@@ -121,14 +132,27 @@ class CorrKD(Method):
         return joint[rows], logits[rows]
 
     def _response_loss(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
-        """RCD: minus the information that teacher and student share in the target and the other responses."""
+        """RCD: minus the information that teacher and student share in the target and the other responses.
+
+        Or, in the ablation, the Kullback-Leibler divergence of the whole responses, averaged over samples.
+        """
+        if not self.with_critics:
+            teacher, student = teacher_logits.log_softmax(-1), student_logits.log_softmax(-1)  # (N, K)
+            return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         student_target, student_others = split_response(student_logits, labels)  # (N, 1), (N, K-1)
         teacher_target, teacher_others = split_response(teacher_logits, labels)
         target = jensen_shannon_information(*self.target_critic(teacher_target, student_target))
         others = jensen_shannon_information(*self.non_target_critic(teacher_others, student_others))
         return -target - others
 
+    def _predicting(self) -> CorrKDNetwork:
+        """The student (the teacher while it is trained, or where there is no student)."""
+        return self.teacher if self.stage == TEACHER else self.student
+
+    def represent(self, batch: Batch) -> Tensor:
+        """H, (N, 3 d)."""
+        return self._predicting().encode(batch)[0]
+
     def predict(self, batch: Batch) -> Tensor:
-        """The student's logits (the teacher's, while the teacher is trained)."""
-        network = self.teacher if self.stage == TEACHER else self.student
-        return network.encode(batch)[1]
+        """Logits, shape (N, K)."""
+        return self._predicting().encode(batch)[1]

@@ -2,7 +2,7 @@ import pytest
 
 from benchmark.config import GridConfig, TrainingConfig, grid_names, load_grid, validated
 from benchmark.errors import BenchmarkError
-from benchmark.missing import Setting
+from benchmark.missing import PATTERNS, SUBSETS, Setting
 
 GOOD = "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [l, lav]\nratios: [0.0, 0.5]\n"
 
@@ -43,9 +43,12 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
         (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
         (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
-        (GOOD + "methods: some\n", "key 'methods'.*'all' or a list"),
+        (GOOD + "methods: some\n", "key 'methods'.*'all', 'both ways' or a list"),
         (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
         (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
+        (GOOD + "patterns: [bursts]\n", "key 'patterns'.*'bursts' is unknown; use one of scattered, burst"),
+        (GOOD + "variants: {x: {method: corrkd}}\n", "key 'variants.x.set': field required"),
+        (GOOD + "variants: {<x>: {method: corrkd, set: {}}}\n", "key 'variants'.*'<x>' must be of letters"),
         (GOOD + "simulator: {train: 2, valid: 9, test: 9}\n", "key 'simulator.train'"),
         ("a: [1\n", "line 2 is no YAML"),
         ("- 1\n", "must hold keys"),
@@ -75,3 +78,11 @@ def test_validated_names_a_nested_key():
     with pytest.raises(BenchmarkError, match=r"unknown key 'mrm.ratio'.*max_ratio"):
         validated(TrainingConfig, {"mrm": {"ratio": 2}}, "here")
     assert isinstance(validated(GridConfig, {"description": "x", "tasks": [], "seeds": 2}, "here"), GridConfig)
+
+
+def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():
+    _, mixed = load_grid("mixed")
+    inner = [r / 10 for r in range(1, 10)]
+    expected = {Setting(s, r, p) for s in SUBSETS for r in inner for p in PATTERNS}
+    expected |= {Setting(s, r) for s in SUBSETS for r in (0.0, 1.0)}
+    assert set(mixed.settings) == expected and len(mixed.settings) == len(expected) == 7 * (9 * 3 + 2)

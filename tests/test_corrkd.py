@@ -95,6 +95,29 @@ def test_without_weights_nothing_is_distilled(small_iemocap, tensors):
     assert method.loss(batch).item() == pytest.approx(expected.item())
 
 
+def test_kl_in_rcds_place_compares_the_whole_responses(small_iemocap, tensors):
+    only = {"scd_weight": 0.0, "cpd_weight": 0.0, "rcd_weight": 2.0}
+    method = student_stage(small_iemocap, tensors, heads=8, response_loss="kl", **only).eval()
+    assert not [name for name, _ in method.named_parameters() if "critic" in name]
+    batch = incomplete(tensors)
+    student, teacher = method.predict(batch).softmax(1), method.teacher(batch.complete, batch.frames)[1].softmax(1)
+    divergence = sum((t * (t / s).log()).sum() for s, t in zip(student, teacher, strict=True)) / len(batch)
+    expected = F.cross_entropy(method.predict(batch), batch.labels) + 2.0 * divergence
+    assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_without_a_student_the_teacher_is_trained_on_complete_samples_and_predicts(small_iemocap):
+    torch.manual_seed(0)
+    method = CorrKD(task_spec(small_iemocap), heads=8, layers=1, student=False)
+    config = TrainingConfig(epochs=1, batch_size=16)
+    history = train(method, small_iemocap, trains_on="missing", config=config, seed=0, device=CPU)
+    assert {record["stage"] for record in history} == {"teacher"}
+    assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"teacher"}
+    batch = SplitTensors(small_iemocap, "test", CPU).batch(np.arange(6), training=False)
+    assert torch.equal(method.predict(batch), method.teacher(batch.features, batch.frames)[1])
+    assert torch.equal(method.represent(batch), method.teacher(batch.features, batch.frames)[0])
+
+
 def test_the_student_alone_predicts(small_iemocap, tensors):
     method = student_stage(small_iemocap, tensors, heads=8).eval()
     batch = incomplete(tensors)

@@ -4,12 +4,18 @@ import torch
 
 from benchmark import evaluation
 from benchmark.data.batches import task_spec
-from benchmark.evaluation import predict_settings
+from benchmark.evaluation import predict_settings, represent_test
 from benchmark.method import Method
 from benchmark.missing import MODALITIES, SUBSETS, Setting, frame_mask
 
 CPU = torch.device("cpu")
-SETTINGS = [Setting("lav", r / 10) for r in range(11)] + [Setting(s) for s in SUBSETS[:-1]] + [Setting("la", 0.4)]
+SETTINGS = [
+    *(Setting("lav", r / 10) for r in range(11)),
+    *(Setting(s) for s in SUBSETS[:-1]),
+    Setting("la", 0.4),
+    Setting("lav", 0.5, "burst"),
+    Setting("v", 0.5, "early_end"),
+]
 
 
 class Counting(Method):
@@ -33,7 +39,9 @@ def test_every_setting_of_every_sample_stands_in_its_place(small_mosi, monkeypat
     assert logits.shape == (len(SETTINGS), len(split), 2) and logits.dtype == np.float32
     for s, setting in enumerate(SETTINGS):
         kept = {
-            m: frame_mask(split.ids, split.features[m].shape[1], m, setting, 1) & split.frames(m) for m in MODALITIES
+            m: split.frames(m)
+            & frame_mask(split.ids, split.features[m].shape[1], m, setting, 1, lengths=split.lengths[m])
+            for m in MODALITIES
         }
         assert np.array_equal(logits[s, :, 0], sum(kept[m].sum(1) for m in MODALITIES))
         expected = (split.features["a"] * kept["a"][..., None]).sum((1, 2))
@@ -54,3 +62,18 @@ def test_logits_that_are_no_numbers_are_refused(small_mosi):
 
     with pytest.raises(ValueError, match=r"setting lav@(0.9|1.0), sample mosi-test"):
         predict_settings(Broken(task_spec(small_mosi)), small_mosi, SETTINGS, draw=0, device=CPU)
+
+
+def test_representations_are_of_language_at_a_half_and_at_most_so_many_a_category(small_iemocap, monkeypatch):
+    class Representing(Counting):
+        def represent(self, batch):
+            return torch.stack([batch.present[m].sum(1) for m in MODALITIES], dim=1).float()
+
+    monkeypatch.setattr(evaluation, "_REPRESENTED_A_CATEGORY", 5)
+    split = small_iemocap.splits["test"]
+    rows, values = represent_test(Representing(task_spec(small_iemocap)), small_iemocap, draw=0, device=CPU)
+    counts = np.bincount(split.labels)
+    assert np.bincount(split.labels[rows]).tolist() == np.minimum(counts, 5).tolist()
+    kept = frame_mask(split.ids, split.features["l"].shape[1], "l", Setting("l", 0.5)) & split.frames("l")
+    assert np.array_equal(values, np.stack([kept[rows].sum(1), 0 * rows, 0 * rows], axis=1))
+    assert represent_test(Counting(task_spec(small_iemocap)), small_iemocap, draw=0, device=CPU) is None

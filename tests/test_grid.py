@@ -13,7 +13,8 @@ def grid(methods=("mult", "constant"), overrides=(), tasks=("mosi",), **config):
     entries = registry.catalogue()
     config = GridConfig(**{"description": "x", "tasks": list(tasks), "seeds": 2, "subsets": ["lav"]} | config)
     sources, _ = find_tasks(config.tasks, None, asked=False, sizes=(16, 8, 8))
-    return build("test", config, registry.rows(methods, entries), entries, sources, parse_overrides(overrides))
+    rows = registry.rows([*methods, *config.variants], entries, config.variants)
+    return build("test", config, rows, entries, sources, parse_overrides(overrides))
 
 
 def test_cells_are_methods_by_tasks_by_seeds():
@@ -66,6 +67,17 @@ def test_later_origins_win():
 def test_overrides_reach_both_rows_of_a_method():
     cells = grid(methods=("mult", "mult+mrm"), overrides=["mult.layers=2"]).cells
     assert {c.definition["hyperparameters"]["layers"] for c in cells} == {2}
+
+
+def test_a_variant_is_a_cell_of_its_method_with_other_hyperparameters():
+    variants = {"few": {"method": "mult", "set": {"layers": 1}}, "few+": {"method": "mult+mrm", "set": {"layers": 1}}}
+    plain, few, trained = grid(methods=("mult",), seeds=1, variants=variants, overrides=["mult.heads=6"]).cells
+    assert (few.row.label, few.definition["method"], few.title) == ("few", "mult", "few on mosi, seed 0")
+    assert few.definition["hyperparameters"] == plain.definition["hyperparameters"] | {"layers": 1}
+    assert few.definition["hyperparameters"]["heads"] == 6
+    assert trained.definition["training"]["trains_on"] == "missing" != few.definition["training"]["trains_on"]
+    with pytest.raises(BenchmarkError, match="rows 'mult' and 'few' are the same method"):
+        grid(methods=("mult",), variants=variants, overrides=["mult.layers=1"])
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.missing import MODALITIES, MRM, SUBSETS, Setting, frame_mask, frame_uniforms, splitmix64
+from benchmark.missing import MODALITIES, MRM, PATTERNS, SUBSETS, Setting, frame_mask, frame_uniforms, splitmix64
 
 IDS = [f"video{i // 7}$_${i}" for i in range(400)]
+patterns = st.sampled_from(PATTERNS)
 ratios = st.floats(0, 1, allow_nan=False)
 modalities = st.sampled_from(MODALITIES)
 id_lists = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=30, unique=True)
@@ -33,10 +34,20 @@ def test_setting_is_frozen_and_hashable():
     assert len({setting, Setting("la", 0.3), Setting("la", np.float64(0.3))}) == 1
 
 
-@given(st.sampled_from(SUBSETS), ratios)
-def test_setting_survives_its_text(available, ratio):
-    setting = Setting(available, ratio)
+@given(st.sampled_from(SUBSETS), ratios, patterns)
+def test_setting_survives_its_text(available, ratio, pattern):
+    setting = Setting(available, ratio, pattern)
     assert Setting.parse(str(setting)) == setting
+
+
+def test_setting_refuses_what_is_no_pattern():
+    with pytest.raises(ValueError, match="'bursts' is unknown; use one of scattered, burst, early_end"):
+        Setting("lav", 0.5, "bursts")
+
+
+@pytest.mark.parametrize("pattern", ["burst", "early_end"])
+def test_patterns_are_one_setting_where_nothing_or_everything_is_missing(pattern):
+    assert Setting("la", 0.0, pattern) == Setting("la", 0.0) and Setting("la", 1.0, pattern) == Setting("la", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -47,32 +58,65 @@ def test_setting_survives_its_text(available, ratio):
         (Setting("la"), "inter", "{l,a}", "la@0.0"),
         (Setting(), "intra", "{l,a,v}", "lav@0.0"),
         (Setting("v", 0.5), "inter", "{v} p=0.5", "v@0.5"),
+        (Setting("lav", 0.3, "burst"), "intra-burst", "p=0.3 burst", "lav@0.3:burst"),
+        (Setting("la", 0.3, "early_end"), "inter-early_end", "{l,a} p=0.3 early end", "la@0.3:early_end"),
     ],
 )
 def test_setting_names(setting, kind, condition, text):
     assert (setting.kind, setting.condition, str(setting)) == (kind, condition, text)
 
 
-@given(id_lists, st.integers(1, 40), modalities, ratios, ratios, st.integers(0, 5))
-def test_masks_are_nested(ids, num_frames, modality, first, second, draw):
+@given(id_lists, st.integers(1, 40), modalities, ratios, ratios, st.integers(0, 5), patterns, st.data())
+def test_masks_are_nested(ids, num_frames, modality, first, second, draw, pattern, data):
     low, high = sorted((first, second))
-    few = frame_mask(ids, num_frames, modality, Setting("lav", high), draw)
-    many = frame_mask(ids, num_frames, modality, Setting("lav", low), draw)
+    lengths = data.draw(st.lists(st.integers(0, num_frames), min_size=len(ids), max_size=len(ids)))
+    few = frame_mask(ids, num_frames, modality, Setting("lav", high, pattern), draw, lengths=lengths)
+    many = frame_mask(ids, num_frames, modality, Setting("lav", low, pattern), draw, lengths=lengths)
     assert few.shape == (len(ids), num_frames)
     assert few.dtype == bool
     assert not (few & ~many).any(), "what is missing at a ratio must be missing at a higher one"
 
 
-@given(id_lists, st.integers(1, 40), modalities, ratios, st.randoms(use_true_random=False))
-def test_masks_do_not_depend_on_order_or_batch(ids, num_frames, modality, ratio, random):
-    setting = Setting("lav", ratio)
-    together = dict(zip(ids, frame_mask(ids, num_frames, modality, setting), strict=True))
+@given(id_lists, st.integers(1, 40), modalities, ratios, patterns, st.randoms(use_true_random=False))
+def test_masks_do_not_depend_on_order_or_batch(ids, num_frames, modality, ratio, pattern, random):
+    setting = Setting("lav", ratio, pattern)
+    lengths = {sample_id: random.randint(1, num_frames) for sample_id in ids}
+    masks = frame_mask(ids, num_frames, modality, setting, lengths=list(lengths.values()))
+    together = dict(zip(ids, masks, strict=True))
     random.shuffle(ids)
     for sample_id in ids:
-        alone = frame_mask([sample_id], num_frames, modality, setting)[0]
+        alone = frame_mask([sample_id], num_frames, modality, setting, lengths=[lengths[sample_id]])[0]
         assert (alone == together[sample_id]).all()
-        longer = frame_mask([sample_id], num_frames + 7, modality, setting)[0]
+        longer = frame_mask([sample_id], num_frames + 7, modality, setting, lengths=[lengths[sample_id]])[0]
         assert (longer[:num_frames] == alone).all()
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, st.sampled_from(["burst", "early_end"]))
+def test_bursts_are_contiguous_and_early_ends_are_at_the_end(ids, num_frames, modality, ratio, pattern):
+    for kept in frame_mask(ids, num_frames, modality, Setting("lav", ratio, pattern)):
+        missing = np.flatnonzero(~kept)
+        if len(missing):
+            assert len(missing) == missing[-1] - missing[0] + 1, "what is missing must be one run"
+            assert pattern == "burst" or missing[-1] == num_frames - 1
+        if pattern == "burst":
+            assert abs(len(missing) - ratio * num_frames) < 1 + 1e-9
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_the_mean_share_of_missing_frames_is_the_ratio(pattern, ratio, length):
+    ids = [f"sample{i}" for i in range(6000)]
+    kept = frame_mask(ids, length, "a", Setting("lav", ratio, pattern), lengths=[length] * len(ids))
+    assert 1 - kept.mean() == pytest.approx(ratio, abs=4 * 0.5 / np.sqrt(len(ids)))  # four standard errors at most
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_modalities_and_draws_lose_their_frames_independently(pattern):
+    setting = Setting("lav", 0.5, pattern)
+    masks = [frame_mask(IDS, 20, m, setting, draw)[:, 10] for m in MODALITIES for draw in (0, 1)]
+    correlation = np.corrcoef(masks)
+    assert np.abs(correlation[np.triu_indices(6, 1)]).max() < 4 / np.sqrt(len(IDS))
 
 
 @given(id_lists, st.integers(1, 20), st.sampled_from(SUBSETS), st.integers(0, 3))

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from baselines.mult import PAIRS, MulT
+from baselines.mult import MulT
+from benchmark.layers import PAIRS
 from benchmark.method import TaskSpec
 from tests.batches import random_batch
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from benchmark import Method, register, registry
+from benchmark.config import load_grid
 from benchmark.errors import BenchmarkError
 
 PLUGIN = '''
@@ -136,14 +137,41 @@ def test_rows():
     ]
 
 
+def test_variants_are_rows_of_their_method():
+    entries = registry.catalogue()
+    _, config = load_grid("ablation")
+    rows = registry.rows(["corrkd", *config.variants], entries, config.variants)
+    assert [row.label for row in rows] == [
+        "corrkd", "w/o SCD", "w/o CPD", "RCD as KL", "only MRM", "only teacher",
+    ]  # fmt: skip
+    assert {row.name for row in rows} == {"corrkd"}
+    assert rows[1].variant == (("scd_weight", 0.0),)
+    assert registry.by_year(reversed(rows), entries) == rows
+    assert registry.describe(rows[1], entries).endswith("trained on incomplete samples; corrkd with scd_weight=0.0")
+    with pytest.raises(BenchmarkError, match=r"unknown method 'w/o SDC'; did you mean w/o SCD"):
+        registry.rows(["w/o SDC"], entries, config.variants)
+    with pytest.raises(BenchmarkError, match="variant 'mult' has the name of a method"):
+        registry.rows([], entries, {"mult": config.variants["w/o SCD"]})
+
+
+def test_both_ways_leaves_out_what_training_does_not_change():
+    labels = registry.both_ways(registry.catalogue())
+    assert {"corrkd", "corrkd-mrm", "mult", "mult+mrm", "constant"} <= set(labels)
+    assert "constant+mrm" not in labels and "mult-mrm" not in labels
+
+
 def test_rows_stand_in_the_order_of_their_years(tmp_path):
     entries = registry.catalogue([plugin(tmp_path)])
     labels = ["mine", "corrkd", "mult+mrm", "tfr_net", "mult", "misa"]
-    assert registry.by_year(labels, entries) == ["mult", "mult+mrm", "misa", "tfr_net", "corrkd", "mine"]
-    assert registry.by_year(["gone", "mult"], entries) == ["mult", "gone"]
+
+    def by_year(labels, entries):
+        return [row.label for row in registry.by_year([registry.label_row(x, entries) for x in labels], entries)]
+
+    assert by_year(labels, entries) == ["mult", "mult+mrm", "misa", "tfr_net", "corrkd", "mine"]
+    assert by_year(["gone", "mult"], entries) == ["mult", "gone"]
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "mine.yaml").write_text("year: 2018\n")
-    assert registry.by_year(labels, entries)[0] == "mine"
+    assert by_year(labels, entries)[0] == "mine"
     (tmp_path / "cards" / "mine.yaml").write_text("[")
     with pytest.raises(BenchmarkError, match=r"card .*mine\.yaml cannot be read"):
         registry.card(entries["mine"])

@@ -113,12 +113,13 @@ def test_a_cell_holds_what_the_contract_says(whole):
     store = Store(whole)
     for key in store.stored_keys():
         folder = store.path(key)
-        assert {p.name for p in folder.iterdir()} == {
-            "cell.json",
-            "predictions.npz",
-            "history.jsonl",
-            "model.safetensors",
-        }
+        files = {"cell.json", "predictions.npz", "history.jsonl", "model.safetensors"}
+        if store.read(key)["label"] != "constant":
+            files.add("representations.npz")
+            with np.load(folder / "representations.npz", allow_pickle=False) as archive:
+                assert str(archive["setting"]) == "l@0.5#0" and archive["ids"].shape == archive["labels"].shape == (24,)
+                assert len(archive["values"]) == 24 and np.isfinite(archive["values"]).all()
+        assert {p.name for p in folder.iterdir()} == files
         record = store.read(key)
         assert record["state"] == "done" and record["key"] == key
         assert record["environment"]["torch"] == torch.__version__.split("+")[0] or record["environment"]["torch"]

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.tfrnet import PAIRS, GatedEncoder, TFRNet
+from baselines.tfrnet import GatedEncoder, TFRNet
+from benchmark.layers import PAIRS
 from benchmark.missing import MODALITIES
 from tests.batches import as_test, random_batch, small_task
 
