@@ -14,7 +14,8 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.report.tables import AVERAGE, BASELINE, COMPLETE, Table, printed_metrics
+from benchmark.report.content import Picture, Table
+from benchmark.report.tables import AVERAGE, BASELINE, COMPLETE, printed_metrics
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
@@ -60,8 +61,8 @@ def method_looks(methods: Sequence[str]) -> dict[str, Look]:
     return looks
 
 
-def draw(table: Table, looks: dict[str, Look]) -> Figure:
-    """The figure that belongs to a table.
+def draw(table: Table, looks: dict[str, Look]) -> Picture:
+    """The picture that belongs to a table.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def draw(table: Table, looks: dict[str, Look]) -> Figure:
 
     Returns
     -------
-    Figure
+    Picture
         One column wide for one metric. Emotions are panels, side by side (``intra``) or stacked (``inter``).
     """
     titles = printed_metrics(list(table.summary["metric"]))
@@ -105,7 +106,10 @@ def draw(table: Table, looks: dict[str, Look]) -> Figure:
             handles, names, loc="outside lower center", ncols=ceil(len(names) / legend_rows), frameon=False,
             handlelength=2.6 if curves else 1.0, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.6,
         )  # fmt: skip
-    return figure
+    what = "Curves: weighted F1 against the ratio of missing frames" if curves else "Dots: weighted F1 by modalities"
+    alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
+    caption = f"{table.lead} {what}; bands and bars are one standard deviation over seeds."
+    return Picture(table.stem, "", caption, alt, figure)
 
 
 def _curves(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look]) -> list[Artist]:

@@ -10,15 +10,14 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment
 
-from benchmark.report.tables import Table
+from benchmark.report.content import Section, Table
 
-_HEADINGS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
 
 def render_page(
     scores: pd.DataFrame,
-    tables: Sequence[Table],
+    sections: Sequence[Section],
     images: Mapping[str, bytes],
     *,
     provenance: Mapping[str, Any],
@@ -30,9 +29,9 @@ def render_page(
     ----------
     scores : DataFrame
         Tidy scores, possibly empty.
-    tables : sequence of Table
+    sections : sequence of Section
     images : mapping of str to bytes
-        PNG files by the stem of the table they belong to.
+        PNG files of the sections' pictures, by stem.
     provenance : mapping
         See :func:`benchmark.report.write_report`.
     failures : sequence of mapping
@@ -45,30 +44,31 @@ def render_page(
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text("utf-8"))
-    sections: dict[tuple[str, str], dict[str, Any]] = {}
-    for table in tables:
-        title = f"{table.task} ({'simulated' if table.source == 'simulated' else 'from file'})"
-        section = sections.setdefault((table.task, table.source), {"title": title, "parts": []})
-        section["parts"].append((table, _figure(table, images.get(table.stem))))
     return template.render(
         grid=provenance.get("grid"),
         command=provenance.get("command"),
         tasks=provenance.get("tasks"),
         cards=provenance.get("methods"),
-        summary=_summary(scores, tables, provenance),
-        simulated=list(dict.fromkeys(t.task for t in tables if t.source == "simulated")),
+        summary=_summary(scores, sections, provenance),
+        simulated=_simulated(scores),
         failures=failures,
-        sections=list(sections.values()),
-        headings=_HEADINGS,
+        sections=sections,
+        is_table=lambda part: isinstance(part, Table),
+        image=lambda picture: _image(images[picture.stem]),
         provenance={key: value for key, value in provenance.items() if key not in _PLACED},
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
 
 
-def _summary(scores: pd.DataFrame, tables: Sequence[Table], provenance: Mapping[str, Any]) -> dict[str, Any]:
+def _simulated(scores: pd.DataFrame) -> list[str]:
+    return [] if scores.empty else list(scores.loc[scores["source"] == "simulated", "task"].unique())
+
+
+def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     if not scores.empty:
         seeds = scores.groupby(["task", "method"], observed=True)["seed"].nunique()
+        tables = [part for section in sections for part in section.parts if isinstance(part, Table)]
         methods = list(dict.fromkeys(method for table in tables for method in table.methods))
         summary["Methods"] = f"{len(methods)}: {', '.join(methods)}"
         summary["Tasks"] = ", ".join(
@@ -84,18 +84,11 @@ def _summary(scores: pd.DataFrame, tables: Sequence[Table], provenance: Mapping[
     return summary
 
 
-def _figure(table: Table, png: bytes | None) -> dict[str, Any] | None:
-    if png is None:
-        return None
+def _image(png: bytes) -> dict[str, Any]:
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # from its header
-    what = {
-        "inter": "Dots with error bars: weighted F1 by available modalities",
-        "intra": "Curves: weighted F1 against the ratio of missing frames",
-    }[table.kind]
     return {
         "png": b64encode(png).decode("ascii"),
         "width": width // 3,
         "height": height // 3,
         "wide": width > 1200,
-        "alt": f"{what}, for {', '.join(table.methods)}. {table.lead} The numbers are in the table above.",
     }

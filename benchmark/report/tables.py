@@ -1,6 +1,7 @@
 """Tables in the paper's shape, as Markdown, LaTeX and CSV.
 
-A :class:`Table` holds numbers and their ranks; the functions below only print it, as the HTML page does.
+A :class:`benchmark.report.content.Table` holds numbers and their ranks; the functions below only print it, as the HTML
+page does.
 """
 
 from __future__ import annotations
@@ -8,65 +9,17 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from benchmark.missing import Setting, format_ratio
+from benchmark.report.content import Block, Cell, Table
 from benchmark.statistics import INCOMPLETE, average_draws, average_inter, over_seeds
 
-KINDS = ("inter", "intra")
+KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
 AVERAGE = "Avg."
 COMPLETE = "{l,a,v}"
 BASELINE = "constant"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number as printed: `mean` and `std` are empty where there is none, `rank` is 1 for the best."""
-
-    mean: str
-    std: str
-    rank: int
-
-
-@dataclass(frozen=True)
-class Block:
-    """The rows of one metric, all methods in order."""
-
-    title: str
-    rows: list[tuple[str, list[Cell]]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of one task from one source.
-
-    Parameters
-    ----------
-    stem : str
-        File name without suffix, for instance ``mosi_inter``.
-    task, source, kind : str
-    lead, caption : str
-        What is printed first and strongly, and the rest of the caption.
-    methods, columns : list of str
-        Row and column names, in order.
-    summary : DataFrame
-        `method, metric, condition, mean, std, seeds` of every metric in the scores, printed or not.
-    blocks : list of Block
-        What is printed: one block, or in emotion tasks one for each emotion and one for their mean.
-    """
-
-    stem: str
-    task: str
-    source: str
-    kind: str
-    lead: str
-    caption: str
-    methods: list[str]
-    columns: list[str]
-    summary: pd.DataFrame
-    blocks: list[Block]
 
 
 def order_methods(methods: Sequence[str], preferred: Sequence[str] | None = None) -> list[str]:
@@ -130,6 +83,7 @@ def build_tables(
             tables.append(
                 Table(
                     stem=f"{prefix}_{kind}",
+                    title=KINDS[kind],
                     task=str(task),
                     source=str(source),
                     kind=kind,
@@ -171,7 +125,8 @@ def _rows(summary: pd.DataFrame, methods: list[str], columns: list[str]) -> list
     mean, std = printed("mean"), printed("std")
     # Ranks are those of the printed numbers: what looks tied is tied.
     rank = mean.apply(pd.to_numeric).rank(method="dense", ascending=False).fillna(0).astype(int)
-    rows = zip(mean.to_numpy(), std.to_numpy(), rank.to_numpy(), strict=True)
+    spread = std.map(lambda text: f"± {text}" if text else "")
+    rows = zip(mean.to_numpy(), spread.to_numpy(), rank.to_numpy(), strict=True)
     return [(method, list(map(Cell, *row))) for method, row in zip(methods, rows, strict=True)]
 
 
@@ -220,7 +175,7 @@ def to_markdown(table: Table) -> str:
     lines = [head, ["---"] * (1 + blocks) + ["---:"] * len(table.columns)]
     for block in table.blocks:
         for method, cells in block.rows:
-            numbers = [_print_cell(cell, " ± ", "**{}**".format, "<u>{}</u>".format) for cell in cells]
+            numbers = [_print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
             lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(method), *numbers])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"**{escape_markdown(table.lead)}** {escape_markdown(table.caption)}\n\n{body}\n"
@@ -236,7 +191,7 @@ def to_latex(table: Table) -> str:
             body.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(block.title)}}}}} \\")
         for method, cells in block.rows:
             numbers = [
-                _print_cell(cell, r" $\pm$ ", r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
+                _print_cell(cell, escape_latex, r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
             ]
             body.append(" & ".join([escape_latex(method), *numbers]) + r" \\")
     return "\n".join(
@@ -263,11 +218,13 @@ def to_latex(table: Table) -> str:
     )
 
 
-def _print_cell(cell: Cell, sign: str, best: Callable[[str], str], second: Callable[[str], str]) -> str:
-    if not cell.mean:
+def _print_cell(
+    cell: Cell, escape: Callable[[str], str], best: Callable[[str], str], second: Callable[[str], str]
+) -> str:
+    if not cell.value:
         return "–"
     mark = {1: best, 2: second}.get(cell.rank, str)
-    return mark(cell.mean) + (sign + cell.std if cell.std else "")
+    return mark(escape(cell.value)) + escape(cell.mark) + (f" {escape(cell.spread)}" if cell.spread else "")
 
 
 def escape_markdown(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.report.content import Section, Table
 from benchmark.report.figures import draw, method_looks, to_bytes
 from benchmark.report.page import render_page
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
@@ -52,17 +53,24 @@ def write_report(
     """
     tables = build_tables(scores, selection=provenance.get("selection") or "", method_order=method_order)
     looks = method_looks(order_methods([m for table in tables for m in table.methods], method_order))
+    sections: dict[tuple[str, str], Section] = {}
+    for table in tables:
+        title = f"{table.task} ({'simulated' if table.source == 'simulated' else 'from file'})"
+        parts = sections.setdefault((table.task, table.source), Section(title, [])).parts
+        parts.append(table)
+        if len(table.columns) > 1:
+            parts.append(draw(table, looks))
     contents: dict[str, bytes] = {}
     images: dict[str, bytes] = {}
-    for table in tables:
-        for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
-            contents[f"tables/{table.stem}.{suffix}"] = text(table).encode()
-        if len(table.columns) > 1:
-            figure = draw(table, looks)
+    for part in (part for section in sections.values() for part in section.parts):
+        if isinstance(part, Table):
+            for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
+                contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
+        else:
             for suffix in ("png", "pdf"):
-                contents[f"figures/{table.stem}.{suffix}"] = to_bytes(figure, suffix)
-            images[table.stem] = contents[f"figures/{table.stem}.png"]
-    page = render_page(scores, tables, images, provenance=provenance, failures=failures)
+                contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
+            images[part.stem] = contents[f"figures/{part.stem}.png"]
+    page = render_page(scores, list(sections.values()), images, provenance=provenance, failures=failures)
     contents["report.html"] = page.encode()
     return [_write(out / name, content) for name, content in contents.items()]
 
