@@ -58,7 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         "--grid", metavar="NAME|FILE.yaml", help="run what is not done yet of a grid, then write the report"
     )
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
-    what.add_argument("--report-only", action="store_true", help="only write tables and figures from what is stored")
+    what.add_argument(
+        "--report-only", nargs="*", type=Path, metavar="DIR",
+        help="only write tables and figures from what is stored, in these folders if some are given",
+    )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
     what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
@@ -76,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     where = parser.add_argument_group("where and how")
     where.add_argument("--data", type=Path, metavar="DIR", help="folder with data files (default: simulated data)")
     where.add_argument("--out", type=Path, metavar="DIR", help="default: results/<grid>")
+    where.add_argument(
+        "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
+    )
     where.add_argument(
         "--jobs", type=_at_least_one, metavar="N", help="worker processes (default: the number of cores)"
     )
@@ -114,17 +120,13 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         return 0
     if options.check:
         return _check(entries, options.check)
-    if options.grid is None and not (options.report_only and options.out):
+    reports = options.report_only is not None
+    if options.grid is None and not (reports and (options.out or options.report_only)):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
-    if options.plan and options.report_only:
+    if options.plan and reports:
         raise BenchmarkError("--plan and --report-only exclude each other; give one of them")
-    if options.report_only:
-        from benchmark.config import load_grid
-
-        out = options.out or Path("results") / load_grid(options.grid)[0]
-        if not out.is_dir():
-            raise BenchmarkError(f"nothing is stored in {out}; run the grid first, or name its folder with --out")
-        return _report(out, options.grid or out.name, entries, command=None)
+    if reports:
+        return _report_only(options, entries)
     return _run(options, arguments, entries)
 
 
@@ -211,10 +213,13 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     if options.plan:
         _plan(grid, states, Estimates(store).total(todo, jobs), jobs)
         return 0
+    against = options.against or config.against
+    _check_against(options.against, [row.label for row in rows])
     display = Display(grid, store, todo, jobs)
     with display.shown():
         counts = run_grid(grid, store, jobs=jobs, device=options.device, fresh=options.fresh, on_outcome=display.ended)
-    _report(out, name, entries, command=shlex.join(["python", "run_benchmark.py", *arguments]))
+    command = shlex.join(["python", "run_benchmark.py", *arguments])
+    _report([out], out, entries, grid=name, command=command, against=against)
     return 1 if counts[FAILED] else 0
 
 
@@ -250,45 +255,98 @@ def _plan(grid: Grid, states: dict[str, str], time: str, jobs: int) -> None:
     print(f"time to expect with {jobs} jobs: {time}")
 
 
-def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None) -> int:
-    """Write scores.csv, manifest.json, tables, figures and the page; status 1 where a cell has failed."""
+def _check_against(label: str | None, labels: Sequence[str]) -> None:
+    from benchmark.registry import unknown
+
+    if label is not None and label not in labels:
+        raise BenchmarkError(unknown("row in --against", label, labels))
+
+
+def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
+    """A report from stored folders, all of them together."""
+    from benchmark.config import load_grid
+    from benchmark.manifest import read_manifest
+
+    folders = options.report_only or [options.out or Path("results") / load_grid(options.grid)[0]]
+    for folder in folders:
+        if not folder.is_dir():
+            raise BenchmarkError(f"nothing is stored in {folder}; run the grid first, or name its folder with --out")
+    if len(folders) > 1 and options.out is None:
+        raise BenchmarkError("a report on several folders needs a folder of its own; name it with --out")
+    out = options.out or folders[0]
+    _make_writable(out)
+    manifests = [read_manifest(folder / "manifest.json") for folder in folders]
+    said = [manifest["against"] for manifest in manifests if manifest.get("against")]
+    return _report(
+        folders,
+        out,
+        entries,
+        grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, folders, strict=True))),
+        command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
+        against=options.against or (said[0] if said else None),
+        must_be_there=options.against is not None,
+    )
+
+
+def _report(
+    folders: Sequence[Path],
+    out: Path,
+    entries: dict[str, Entry],
+    *,
+    grid: str,
+    command: str,
+    against: str | None,
+    must_be_there: bool = False,
+) -> int:
+    """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell has failed."""
     from benchmark import registry
-    from benchmark.collect import collect, read_scores
+    from benchmark.collect import Collection, collect, read_scores
+    from benchmark.evidence import read_evidence, weigh, write_evidence
     from benchmark.manifest import build_manifest, provenance, read_manifest
     from benchmark.report import write_report
     from benchmark.store import Store, write_json
 
-    manifest_file = out / "manifest.json"
-    manifest = read_manifest(manifest_file)
-    store = Store(out)
-    if store.stored_keys():
-        collection = collect(store)
-        scores, failures = collection.scores, collection.failures
-        rows = list({record["label"]: registry.stored_row(record) for record in collection.records}.values())
-        scores.to_csv(out / "scores.csv", index=False)
-        manifest = build_manifest(
-            collection,
-            command=command or manifest.get("command", ""),
-            grid=grid if command else manifest.get("grid", grid),
-        )
-        write_json(manifest_file, manifest)
-        if collection.superseded:
-            print(f"not shown: {collection.superseded} stored cells that later ones of the same name and seed replace")
+    stores = [Store(folder) for folder in folders]
+    empty = [store.out for store in stores if not store.stored_keys()]
+    if empty and len(stores) > 1:
+        raise BenchmarkError(f"no cells are stored in {empty[0]}; only folders with cells can be put together")
+    manifest = read_manifest(out / "manifest.json")
+    if empty:  # a folder with scores but without cells, such as the reference results
+        collection = Collection(read_scores(out / "scores.csv"))
+        evidence = read_evidence(out)
+        rows = [registry.label_row(label, entries) for label in collection.scores["method"].unique()]
     else:
-        scores, failures = read_scores(out / "scores.csv"), []
-        rows = [registry.label_row(label, entries) for label in scores["method"].unique()]
-    methods = {row.label: registry.describe(row, entries) for row in registry.by_year(rows, entries)}
+        collection = collect(*stores)
+        rows = list({record["label"]: registry.stored_row(record) for record in collection.records}.values())
+    rows = registry.by_year(rows, entries)
+    if must_be_there:
+        _check_against(against, [row.label for row in rows])
+    methods = {row.label: registry.describe(row, entries) for row in rows}
+    if empty:
+        methods = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])} or methods
+    else:
+        evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=against)
+        manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=against)
+        collection.scores.to_csv(out / "scores.csv", index=False)
+        write_evidence(evidence, out)
+        write_json(out / "manifest.json", manifest)
+        if collection.superseded:
+            print(f"not shown: {collection.superseded} stored cells that later ones, or newer data, replace")
     write_report(
-        scores,
+        collection.scores,
         out,
-        provenance=provenance(manifest, methods, failures),
-        failures=failures,
+        provenance=provenance(manifest, methods, collection.failures),
+        failures=collection.failures,
         method_order=list(methods),
+        evidence=evidence,
+        against=against,
+        collection=collection,
+        cards={row.label: registry.card(entries[row.name]) for row in rows if row.label in entries},
     )
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
-    for failure in failures:
+    for failure in collection.failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")
-    return 1 if failures else 0
+    return 1 if collection.failures else 0
 
 
 if __name__ == "__main__":

@@ -1,24 +1,90 @@
-"""Stored predictions → the tidy table of scores."""
+"""Stored cells → the tidy table of scores, and all else that a report is made of."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmark.data import TASKS
+from benchmark.data.dataset import category_indices
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import scores
-from benchmark.store import DONE, Store
+from benchmark.missing import Setting
+from benchmark.store import DONE, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
+CONFUSED = (Setting(), Setting("l"), Setting("lav", 0.5))
+"""The settings whose confusion matrices are drawn."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model as the statistics see it.
+
+    Parameters
+    ----------
+    task, source, kind : str
+        `kind` is that of the task: ``sentiment`` or ``emotion``.
+    categories : tuple of K str
+    method : str
+        As it stands in tables.
+    seed : int
+    settings : tuple of S (Setting, draw)
+    labels : ndarray, shape (N,)
+        As in the data.
+    predicted : ndarray of int8, shape (S, N)
+        Categories.
+    """
+
+    task: str
+    source: str
+    kind: str
+    categories: tuple[str, ...]
+    method: str
+    seed: int
+    settings: tuple[tuple[Setting, int], ...]
+    labels: NDArray[np.generic]
+    predicted: NDArray[np.int8]
+
+    @property
+    def truth(self) -> NDArray[np.int64]:
+        """The true categories, shape (N,)."""
+        return category_indices(self.labels, self.kind)
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Joint representations of some test samples by one trained model, for plots.
+
+    Parameters
+    ----------
+    task, source, method : str
+    seed : int
+    setting : str
+        What the samples lacked, such as ``l@0.5#0``.
+    categories : ndarray of str, shape (M,)
+        True ones.
+    values : ndarray of float32, shape (M, D)
+    """
+
+    task: str
+    source: str
+    method: str
+    seed: int
+    setting: str
+    categories: NDArray[np.str_]
+    values: NDArray[np.float32]
 
 
 @dataclass
 class Collection:
-    """What is stored under an output folder.
+    """What is stored under one or several output folders.
 
     Parameters
     ----------
@@ -26,58 +92,152 @@ class Collection:
         Tidy, one row a number, columns `COLUMNS`.
     records : list of dict
         ``cell.json`` of the cells shown.
+    models : list of Model
+        The same cells' predictions.
+    histories : DataFrame
+        ``task, source, method, seed, stage, epoch, train_loss, valid_loss, valid_f1``, one row an epoch.
+    representations : list of Representation
+        Of each method's first seed that has any.
     failures : list of dict
         ``method, task, seed, error`` of the cells that failed.
     superseded : int
-        Done cells not shown because a later one of the same method, task and seed is.
+        Done cells not shown: a later one of the same method, task and seed is, or one on other data of the task.
     """
 
     scores: pd.DataFrame
     records: list[dict[str, Any]] = field(default_factory=list)
+    models: list[Model] = field(default_factory=list)
+    histories: pd.DataFrame = field(default_factory=pd.DataFrame)
+    representations: list[Representation] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     superseded: int = 0
 
 
-def collect(store: Store) -> Collection:
+def collect(*stores: Store) -> Collection:
     """Score everything stored; of several cells with the same method, task, source and seed the latest counts.
 
     Raises
     ------
     BenchmarkError
-        If a stored file is damaged.
+        If a stored file is damaged, or if two folders hold different cells, or different predictions of one cell, for
+        the same method, task and seed.
     """
-    latest: dict[tuple[str, str, str, int], dict[str, Any]] = {}
-    failed: dict[tuple[str, str, int], dict[str, Any]] = {}
-    done = 0
-    for key in store.stored_keys():
-        record = store.read(key)
-        if record is None:
-            continue
-        identity = (record["task"]["name"], record["label"], record["seed"])
-        if record["state"] != DONE:
-            failed[identity] = record
-            continue
-        done += 1
-        slot = (identity[0], record["data"]["source"], *identity[1:])
-        if slot not in latest or latest[slot]["finished"] < record["finished"]:
-            latest[slot] = record
-    succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), record in latest.items()}
+    found, failed = [], {}
+    for store, record in _cells(stores):
+        if record["state"] == DONE:
+            found.append((store, record))
+        else:
+            failed[record["task"]["name"], record["label"], record["seed"]] = record
+    shown = _latest(found)
     order = list(TASKS)
-    records = [latest[slot] for slot in sorted(latest, key=lambda slot: (order.index(slot[0]), *slot[1:]))]
+    place = {slot: (order.index(slot[0]), *slot[1:]) for slot in shown}
+    cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
+    models, rows, histories, representations = [], [], [], {}
+    for store, record in cells:
+        predictions = store.predictions(record["key"])
+        models.append(_model(record, predictions))
+        rows += _rows(record, predictions)
+        name = {k: getattr(models[-1], k) for k in ("task", "source", "method", "seed")}
+        histories += [name | epoch for epoch in store.history(record["key"])]
+        slot = (models[-1].task, models[-1].source, models[-1].method)
+        if slot not in representations and (stored := store.representations(record["key"])) is not None:
+            truth = category_indices(stored.labels, models[-1].kind)
+            categories = np.array(models[-1].categories)[truth]
+            representations[slot] = Representation(
+                **name, setting=stored.setting, categories=categories, values=stored.values
+            )
+    succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(
-        scores=pd.DataFrame([row for record in records for row in _rows(store, record)], columns=COLUMNS),
-        records=records,
+        scores=pd.DataFrame(rows, columns=COLUMNS),
+        records=[record for _, record in cells],
+        models=models,
+        histories=pd.DataFrame(histories),
+        representations=list(representations.values()),
         failures=[
             {"task": task, "method": label, "seed": str(seed), "error": record["error"]}
             for (task, label, seed), record in sorted(failed.items())
             if succeeded.get((task, label, seed), "") < record["finished"]
         ],
-        superseded=done - len(latest),
+        superseded=len(found) - len(shown),
     )
 
 
-def _rows(store: Store, record: dict[str, Any]) -> list[dict[str, Any]]:
-    predictions = store.predictions(record["key"])
+def _cells(stores: Sequence[Store]) -> list[tuple[Store, dict[str, Any]]]:
+    """Every cell once, from whichever folder holds more of it."""
+    cells: dict[str, tuple[Store, dict[str, Any]]] = {}
+    for store in stores:
+        for key in store.stored_keys():
+            record = store.read(key)
+            if record is None:
+                continue
+            if key not in cells or cells[key][1]["state"] != DONE:
+                cells[key] = (store, record)
+            elif record["state"] == DONE:
+                other, known = cells[key]
+                _refuse_different(key, other, store, record)
+                if len(record["settings"]) > len(known["settings"]):
+                    cells[key] = (store, record)
+    return list(cells.values())
+
+
+def _refuse_different(key: str, first: Store, second: Store, record: dict[str, Any]) -> None:
+    a, b = first.predictions(key), second.predictions(key)
+    both = [setting for setting in a.settings if setting in b.settings]
+    chosen = [p.logits[[p.settings.index(s) for s in both]].argmax(-1) for p in (a, b)]
+    if list(a.ids) != list(b.ids) or not np.array_equal(*chosen):
+        raise BenchmarkError(
+            f"{_name(record)}, stands in {first.path(key)} and in {second.path(key)} with different scores; "
+            "move one of the two away"
+        )
+
+
+def _name(record: dict[str, Any]) -> str:
+    return f"{record['label']} on {record['task']['name']}, seed {record['seed']}"
+
+
+Slot = tuple[str, str, str, int]
+
+
+def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store, dict[str, Any]]]:
+    """One cell for each task, source, label and seed, all of a task and source on the same data."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for _, record in found:
+        task = (record["task"]["name"], record["data"]["source"])
+        if task not in newest or newest[task]["finished"] < record["finished"]:
+            newest[task] = record
+    shown: dict[Slot, tuple[Store, dict[str, Any]]] = {}
+    for store, record in found:
+        task = (record["task"]["name"], record["data"]["source"])
+        if record["task"]["fingerprint"] != newest[task]["task"]["fingerprint"]:
+            continue
+        slot = (*task, record["label"], record["seed"])
+        if slot in shown and shown[slot][0].out != store.out:
+            other = shown[slot]
+            raise BenchmarkError(
+                f"{_name(record)}, stands in {other[0].path(other[1]['key'])} and in {store.path(record['key'])}, made "
+                "with different hyper-parameters or code; move one of the two away"
+            )
+        if slot not in shown or shown[slot][1]["finished"] < record["finished"]:
+            shown[slot] = (store, record)
+    return shown
+
+
+def _model(record: dict[str, Any], predictions: Predictions) -> Model:
+    data = record["data"]
+    return Model(
+        task=record["task"]["name"],
+        source=data["source"],
+        kind=data["kind"],
+        categories=tuple(data["categories"]),
+        method=record["label"],
+        seed=record["seed"],
+        settings=predictions.settings,
+        labels=predictions.labels,
+        predicted=predictions.logits.argmax(-1).astype(np.int8),
+    )
+
+
+def _rows(record: dict[str, Any], predictions: Predictions) -> list[dict[str, Any]]:
     data = record["data"]
     rows = []
     for (setting, draw), logits in zip(predictions.settings, predictions.logits, strict=True):
@@ -101,6 +261,28 @@ def _rows(store: Store, record: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return rows
+
+
+def confusions(models: Sequence[Model]) -> pd.DataFrame:
+    """How often each true category was predicted as which, summed over seeds, in the settings `CONFUSED`.
+
+    Returns
+    -------
+    DataFrame
+        ``task, source, method, condition, truth, predicted, count``.
+    """
+    rows = []
+    for model in models:
+        for (setting, _), predicted in zip(model.settings, model.predicted, strict=True):
+            if setting in CONFUSED:
+                pairs = pd.DataFrame({"truth": model.truth, "predicted": predicted}).value_counts()
+                for t, truth in enumerate(model.categories):
+                    for p, category in enumerate(model.categories):
+                        count = int(pairs.get((t, p), 0))
+                        rows.append((model.task, model.source, model.method, setting.condition, truth, category, count))
+    columns = ["task", "source", "method", "condition", "truth", "predicted", "count"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.groupby(columns[:-1], sort=False)["count"].sum().reset_index()
 
 
 def read_scores(path: Path) -> pd.DataFrame:

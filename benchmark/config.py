@@ -96,6 +96,8 @@ class GridConfig(_Strict):
         Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
         Which draw of the test masks.
+    against : str, optional
+        The row that all others are tested against in the report.
     training : dict
         Fields of :class:`TrainingConfig`, for all methods.
     set : dict of method to dict
@@ -114,6 +116,7 @@ class GridConfig(_Strict):
     patterns: list[str] = ["scattered"]
     crossed: bool = False
     draw: int = 0
+    against: str | None = None
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}
     simulator: SimulatorConfig | None = None

@@ -13,7 +13,9 @@ from benchmark.collect import Collection
 from benchmark.training import SELECTION
 
 
-def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[str, Any]:
+def build_manifest(
+    collection: Collection, *, command: str, grid: str, methods: dict[str, str], against: str | None
+) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
 
     Parameters
@@ -22,6 +24,10 @@ def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[s
     command : str
         The command line that gives the same again.
     grid : str
+    methods : dict of label to str
+        The rows in order, each in one line of text.
+    against : str or None
+        The row that the others were tested against.
     """
     records = collection.records
     tasks: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -43,6 +49,8 @@ def build_manifest(collection: Collection, *, command: str, grid: str) -> dict[s
         "command": command,
         "grid": grid,
         "selection": SELECTION,
+        "against": against,
+        "methods": [{"label": label, "description": text} for label, text in methods.items()],
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
         "git_commit": ", ".join(commits),
@@ -113,7 +121,7 @@ def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequ
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
     return {
-        **{k: v for k, v in manifest.items() if k not in ("versions", "cells", "failed", "superseded")},
+        **{k: v for k, v in manifest.items() if k not in ("versions", "cells", "failed", "superseded", "against")},
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
         "cells": {"done": len(manifest.get("cells", [])), "failed": len(failures)},
         "methods": methods,

@@ -42,6 +42,7 @@ from benchmark.store import (
     DONE,
     FAILED,
     Predictions,
+    Representations,
     Store,
     setting_name,
     write_json,
@@ -264,7 +265,8 @@ def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, devic
         represented = represent_test(method, dataset, draw=draw, device=device)
         if represented is not None:
             rows, values = represented
-            write_representations(side, test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
+            named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
+            write_representations(side, named)
         save_file(
             {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}, side / "model.safetensors"
         )

@@ -7,12 +7,21 @@ where a table asks for it, and only then look across seeds, so that a deviation 
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
+from scipy import stats
 
 from benchmark.missing import SUBSETS
 
 INCOMPLETE = SUBSETS[:-1]
 """The six subsets that lack a modality; `Avg.` is over these."""
+
+AVERAGE, DROP, AREA = "Avg.", "drop", "AUDC"
+"""Conditions of several settings: the mean of the six, complete less that, the area under the degradation curve."""
+
+DERIVED = "derived"
+"""Their kind."""
 
 RUN = ["task", "source", "method", "seed", "metric"]
 """What tells one trained model's numbers of one metric from all others."""
@@ -29,7 +38,7 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `task, source, method, seed, metric, available, ratio, value, n`, rows in the order of
+        Columns `task, source, method, seed, metric, kind, available, ratio, value, n`, rows in the order of
         `scores`. The value is NaN where one of the draws is.
 
     Raises
@@ -38,7 +47,7 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
         If there are two numbers for the same model, metric, setting and draw, as from two versions of a
         method.
     """
-    setting = [*RUN, "available", "ratio"]
+    setting = [*RUN, "kind", "available", "ratio"]
     scores = scores.assign(ratio=scores["ratio"].astype(float).round(6))  # 0.1 + 0.2 is p=0.3
     twice = scores.duplicated([*setting, "draw"])
     if twice.any():
@@ -83,3 +92,98 @@ def over_seeds(values: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """
     groups = values.groupby(by, sort=False, observed=True)["value"]
     return groups.agg(mean="mean", std="std", seeds="count").reset_index()
+
+
+def missing_conditions(values: pd.DataFrame) -> pd.DataFrame:
+    """The primary scores of the conditions in which something, but not everything, is missing.
+
+    Parameters
+    ----------
+    values : DataFrame
+        As :func:`average_draws` returns it.
+
+    Returns
+    -------
+    DataFrame
+        The rows of `f1` in the six incomplete subsets, and at ratios above 0 and below 1 on all modalities.
+    """
+    subset = values["available"].isin(INCOMPLETE) & (values["ratio"] == 0.0)
+    frames = (values["kind"] == "intra") & values["ratio"].between(0.0, 1.0, inclusive="neither")
+    return values[(values["metric"] == "f1") & (subset | frames)]
+
+
+def ranks(values: pd.DataFrame) -> pd.DataFrame:
+    """Average rank and win rate of each method over tasks and conditions, on means over seeds.
+
+    Parameters
+    ----------
+    values : DataFrame
+        As :func:`average_draws` returns it.
+
+    Returns
+    -------
+    DataFrame
+        Index `method`; columns `rank` (1 is best, ties share), `wins` (the share of comparisons with another method in
+        a task and condition that it wins, a tie counting half) and `blocks` (tasks times conditions). Only blocks in
+        which every method stands count; empty where there are none, or a single method.
+    """
+    block = ["task", "source", "available", "ratio"]
+    means = missing_conditions(values).groupby([*block, "method"], observed=True)["value"].mean()
+    table = means.unstack("method").dropna()  # blocks x methods
+    if table.empty or table.shape[1] < 2:
+        return pd.DataFrame(columns=["rank", "wins", "blocks"])
+    rank = table.round(6).rank(axis=1, ascending=False).mean()
+    wins = (table.shape[1] - rank) / (table.shape[1] - 1)  # ranks count, ties halved, how many are ahead
+    return pd.DataFrame({"rank": rank, "wins": wins, "blocks": len(table)})
+
+
+def seed_blocks(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean primary score over the missing conditions, for a critical-difference diagram.
+
+    Parameters
+    ----------
+    values : DataFrame
+        As :func:`average_draws` returns it.
+
+    Returns
+    -------
+    DataFrame
+        A row for each task and seed, whose models were trained independently of all others; a column for each method.
+        Only rows in which every method stands.
+    """
+    means = missing_conditions(values).groupby(["task", "source", "seed", "method"], observed=True)["value"].mean()
+    return means.unstack("method").dropna()
+
+
+def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float) -> str:
+    """Wilcoxon's signed-rank test of `Avg.` over seeds, or how many seeds it would take to be of any use, in words.
+
+    Parameters
+    ----------
+    values : DataFrame
+        As :func:`average_inter` returns it, of one task, source and metric.
+    against : str
+        The method that all others are compared with.
+    alpha : float
+
+    Returns
+    -------
+    str
+        Empty where there is nothing to compare.
+    """
+    table = values.pivot(index="seed", columns="method", values="value").dropna()
+    others = [method for method in table.columns if method != against]
+    if against not in table or not others or table.empty:
+        return ""
+    seeds, least = len(table), 2.0 ** (1 - len(table))
+    if least * len(others) >= alpha:
+        enough = math.floor(math.log2(2 * len(others) / alpha)) + 1
+        count = "one seed" if seeds == 1 else f"{seeds} seeds"
+        return (
+            f"Over seeds alone, Wilcoxon's signed-rank test can tell no method from {against}: with {count} its least "
+            f"p is {least:.3g}, before Holm's correction for {len(others)} comparisons; it would take {enough} seeds."
+        )
+    p = pd.Series({m: stats.wilcoxon(table[m], table[against], zero_method="zsplit").pvalue for m in others})
+    corrected = (p.sort_values() * range(len(p), 0, -1)).cummax().clip(upper=1.0)
+    listed = ", ".join(f"{method} p = {corrected[method]:.3g}" for method in others)
+    return f"Wilcoxon's signed-rank test over {seeds} seeds, Avg. against {against}, two-sided, after Holm: {listed}."

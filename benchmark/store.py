@@ -15,7 +15,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,26 @@ class Predictions:
     labels: NDArray[np.generic]
     settings: tuple[tuple[Setting, int], ...]
     logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Representations:
+    """Joint representations of M test samples.
+
+    Parameters
+    ----------
+    ids : ndarray of str, shape (M,)
+    labels : ndarray, shape (M,)
+        As in the data.
+    setting : str
+        As from :func:`setting_name`.
+    values : ndarray of float32, shape (M, D)
+    """
+
+    ids: NDArray[np.str_]
+    labels: NDArray[np.generic]
+    setting: str
+    values: NDArray[np.float32]
 
 
 def setting_name(setting: Setting, draw: int) -> str:
@@ -121,6 +141,29 @@ class Store:
                 f"{path} is damaged ({error}); move its folder away to compute the cell again"
             ) from error
 
+    def representations(self, key: str) -> Representations | None:
+        """The stored representations of a done cell; None for a method that has none.
+
+        Raises
+        ------
+        BenchmarkError
+            If they are damaged.
+        """
+        path = self.path(key) / "representations.npz"
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return Representations(archive["ids"], archive["labels"], str(archive["setting"]), archive["values"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise BenchmarkError(
+                f"{path} is damaged ({error}); move its folder away to compute the cell again"
+            ) from error
+
+    def history(self, key: str) -> list[dict[str, Any]]:
+        """The records of a cell's epochs; empty for a method that has none."""
+        return _lines(self.path(key) / "history.jsonl")
+
     @contextmanager
     def attempt(self, key: str) -> Iterator[Path]:
         """A side folder to write a cell into; it takes the cell's place when the block ends without an error."""
@@ -184,22 +227,9 @@ def write_predictions(folder: Path, predictions: Predictions) -> None:
     )
 
 
-def write_representations(
-    folder: Path, ids: NDArray[np.str_], labels: NDArray[np.generic], setting: str, values: NDArray[np.float32]
-) -> None:
-    """Write ``representations.npz`` into a cell's side folder: joint representations of some test samples.
-
-    Parameters
-    ----------
-    folder : Path
-    ids : ndarray of str, shape (M,)
-    labels : ndarray, shape (M,)
-        As in the data.
-    setting : str
-        As from :func:`setting_name`.
-    values : ndarray of float32, shape (M, D)
-    """
-    np.savez_compressed(folder / "representations.npz", ids=ids, labels=labels, setting=setting, values=values)
+def write_representations(folder: Path, representations: Representations) -> None:
+    """Write ``representations.npz`` into a cell's side folder."""
+    np.savez_compressed(folder / "representations.npz", **asdict(representations))
 
 
 def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:

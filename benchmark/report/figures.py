@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.report.content import Picture, Table
-from benchmark.report.tables import AVERAGE, BASELINE, COMPLETE, printed_metrics
+from benchmark.report.tables import BASELINE, COMPLETE, printed_metrics
+from benchmark.statistics import AVERAGE
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 

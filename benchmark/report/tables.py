@@ -14,10 +14,9 @@ import pandas as pd
 
 from benchmark.missing import Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table
-from benchmark.statistics import INCOMPLETE, average_draws, average_inter, over_seeds
+from benchmark.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
-AVERAGE = "Avg."
 COMPLETE = "{l,a,v}"
 BASELINE = "constant"
 
@@ -104,7 +103,7 @@ def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
     Settings that lack both modalities and frames are in neither kind.
     """
     if kind == "intra":
-        values = values[values["available"] == "lav"].sort_values("ratio", kind="stable")
+        values = values[values["kind"] == "intra"].sort_values("ratio", kind="stable")
         names = values["ratio"].map(lambda ratio: f"p={format_ratio(ratio)}")
         columns = list(names.unique())
     else:
@@ -162,10 +161,10 @@ def _range(numbers: pd.Series) -> str:
 def to_csv(table: Table) -> str:
     """The numbers behind a table, of every metric; a name cannot become a formula in a spreadsheet."""
     frame = table.summary.assign(task=table.task, source=table.source)
-    for name in ("task", "method"):
-        frame[name] = frame[name].str.replace(r"^(?=[=+\-@])", "'", regex=True)
-    columns = ["task", "source", "method", "metric", "condition", "mean", "std", "seeds"]
-    return str(frame[columns].to_csv(index=False, lineterminator="\n"))
+    first = [name for name in ("task", "source", "method", "metric", "condition") if name in frame]
+    for name in frame.select_dtypes(exclude="number"):
+        frame[name] = frame[name].astype("string").str.replace(r"^(?=[=+\-@])", "'", regex=True)
+    return str(frame[[*first, *frame.columns.difference(first, sort=False)]].to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: Table) -> str:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.report.content import Section, Table
+from benchmark.collect import Collection
+from benchmark.evidence import ALPHA, Evidence
+from benchmark.report.comparisons import (
+    augmentation_table,
+    interval_table,
+    overall_table,
+    published_table,
+    with_evidence,
+)
+from benchmark.report.content import Picture, Section, Table
 from benchmark.report.figures import draw, method_looks, to_bytes
 from benchmark.report.page import render_page
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+from benchmark.statistics import average_draws, average_inter, seed_level_test
 
 
 def write_report(
@@ -22,6 +32,10 @@ def write_report(
     provenance: dict[str, Any],
     failures: Sequence[Mapping[str, str]] = (),
     method_order: Sequence[str] | None = None,
+    evidence: Evidence | None = None,
+    against: str | None = None,
+    collection: Collection | None = None,
+    cards: Mapping[str, Mapping[str, Any]] = {},
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -40,6 +54,14 @@ def write_report(
         `method`, `task`, `seed` and `error` of each failed cell.
     method_order : sequence of str, optional
         The order of rows, by default alphabetical; `constant` comes last.
+    evidence : Evidence, optional
+        Intervals and tests.
+    against : str, optional
+        The method that the others are tested against.
+    collection : Collection, optional
+        The stored cells. Without them there are no training curves, confusion matrices and plots of representations.
+    cards : mapping of label to card
+        For the page, and for the published numbers.
 
     Returns
     -------
@@ -51,18 +73,11 @@ def write_report(
     ValueError
         If `scores` holds two numbers for the same thing.
     """
-    tables = build_tables(scores, selection=provenance.get("selection") or "", method_order=method_order)
-    looks = method_looks(order_methods([m for table in tables for m in table.methods], method_order))
-    sections: dict[tuple[str, str], Section] = {}
-    for table in tables:
-        title = f"{table.task} ({'simulated' if table.source == 'simulated' else 'from file'})"
-        parts = sections.setdefault((table.task, table.source), Section(title, [])).parts
-        parts.append(table)
-        if len(table.columns) > 1:
-            parts.append(draw(table, looks))
+    evidence, collection = evidence or Evidence(), collection or Collection(scores)
+    sections = list(_sections(scores, provenance, method_order, evidence, against, collection, cards))
     contents: dict[str, bytes] = {}
     images: dict[str, bytes] = {}
-    for part in (part for section in sections.values() for part in section.parts):
+    for part in (part for section in sections for part in section.parts):
         if isinstance(part, Table):
             for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
                 contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
@@ -70,9 +85,48 @@ def write_report(
             for suffix in ("png", "pdf"):
                 contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
             images[part.stem] = contents[f"figures/{part.stem}.png"]
-    page = render_page(scores, list(sections.values()), images, provenance=provenance, failures=failures)
+    page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     return [_write(out / name, content) for name, content in contents.items()]
+
+
+def _sections(
+    scores: pd.DataFrame,
+    provenance: Mapping[str, Any],
+    method_order: Sequence[str] | None,
+    evidence: Evidence,
+    against: str | None,
+    collection: Collection,
+    cards: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Section]:
+    """All tasks together, then each task from each source."""
+    if scores.empty:
+        return
+    tables = build_tables(scores, selection=provenance.get("selection") or "", method_order=method_order)
+    tables = [with_evidence(table, evidence, against) for table in tables]
+    order = order_methods([m for table in tables for m in table.methods], method_order)
+    looks = method_looks(order)
+    groups: dict[tuple[str, str], list[Table]] = {}
+    for table in tables:
+        groups.setdefault((table.task, table.source), []).append(table)
+    yield Section("All tasks", [part for part in (overall_table(scores, method_order),) if part is not None])
+    for (task, source), own in groups.items():
+        parts: list[Table | Picture | None] = []
+        for table in own:
+            parts += [table, draw(table, looks) if len(table.columns) > 1 else None]
+        parts += [
+            interval_table(own[0], evidence, against),
+            augmentation_table(own[0], evidence),
+            published_table(scores, own[0], cards),
+        ]
+        title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
+        notes = [] if against is None else [_over_seeds(scores, task, source, against)]
+        yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
+
+
+def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:
+    part = scores[(scores["task"] == task) & (scores["source"] == source) & (scores["metric"] == "f1")]
+    return seed_level_test(average_inter(average_draws(part)), against, alpha=ALPHA)
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -1,0 +1,334 @@
+"""Tables of what the stored predictions tell beyond means.
+
+Intervals and tests, ranks, what augmentation gives, and how far from the published numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from benchmark.evidence import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
+from benchmark.missing import SUBSETS, Setting
+from benchmark.report.content import Block, Cell, Table
+from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
+from benchmark.statistics import AREA, AVERAGE, DROP, average_draws, average_inter, over_seeds, ranks
+
+MARK = "*"
+_INTERVAL = "95 % interval over seeds and test samples"
+_SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
+
+
+def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Table:
+    """A table of scores with the intervals behind it, and marks where a method differs from the reference.
+
+    Parameters
+    ----------
+    table : Table
+        From :func:`benchmark.report.tables.build_tables`.
+    evidence : Evidence
+        What it lacks is left out.
+    against : str or None
+        The reference's label.
+    """
+    summary = table.summary
+    own = _of(evidence.intervals, table)
+    if own.empty:
+        return table
+    key = ["metric", "method", "condition"]
+    summary = summary.assign(condition=summary["condition"].replace("p=0.0", COMPLETE))
+    summary = summary.merge(own[[*key, "low", "high"]], on=key, how="left")
+    tests = _of(evidence.comparisons, table, purpose=REFERENCE)
+    tests = tests if tests.empty else tests[tests["against"] == against]
+    if not tests.empty:
+        summary = summary.merge(tests[[*key, "p_holm"]], on=key, how="left")
+    marked = table.blocks
+    caption = table.caption
+    if not tests.empty and against in table.methods:
+        different = summary[summary["p_holm"] < ALPHA].set_index(key).index
+        printed = {title: metric for metric, title in printed_metrics(list(summary["metric"])).items()}
+        columns = [COMPLETE if column == "p=0.0" else column for column in table.columns]
+        marked = [
+            Block(
+                block.title,
+                [(m, _marked(cells, m, printed[block.title], columns, different)) for m, cells in block.rows],
+            )
+            for block in table.blocks
+        ]
+        caption += " " + _test_caption(tests, str(against))
+    summary = summary.assign(condition=table.summary["condition"])
+    return replace(table, summary=summary, blocks=marked, caption=caption)
+
+
+def _marked(cells: list[Cell], method: str, metric: str, columns: list[str], different: pd.Index[Any]) -> list[Cell]:
+    return [
+        replace(cell, mark=MARK) if (metric, method, column) in different else cell
+        for cell, column in zip(cells, columns, strict=True)
+    ]
+
+
+def _test_caption(tests: pd.DataFrame, against: str) -> str:
+    if tests["p"].isna().all():
+        return f"No test against {against}: that takes two seeds of each method."
+    family = int(tests["family"].max())
+    return (
+        f"{MARK} differs from {against} in a paired two-sided test over seeds and test samples (bootstrap of the "
+        f"samples, variance between seeds, Student's t; alpha = {ALPHA}, corrected by Holm for {family} "
+        f"{'comparison' if family == 1 else 'comparisons'} a column)."
+    )
+
+
+def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:
+    """The rows of a table's task and source."""
+    for column, value in {"task": table.task, "source": table.source, **wanted}.items():
+        if frame.empty:
+            break
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Table | None:
+    """Complete, `Avg.`, their difference and the area under the curve, each with its interval, and the test of `Avg.`.
+
+    Parameters
+    ----------
+    scores : Table
+        Any table of the task: it says which methods there are, and in which order.
+    evidence : Evidence
+    against : str or None
+
+    Returns
+    -------
+    Table or None
+        None where there are no intervals.
+    """
+    own = _of(evidence.intervals, scores)
+    columns = [name for name in _SUMMED if not own.empty and name in set(own["condition"])]
+    if len(columns) < 2:
+        return None
+    titles = printed_metrics(list(own["metric"]))
+    own = own[own["metric"].isin(list(titles)) & own["condition"].isin(columns)]
+    tests = _of(evidence.comparisons, scores, purpose=REFERENCE)
+    tests = tests if tests.empty else tests[(tests["against"] == against) & (tests["condition"] == AVERAGE)]
+    compared = not tests.empty and AVERAGE in columns
+    versus = [f"{AVERAGE} less {against}", "p"] if compared else []
+    blocks = []
+    for metric, title in titles.items():
+        numbers = own[own["metric"] == metric].set_index(["method", "condition"])
+        rows = {m: [_cell(numbers, (m, c)) for c in columns] for m in scores.methods}
+        ranked = _ranked(rows, ascending=[c == DROP for c in columns])
+        if compared:
+            found = tests[tests["metric"] == metric].set_index("method")
+            for m in scores.methods:
+                ranked[m] += [_cell(found, m, "difference", signed=True), Cell(_p(found["p_holm"].get(m)))]
+        blocks.append(Block(title, list(ranked.items())))
+    caption = [
+        f"Weighted F1 × 100; mean [{_INTERVAL}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under the",
+        "degradation curve, divided by the range of p.",
+    ]
+    if compared:
+        caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
+    return replace(
+        scores,
+        stem=f"{scores.stem.rpartition('_')[0]}_intervals",
+        title="Intervals and tests",
+        kind="intervals",
+        caption=" ".join(caption),
+        columns=[*columns, *versus],
+        summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
+        blocks=blocks,
+    )
+
+
+def _cell(numbers: pd.DataFrame, at: Any, value: str = "mean", *, signed: bool = False) -> Cell:
+    if at not in numbers.index:
+        return Cell("")
+    row = numbers.loc[at]
+    sign = "+" if signed else ""
+    spread = "" if pd.isna(row["low"]) else f"[{row['low']:{sign}.1f}, {row['high']:{sign}.1f}]"
+    return Cell(f"{row[value]:{sign}.2f}", spread)
+
+
+def _p(p: float | None) -> str:
+    if p is None or pd.isna(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _ranked(rows: Mapping[str, list[Cell]], ascending: Sequence[bool]) -> dict[str, list[Cell]]:
+    """Best and second of each column, by the printed numbers."""
+    result = {method: list(cells) for method, cells in rows.items()}
+    for c, up in enumerate(ascending):
+        printed = pd.Series({m: pd.to_numeric(cells[c].value or "nan") for m, cells in rows.items()})
+        rank = printed.rank(method="dense", ascending=up).fillna(0).astype(int)
+        for m in rows:
+            result[m][c] = replace(result[m][c], rank=int(rank[m]))
+    return result
+
+
+def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> Table | None:
+    """Average rank and win rate over tasks and conditions; None where no two methods can be compared.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Tidy scores.
+    method_order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    """
+    found = ranks(average_draws(scores))
+    if found.empty:
+        return None
+    methods = order_methods(list(found.index), method_order)
+    rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{100 * found['wins'][m]:.1f}")] for m in methods}
+    simulated = sorted(set(scores.loc[scores["source"] == "simulated", "task"]))
+    tasks = list(dict.fromkeys(scores["task"]))
+    return Table(
+        stem="overall",
+        title="Average ranks and win rates",
+        task="",
+        source="",
+        kind="overall",
+        lead=f"All tasks{': simulated data (' + ', '.join(simulated) + ')' if simulated else ''}.",
+        caption=(
+            f"Over {found['blocks'].iloc[0]} pairs of task ({', '.join(tasks)}) and condition in which something, but "
+            "not everything, is missing; mean f1 over seeds. rank: 1 is best, ties share. wins: per cent of the "
+            "comparisons with another method that are won, a tie counting half. Conditions of a task are not "
+            "independent: this describes and tests nothing."
+        ),
+        methods=methods,
+        columns=["rank", "wins"],
+        summary=found.loc[methods].reset_index().assign(metric="f1"),
+        blocks=[Block("f1", list(_ranked(rows, ascending=[True, False]).items()))],
+    )
+
+
+def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
+    """What training on incomplete samples gives each method, and what its idea gives beyond that.
+
+    Parameters
+    ----------
+    scores : Table
+        Any table of the task.
+    evidence : Evidence
+
+    Returns
+    -------
+    Table or None
+        None where no method was trained both ways.
+    """
+    gains = _of(evidence.comparisons, scores, purpose=AUGMENTATION)
+    if gains.empty:
+        return None
+    ideas = _of(evidence.comparisons, scores, purpose=IDEA)
+    means = _of(evidence.intervals, scores).set_index(["metric", "method", "condition"])
+    names = [c for c in (AVERAGE, COMPLETE) if c in set(gains["condition"])]
+    blocks = []
+    for metric, title in printed_metrics(list(gains["metric"])).items():
+        rows: dict[str, list[Cell]] = {}
+        for _, pair in gains[(gains["metric"] == metric) & (gains["condition"] == names[0])].iterrows():
+            new, old = str(pair["method"]), str(pair["against"])
+            cells: list[Cell] = []
+            for name in names:
+                cells += [_cell(means, (metric, label, name)) for label in (old, new)]
+                for frame in (gains, ideas):
+                    here = frame if frame.empty else frame[(frame["metric"] == metric) & (frame["condition"] == name)]
+                    here = here if here.empty else here.set_index("method")
+                    cell = _cell(here, new, "difference", signed=True)
+                    significant = cell.value and here["p_holm"][new] < ALPHA
+                    cells.append(replace(cell, mark=MARK if significant else ""))
+            rows[old.removesuffix("-mrm")] = cells
+        ordered = [m for m in scores.methods if m in rows]
+        blocks.append(Block(title, [(m, rows[m]) for m in ordered]))
+    columns = [f"{name} {what}" for name in names for what in ("whole", "incomplete", "augmentation", "idea")]
+    against = "" if ideas.empty else f" idea: against the {ideas['against'].iloc[0]}."
+    return replace(
+        scores,
+        stem=f"{scores.stem.rpartition('_')[0]}_augmentation",
+        title="What the augmentation gives, and what the idea",
+        kind="augmentation",
+        caption=(
+            f"Weighted F1 × 100 [{_INTERVAL}] of each method trained on whole and on incomplete samples (Modality "
+            f"Random Missing). augmentation: incomplete less whole.{against} {MARK} not zero in a paired two-sided "
+            f"test over seeds and test samples (alpha = {ALPHA}, corrected by Holm)."
+        ),
+        methods=ordered,
+        columns=columns,
+        summary=pd.concat([gains, ideas], ignore_index=True).drop(columns=["task", "source"]),
+        blocks=blocks,
+    )
+
+
+def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapping[str, Any]]) -> Table | None:
+    """Our numbers beside the published ones, with the difference; only for data read from a file.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Tidy scores.
+    table : Table
+        Any table of the task.
+    cards : mapping of label to card
+
+    Returns
+    -------
+    Table or None
+        None on simulated data, where a comparison would mean nothing, and where no method has published numbers.
+    """
+    if table.source != "file":
+        return None
+    published = {
+        (label, {"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row
+        for label in table.methods
+        for row in cards.get(label, {}).get("published", [])
+        if row["task"] == table.task
+    }
+    if not published:
+        return None
+    part = scores[(scores["task"] == table.task) & (scores["source"] == "file")]
+    values = average_draws(part)
+    values = pd.concat([values[values["ratio"] == 0.0], average_inter(values).assign(available="avg")])
+    ours = over_seeds(values, ["method", "metric", "available"]).set_index(["method", "metric", "available"])["mean"]
+    conditions = {s: Setting(s).condition for s in SUBSETS[:-1]} | {"avg": AVERAGE, "lav": COMPLETE}
+    methods = [m for m in table.methods if any(label == m for label, _, _ in published)]
+    metrics = [m for m in printed_metrics(list(part["metric"].unique())) if any(x == m for _, x, _ in published)]
+
+    def cell(method: str, metric: str, condition: str) -> Cell:
+        row, own = published.get((method, metric, condition)), ours.get((method, metric, condition))
+        if row is None or own is None:
+            return Cell("")
+        return Cell(f"{own:.2f}", f"({row['value']:.2f}, {own - row['value']:+.2f})")
+
+    found = [
+        {
+            "metric": metric,
+            "method": method,
+            "condition": conditions[condition],
+            "ours": ours.get((method, metric, condition)),
+            "published": row["value"],
+            "status": row["status"],
+            "citation": row["source"],
+        }
+        for (method, metric, condition), row in published.items()
+    ]
+    sources = sorted({str(row["source"]) for row in published.values()})
+    return replace(
+        table,
+        stem=f"{table.stem.rpartition('_')[0]}_published",
+        title="Beside the published numbers",
+        kind="published",
+        caption=(
+            f"Weighted F1 × 100: ours (published, ours less published). Published: {'; '.join(sources)}; as reported "
+            "there, without spread. Features, splits and labels of the file need not be those behind them."
+        ),
+        methods=methods,
+        columns=list(conditions.values()),
+        summary=pd.DataFrame(found),
+        blocks=[
+            Block(metric.removeprefix("f1_"), [(m, [cell(m, metric, c) for c in conditions]) for m in methods])
+            for metric in metrics
+        ],
+    )

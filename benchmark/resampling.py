@@ -1,0 +1,289 @@
+"""From stored predictions to intervals and paired tests.
+
+A method's score varies for two reasons: which seeds it was trained with, and which samples happen to be in the test
+split. Every model of a task is tested on the same samples, so the two are crossed, and the variance of a mean over
+seeds is that over seeds, plus that over samples, less what both hold (Cameron, Gelbach and Miller, "Robust inference
+with multiway clustering", Journal of Business & Economic Statistics, 2011):
+
+- over samples: the test split is drawn anew, with replacement, the same draws for all models of a task (a bootstrap);
+- over seeds: the variance between trained models. Drawing them anew too would understate it, by a fifth for five seeds;
+- both: how differently the draws of samples move the models of one method.
+
+A difference between two methods is treated in the same way, so what the shared samples do to both cancels out.
+Intervals and p-values come from Student's t with Satterthwaite's degrees of freedom, since five seeds are few. With one
+seed there is no telling what another would give: then an interval is over samples alone, and there is no p-value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmark.missing import Setting
+from benchmark.statistics import AREA, AVERAGE, DERIVED, DROP, INCOMPLETE
+
+DRAWS = 1000
+CONFIDENCE = 0.95
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A weighted sum of a model's scores by setting, such as one setting, or the mean of six.
+
+    Parameters
+    ----------
+    name : str
+        As printed: ``{l,a}``, ``p=0.3``, ``Avg.``.
+    kind : str
+        Of its setting; ``derived`` for sums of several.
+    available : str
+    ratio : float
+        Of its setting; empty and NaN for sums of several.
+    weights : ndarray, shape (S,)
+        By setting.
+    """
+
+    name: str
+    kind: str
+    available: str
+    ratio: float
+    weights: Array
+
+
+def conditions(settings: Sequence[tuple[Setting, int]]) -> list[Condition]:
+    """All conditions that some settings give.
+
+    Parameters
+    ----------
+    settings : sequence of S (Setting, draw)
+        Several draws of a setting are averaged.
+
+    Returns
+    -------
+    list of Condition
+        Each setting; and, where their settings are there: `Avg.`, the mean of the six subsets that lack a modality;
+        `AUDC`, the area under the degradation curve (trapezoids over p, divided by its range); `drop`, the complete
+        setting less `Avg.`.
+    """
+    draws: dict[Setting, list[int]] = {}
+    for place, (setting, _) in enumerate(settings):
+        draws.setdefault(setting, []).append(place)
+
+    def one(setting: Setting) -> Array:
+        weights = np.zeros(len(settings))
+        weights[draws[setting]] = 1.0 / len(draws[setting])
+        return weights
+
+    found = [Condition(s.condition, s.kind, s.available, s.ratio, one(s)) for s in draws]
+    six = [Setting(subset) for subset in INCOMPLETE]
+    if all(s in draws for s in six):
+        average = np.mean([one(s) for s in six], axis=0)
+        found.append(Condition(AVERAGE, DERIVED, "", np.nan, average))
+        if Setting() in draws:
+            found.append(Condition(DROP, DERIVED, "", np.nan, one(Setting()) - average))
+    curve = sorted((s for s in draws if s.kind == "intra"), key=lambda s: s.ratio)
+    if len(curve) > 1:
+        steps = np.diff([s.ratio for s in curve]) / (curve[-1].ratio - curve[0].ratio)
+        areas = [width * (one(a) + one(b)) / 2 for width, a, b in zip(steps, curve, curve[1:], strict=False)]
+        found.append(Condition(AREA, DERIVED, "", np.nan, np.sum(areas, axis=0)))
+    return found
+
+
+def metric_names(kind: str, categories: Sequence[str]) -> list[str]:
+    """The metrics of a task, in the order of the last axis of :func:`resampled_scores`."""
+    if kind == "sentiment":
+        return ["f1", "f1_nonneg", "accuracy"]
+    return ["f1", *(f"f1_{name}" for name in categories), "accuracy"]
+
+
+def sample_draws(num_samples: int, draws: int = DRAWS) -> Array:
+    """How often each sample is drawn, shape (draws + 1, N); the first row is the test split as it is."""
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(num_samples, np.full(num_samples, 1.0 / num_samples), size=draws)
+    return np.concatenate([np.ones((1, num_samples)), counts]).astype(np.float32)
+
+
+def resampled_scores(
+    predicted: NDArray[np.integer[Any]],
+    *,
+    truth: NDArray[np.integer[Any]],
+    polar: NDArray[np.bool_] | None,
+    weights: Array,
+    num_categories: int,
+) -> Array:
+    """All scores of one model in all settings, on each draw of the test split.
+
+    Parameters
+    ----------
+    predicted : ndarray of int, shape (S, N)
+        Categories.
+    truth : ndarray of int, shape (N,)
+    polar : ndarray of bool, shape (N,), or None
+        Sentiment tasks: the samples on which `f1` is computed. None in emotion tasks.
+    weights : ndarray, shape (B, N)
+        From :func:`sample_draws`.
+    num_categories : int
+        K.
+
+    Returns
+    -------
+    ndarray of float64, shape (B, S, metrics)
+        Times 100, metrics as :func:`metric_names` says. NaN where a draw holds no sample that counts.
+    """
+    num_settings = len(predicted)
+    strata = truth if polar is None else 2 * truth + polar
+    shape = (len(weights), num_settings, num_categories, num_categories)
+    everything, only_polar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for stratum in np.unique(strata):  # samples of one true category, so that a product counts a row of the confusions
+        rows = strata == stratum
+        hit = predicted[:, rows, None] == np.arange(num_categories)  # (S, n, K)
+        hit = hit.transpose(1, 0, 2).reshape(rows.sum(), -1).astype(np.float32)
+        counts = (weights[:, rows] @ hit).reshape(len(weights), num_settings, num_categories)
+        category = stratum if polar is None else stratum // 2
+        everything[:, :, category] += counts
+        if polar is not None and stratum % 2:
+            only_polar[:, :, category] += counts
+    with np.errstate(invalid="ignore"):
+        accuracy = np.trace(everything, axis1=2, axis2=3) / everything.sum((2, 3))
+    by_category = _f1_against_rest(everything)
+    if polar is not None:  # with two categories, one against the rest is both
+        found = [_f1_against_rest(only_polar)[..., 0], by_category[..., 0], accuracy]
+    else:
+        found = [by_category.mean(-1), *np.moveaxis(by_category, -1, 0), accuracy]
+    return 100.0 * np.stack(found, axis=-1, dtype=np.float64)
+
+
+def _f1_against_rest(confusions: Array) -> Array:
+    """Weighted F1 of each category against the rest, (..., K, K) → (..., K)."""
+    total = confusions.sum((-2, -1))[..., None]  # (..., 1)
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., K)
+    support, predicted = confusions.sum(-1), confusions.sum(-2)
+    rest_hits, rest_support, rest_predicted = total - support - predicted + hits, total - support, total - predicted
+    own = 2 * hits / np.maximum(support + predicted, 1)  # 0 where a category is neither there nor predicted
+    rest = 2 * rest_hits / np.maximum(rest_support + rest_predicted, 1)
+    with np.errstate(invalid="ignore"):
+        return (support * own + rest_support * rest) / total
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The scores of a method's models, and what the draws of the test split do to them.
+
+    Parameters
+    ----------
+    seeds : list of R int
+    values : ndarray, shape (R, ...)
+        Scores on the test split as it is.
+    draws : ndarray, shape (B, ...)
+        Means over the seeds on each draw.
+    interaction : ndarray, shape (...)
+        The variance of the mean that both samples and seeds hold.
+    """
+
+    seeds: list[int]
+    values: Array
+    draws: Array
+    interaction: Array
+
+    @property
+    def mean(self) -> Array:
+        """Over seeds."""
+        return self.values.mean(0)
+
+    @property
+    def seed_variance(self) -> Array:
+        """Of the mean, over seeds; 0 for one seed."""
+        return self.values.var(0, ddof=1) / len(self.seeds) if len(self.seeds) > 1 else np.zeros_like(self.values[0])
+
+
+def combine(models: Iterable[tuple[int, Array]]) -> Sampled:
+    """Put the models of a method together.
+
+    Parameters
+    ----------
+    models : iterable of (seed, ndarray of shape (B + 1, ...))
+        The first row on the test split as it is, the others on the draws of it. They are used one at a time.
+    """
+    seeds, values = [], []
+    total: Array | float = 0.0
+    spread: Array | float = 0.0
+    for seed, scores in models:
+        seeds.append(seed)
+        values.append(scores[0])
+        total = total + scores[1:]
+        spread = spread + scores[1:].var(0, ddof=1)
+    r = len(seeds)
+    draws = np.asarray(total) / r
+    # Mean over samples of the variance over seeds, by what the draws do: sum of squares less square of the sum.
+    inside = np.maximum(np.asarray(spread) - r * draws.var(0, ddof=1), 0.0)
+    return Sampled(seeds, np.stack(values), draws, inside / max(1, r * (r - 1)))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A weighted sum of methods' means over seeds; all of shape (...).
+
+    Parameters
+    ----------
+    value, low, high : ndarray
+        With the ends of its 95 % interval.
+    p : ndarray
+        Two-sided, of its being zero. NaN where one of the methods has a single seed: another seed might tell otherwise.
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    p: Array
+
+
+def estimate(*terms: tuple[float, Sampled]) -> Estimate:
+    """A weighted sum of methods: one for its interval, ``(1, a), (-1, b)`` for a paired comparison, and so on.
+
+    Parameters
+    ----------
+    terms : (weight, Sampled)
+        All on the same draws of the same test split; the models of different methods are independent.
+    """
+    value = np.round(np.asarray(sum(weight * m.mean for weight, m in terms)), 9)  # what is equal differs by nothing
+    samples = np.asarray(sum(weight * m.draws for weight, m in terms)).var(0, ddof=1)
+    between = np.asarray(sum(weight**2 * m.seed_variance for weight, m in terms))
+    both = np.asarray(sum(weight**2 * m.interaction for weight, m in terms))
+    seeds = np.maximum(between - both, 0.0)
+    variance = samples + seeds
+    # The part from the seeds rests on few numbers; that from the samples on hundreds, as good as infinitely many.
+    few = np.asarray(sum(weight**4 * m.seed_variance**2 / max(1, len(m.seeds) - 1) for weight, m in terms))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.maximum(np.where((seeds > 0) & (few > 0), variance**2 / few, np.inf), 1.0)
+        p = 2 * stats.t.sf(np.abs(value) / np.sqrt(variance), freedom)
+    p = np.where(value == 0, 1.0, p) if all(len(m.seeds) > 1 for _, m in terms) else np.full_like(value, np.nan)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(variance)
+    return Estimate(value, value - half, value + half, p)
+
+
+def holm(p: NDArray[np.floating[Any]]) -> Array:
+    """Holm's correction (Scandinavian Journal of Statistics, 1979) along the first axis; NaN stay out.
+
+    Parameters
+    ----------
+    p : ndarray, shape (M, ...)
+
+    Returns
+    -------
+    ndarray, shape (M, ...)
+    """
+    order = np.argsort(p, axis=0)  # NaN last
+    ranked = np.take_along_axis(p, order, axis=0)
+    tests = (~np.isnan(p)).sum(0)
+    factors = tests - np.arange(len(p)).reshape(-1, *[1] * (p.ndim - 1))
+    corrected = np.minimum(np.maximum.accumulate(ranked * factors, axis=0), 1.0)
+    result = np.empty_like(corrected)
+    np.put_along_axis(result, order, corrected, axis=0)
+    return result
