@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ class Section:
         For instance ``mosi (simulated)``.
     parts : list of Table or Picture
         In the order in which they are shown.
+    notes : list of str
+        Lines of plain text under the heading.
     """
 
     title: str
     parts: list[Table | Picture]
+    notes: list[str] = field(default_factory=list)

@@ -22,6 +22,7 @@ def write_report(
     provenance: dict[str, Any],
     failures: Sequence[Mapping[str, str]] = (),
     method_order: Sequence[str] | None = None,
+    cards: Mapping[str, Mapping[str, Any]] = {},
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -40,6 +41,8 @@ def write_report(
         `method`, `task`, `seed` and `error` of each failed cell.
     method_order : sequence of str, optional
         The order of rows, by default alphabetical; `constant` comes last.
+    cards : mapping of str to mapping
+        See :func:`benchmark.report.page.render_page`.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def write_report(
             for suffix in ("png", "pdf"):
                 contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
             images[part.stem] = contents[f"figures/{part.stem}.png"]
-    page = render_page(scores, list(sections.values()), images, provenance=provenance, failures=failures)
+    page = render_page(scores, list(sections.values()), images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     return [_write(out / name, content) for name, content in contents.items()]
 
