@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
 
-from benchmark.report.content import Section, Table
+from benchmark.report.content import Picture, Section, Table
 
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
@@ -22,6 +24,7 @@ def render_page(
     *,
     provenance: Mapping[str, Any],
     failures: Sequence[Mapping[str, str]] = (),
+    cards: Mapping[str, Mapping[str, Any]] = {},
 ) -> str:
     """Put a report on a page.
 
@@ -36,45 +39,78 @@ def render_page(
         See :func:`benchmark.report.write_report`.
     failures : sequence of mapping
         `method`, `task`, `seed` and `error` of each failed cell.
+    cards : mapping of str to mapping
+        The content of methods' cards, by the method's name in the tables; a method without one has only its line
+        of ``provenance["methods"]``. Of a card's keys, all but `published` are shown: published numbers do not
+        belong beside those of simulated data.
 
     Returns
     -------
     str
-        HTML in which every text from outside is escaped.
+        HTML in which every text from outside is escaped, and whose one script is allowed by its hash.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    template = environment.from_string(_text("page.html.j2"))
+    script = _text("page.js")
+    methods = provenance.get("methods") or {}
     return template.render(
+        script=script,
+        script_hash=_content_hash(script),
         grid=provenance.get("grid"),
         command=provenance.get("command"),
         tasks=provenance.get("tasks"),
-        cards=provenance.get("methods"),
         summary=_summary(scores, sections, provenance),
-        simulated=_simulated(scores),
+        simulated=_tasks_from(scores, "simulated"),
+        from_files=_tasks_from(scores, "file"),
         failures=failures,
+        cells=provenance.get("cells"),
         sections=sections,
-        is_table=lambda part: isinstance(part, Table),
-        image=lambda picture: _image(images[picture.stem]),
-        provenance={key: value for key, value in provenance.items() if key not in _PLACED},
+        groups=lambda section: _groups(section, images),
+        methods=[
+            {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
+            for name in dict.fromkeys([*methods, *cards])
+        ],
+        provenance={_words(key): value for key, value in provenance.items() if key not in _PLACED},
+        words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
 
 
-def _simulated(scores: pd.DataFrame) -> list[str]:
-    return [] if scores.empty else list(scores.loc[scores["source"] == "simulated", "task"].unique())
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _content_hash(script: str) -> str:
+    """What a Content-Security-Policy calls a script that it allows."""
+    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def _words(key: object) -> str:
+    """``git_commit`` → ``Git commit``."""
+    text = str(key).replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:
+    return [] if scores.empty else list(scores.loc[scores["source"] == source, "task"].unique())
 
 
 def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
+    if grid := provenance.get("grid"):
+        summary["Grid"] = grid
     if not scores.empty:
         seeds = scores.groupby(["task", "method"], observed=True)["seed"].nunique()
+        # Tables list the methods in their order; a table of a statistic may name pairs of them, which are none.
+        known = set(scores["method"])
         tables = [part for section in sections for part in section.parts if isinstance(part, Table)]
-        methods = list(dict.fromkeys(method for table in tables for method in table.methods))
-        summary["Methods"] = f"{len(methods)}: {', '.join(methods)}"
-        summary["Tasks"] = ", ".join(
-            f"{task} ({source})"
+        ordered = [method for table in tables for method in table.methods if method in known]
+        methods = list(dict.fromkeys([*ordered, *scores["method"].unique()]))
+        summary[f"Methods ({len(methods)})"] = methods
+        summary["Tasks"] = [
+            f"{task} ({'from file' if source == 'file' else source})"
             for task, source in scores[["task", "source"]].drop_duplicates().itertuples(index=False)
-        )
+        ]
         fewest, most = seeds.min(), seeds.max()
         summary["Seeds"] = f"{most}" if fewest == most else f"{fewest}–{most}, not the same for all methods"
     if cells := provenance.get("cells"):
@@ -82,6 +118,19 @@ def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapp
     if selection := provenance.get("selection"):
         summary["Checkpoint selection"] = selection
     return summary
+
+
+def _groups(section: Section, images: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """The parts of a section, with pictures that follow one another together, so that they can share a line."""
+    numbered = list(enumerate(section.parts, start=1))
+    groups: list[dict[str, Any]] = []
+    for pictures, run in groupby(numbered, lambda pair: isinstance(pair[1], Picture)):
+        if pictures:
+            shown = [{"number": number, "part": part, **_image(images[part.stem])} for number, part in run]
+            groups.append({"pictures": shown})
+        else:
+            groups.extend({"number": number, "table": part} for number, part in run)
+    return groups
 
 
 def _image(png: bytes) -> dict[str, Any]:
@@ -92,3 +141,44 @@ def _image(png: bytes) -> dict[str, Any]:
         "height": height // 3,
         "wide": width > 1200,
     }
+
+
+def _card(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of a card, which may be a user's own and lack anything."""
+    code = str(card.get("official_code") or "")
+    trains_on = card.get("trains_on")
+    samples = {"complete": "whole samples", "missing": "incomplete samples, under Modality Random Missing"}
+    facts = {
+        "Idea": card.get("idea"),
+        "Paper": card.get("paper"),
+        "Official code": code,
+        "Trains on": samples.get(str(trains_on), trains_on),
+    }
+    return {
+        "facts": {name: fact for name, fact in facts.items() if fact},
+        "is_link": code.startswith(("https://", "http://")),
+        "hyperparameters": _hyperparameters(card.get("hyperparameters")),
+        "deviations": _lines(card.get("deviations")),
+        "choices": _lines(card.get("choices")),
+    }
+
+
+def _hyperparameters(entries: Any) -> list[dict[str, str]]:
+    rows = []
+    for name, entry in entries.items() if isinstance(entries, Mapping) else ():
+        entry = entry if isinstance(entry, Mapping) else {"value": entry}
+        per_task = entry.get("per_task")
+        by_task = per_task.items() if isinstance(per_task, Mapping) else ()
+        rows.append(
+            {
+                "name": str(name),
+                "value": str(entry.get("value", "–")),
+                "by_task": ", ".join(f"{task} {value}" for task, value in by_task),
+                "source": str(entry.get("source") or "–"),
+            }
+        )
+    return rows
+
+
+def _lines(entries: Any) -> list[str]:
+    return [str(line) for line in entries] if isinstance(entries, list) else [str(entries)] if entries else []
