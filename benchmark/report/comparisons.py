@@ -148,8 +148,8 @@ def _cell(numbers: pd.DataFrame, at: Any, value: str = "mean", *, signed: bool =
         return Cell("")
     row = numbers.loc[at]
     sign = "+" if signed else ""
-    spread = "" if pd.isna(row["low"]) else f"[{row['low']:{sign}.1f}, {row['high']:{sign}.1f}]"
-    return Cell(f"{row[value]:{sign}.2f}", spread)
+    spread = "" if pd.isna(row["low"]) else f"[{row['low']:{sign}z.1f}, {row['high']:{sign}z.1f}]"
+    return Cell(f"{row[value]:{sign}z.2f}", spread)
 
 
 def _p(p: float | None) -> str:

@@ -1,0 +1,125 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.collect import Model, confusions
+from benchmark.evidence import AUGMENTATION, IDEA, REFERENCE, read_evidence, weigh, write_evidence
+from benchmark.metrics import scores
+from benchmark.missing import SUBSETS, Setting
+from benchmark.registry import Row
+
+SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), Setting("lav", 0.5), Setting("lav", 1.0)])
+ROWS = {
+    "mult": Row("mult", "mult", "complete"),
+    "mult+mrm": Row("mult+mrm", "mult", "missing"),
+    "corrkd": Row("corrkd", "corrkd", "missing"),
+    "corrkd-mrm": Row("corrkd-mrm", "corrkd", "complete"),
+    "w/o SCD": Row("w/o SCD", "corrkd", "missing", (("scd_weight", 0.0),), 1),
+}
+LABELS = np.random.default_rng(9).choice([-1.0, -0.4, 0.0, 1.2], size=80).astype(np.float32)
+
+
+def model(method, seed, settings=SETTINGS, skill=0.7):
+    rng = np.random.default_rng([list(ROWS).index(method), seed])
+    truth = (LABELS >= 0).astype(int)
+    right = rng.random((len(settings), len(LABELS))) < skill
+    predicted = np.where(right, truth, 1 - truth).astype(np.int8)
+    return Model(
+        "mosi", "simulated", "sentiment", ("negative", "non-negative"), method, seed, settings, LABELS, predicted
+    )
+
+
+def score(model, setting, metric="f1"):
+    predicted = model.predicted[model.settings.index((setting, 0))]
+    found = scores(labels=LABELS, logits=np.eye(2)[predicted], kind="sentiment", categories=model.categories)
+    return next(s for s in found if s.metric == metric)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return [model(method, seed) for method in ROWS for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def evidence(models):
+    return weigh(models, rows=ROWS, against="corrkd")
+
+
+def of(frame, **wanted):
+    for column, value in wanted.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def test_intervals_hold_the_means_of_stored_predictions(models, evidence):
+    for metric in ("f1", "f1_nonneg", "accuracy"):
+        for setting in (Setting(), Setting("la"), Setting("lav", 0.5)):
+            own = [score(m, setting, metric) for m in models if m.method == "mult"]
+            row = of(evidence.intervals, method="mult", metric=metric, condition=setting.condition).iloc[0]
+            values = [s.value for s in own]
+            assert row["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+            assert row["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+            assert (row["n"], row["seeds"], row["kind"]) == (own[0].n, 3, setting.kind)
+            assert 0 <= row["low"] < row["mean"] < row["high"] <= 100
+    six = [np.mean([score(m, Setting(s)).value for s in SUBSETS[:-1]]) for m in models if m.method == "mult"]
+    average = of(evidence.intervals, method="mult", metric="f1", condition="Avg.").iloc[0]
+    assert average["mean"] == pytest.approx(np.mean(six), abs=1e-4) and average["kind"] == "derived"
+
+
+def test_every_method_is_compared_with_the_reference_and_corrected_for_their_number(models, evidence):
+    found = of(evidence.comparisons, purpose=REFERENCE, metric="f1", condition="{l,a,v}").set_index("method")
+    assert set(found.index) == set(ROWS) - {"corrkd"} and set(found["family"]) == {4}
+    means = {m: np.mean([score(x, Setting()).value for x in models if x.method == m]) for m in ROWS}
+    assert found["difference"]["mult"] == pytest.approx(means["mult"] - means["corrkd"], abs=1e-4)
+    assert found["p_holm"].min() == pytest.approx(min(1.0, 4 * found["p"].min()))
+    assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_augmentation_compares_a_method_with_itself_and_the_idea_with_all(models, evidence):
+    gains = of(evidence.comparisons, purpose=AUGMENTATION, metric="f1", condition="Avg.").set_index("method")
+    assert gains["against"].to_dict() == {"mult+mrm": "mult", "corrkd": "corrkd-mrm"}
+    ideas = of(evidence.comparisons, purpose=IDEA, metric="f1", condition="Avg.").set_index("method")
+    assert set(ideas.index) == {"mult+mrm", "corrkd"}, "variants are no methods"
+    assert ideas["difference"].sum() == pytest.approx(0.0, abs=1e-6)
+    means = of(evidence.intervals, metric="f1", condition="Avg.").set_index("method")["mean"]
+    assert ideas["difference"]["corrkd"] == pytest.approx((means["corrkd"] - means["mult+mrm"]) / 2)
+
+
+def test_only_what_all_seeds_have_counts_and_conditions_need_not_be_the_same(models):
+    few = [model("mult", seed, SETTINGS[:8]) for seed in range(2)] + [model("mult", 2, SETTINGS[:7])]
+    found = weigh([*few, *(m for m in models if m.method == "corrkd")], rows=ROWS, against="corrkd")
+    assert "p=0.5" not in set(of(found.intervals, method="mult")["condition"])
+    assert "p=0.5" in set(of(found.intervals, method="corrkd")["condition"])
+    assert set(of(found.comparisons, method="mult")["condition"]) == {
+        *(s.condition for s, _ in SETTINGS[:7]),
+        "Avg.",
+        "drop",
+    }
+
+
+def test_without_a_reference_nothing_is_compared(models):
+    own = [m for m in models if m.method in ("mult", "w/o SCD")]
+    assert weigh(own, rows=ROWS, against="corrkd").comparisons.empty
+    assert weigh(own, rows=ROWS, against=None).comparisons.empty
+    assert weigh([], rows={}, against=None).intervals.empty
+
+
+def test_both_files_are_read_as_written(evidence, models, tmp_path):
+    write_evidence(evidence, tmp_path)
+    again = read_evidence(tmp_path)
+    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False)
+    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False)
+    assert read_evidence(tmp_path / "nowhere").intervals.empty
+    write_evidence(weigh(models[:1], rows=ROWS, against=None), tmp_path)
+    assert read_evidence(tmp_path).comparisons.empty
+
+
+def test_confusions_are_counted_over_seeds(models):
+    frame = of(confusions(models), method="mult", condition="{l}")
+    assert frame["count"].sum() == 3 * len(LABELS) and len(frame) == 4
+    expected = 0
+    for m in models:
+        if m.method == "mult":
+            predicted = m.predicted[SETTINGS.index((Setting("l"), 0))]
+            expected += sum(t < 0 and p == 1 for t, p in zip(LABELS, predicted, strict=True))
+    assert of(frame, truth="negative", predicted="non-negative")["count"].item() == expected
