@@ -18,12 +18,11 @@ from benchmark.resampling import (
     combine,
     conditions,
     estimate,
-    holm,
     metric_names,
     resampled_scores,
     sample_draws,
 )
-from benchmark.statistics import DROP
+from benchmark.statistics import DROP, holm
 
 ALPHA = 0.05
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"

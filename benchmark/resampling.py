@@ -266,24 +266,3 @@ def estimate(*terms: tuple[float, Sampled]) -> Estimate:
     p = np.where(value == 0, 1.0, p) if all(len(m.seeds) > 1 for _, m in terms) else np.full_like(value, np.nan)
     half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(variance)
     return Estimate(value, value - half, value + half, p)
-
-
-def holm(p: NDArray[np.floating[Any]]) -> Array:
-    """Holm's correction (Scandinavian Journal of Statistics, 1979) along the first axis; NaN stay out.
-
-    Parameters
-    ----------
-    p : ndarray, shape (M, ...)
-
-    Returns
-    -------
-    ndarray, shape (M, ...)
-    """
-    order = np.argsort(p, axis=0)  # NaN last
-    ranked = np.take_along_axis(p, order, axis=0)
-    tests = (~np.isnan(p)).sum(0)
-    factors = tests - np.arange(len(p)).reshape(-1, *[1] * (p.ndim - 1))
-    corrected = np.minimum(np.maximum.accumulate(ranked * factors, axis=0), 1.0)
-    result = np.empty_like(corrected)
-    np.put_along_axis(result, order, corrected, axis=0)
-    return result

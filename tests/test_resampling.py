@@ -9,7 +9,6 @@ from benchmark.resampling import (
     combine,
     conditions,
     estimate,
-    holm,
     metric_names,
     resampled_scores,
     sample_draws,
@@ -141,10 +140,3 @@ def test_one_seed_gives_no_p_value_and_equal_methods_no_difference():
     several, _ = simulated(rng, weights, seeds=3)
     same = estimate((1.0, several), (-1.0, several))
     assert same.value == 0.0 and same.p == 1.0
-
-
-def test_holm_by_hand():
-    p = np.array([[0.01], [0.04], [np.nan], [0.03], [0.005]])
-    corrected = holm(p)[:, 0]
-    assert corrected[[4, 0, 3, 1]] == pytest.approx([0.02, 0.03, 0.06, 0.06]) and np.isnan(corrected[2])
-    assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])

@@ -2,13 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.statistics import INCOMPLETE, average_draws, average_inter, over_seeds
+from benchmark.missing import Setting
+from benchmark.statistics import INCOMPLETE, average_draws, average_inter, holm, over_seeds, seed_level_test
 
 
 def tidy(rows):
     """Scores of one task, method and metric from (seed, available, ratio, draw, value)."""
     frame = pd.DataFrame(rows, columns=["seed", "available", "ratio", "draw", "value"])
-    return frame.assign(task="mosi", source="simulated", method="m", metric="f1", n=10)
+    kinds = [
+        Setting(available, ratio).kind for available, ratio in zip(frame["available"], frame["ratio"], strict=True)
+    ]
+    return frame.assign(task="mosi", source="simulated", method="m", metric="f1", kind=kinds, n=10)
 
 
 def test_draws_are_averaged_within_a_seed_before_anything_else():
@@ -60,3 +64,26 @@ def test_two_numbers_for_the_same_thing_are_refused():
 def test_ratios_that_differ_by_rounding_are_one_condition():
     values = average_draws(tidy([(0, "lav", 0.1 + 0.2, 0, 50.0), (1, "lav", 0.3, 0, 60.0)]))
     assert set(values["ratio"]) == {0.3}
+
+
+def averages(methods, seeds):
+    rng = np.random.default_rng(5)
+    rows = [(s, m, shift + rng.normal(0, 0.1)) for s in range(seeds) for m, shift in methods.items()]
+    return pd.DataFrame(rows, columns=["seed", "method", "value"])
+
+
+def test_wilcoxon_is_left_out_where_it_could_never_reject_and_says_how_many_seeds_it_takes():
+    text = seed_level_test(averages({"a": 5, "b": 1, "c": 9}, 5), "a", alpha=0.05)
+    assert "with 5 seeds its least p is 0.0625" in text and "it would take 7 seeds" in text  # 2 * 2^(1-7) < 0.05
+    assert "it would take 6 seeds" in seed_level_test(averages({"a": 5, "b": 1}, 2), "a", alpha=0.05)
+    text = seed_level_test(averages({"a": 5, "b": 1, "c": 9}, 7), "a", alpha=0.05)
+    assert text.endswith("after Holm: b p = 0.0312, c p = 0.0312.")
+    assert seed_level_test(averages({"a": 5}, 7), "a", alpha=0.05) == ""
+    assert seed_level_test(averages({"a": 5, "b": 1}, 7), "x", alpha=0.05) == ""
+
+
+def test_holm_by_hand():
+    p = np.array([[0.01], [0.04], [np.nan], [0.03], [0.005]])
+    corrected = holm(p)[:, 0]
+    assert corrected[[4, 0, 3, 1]] == pytest.approx([0.02, 0.03, 0.06, 0.06]) and np.isnan(corrected[2])
+    assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])

@@ -1,0 +1,158 @@
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.evidence import Evidence, weigh
+from benchmark.missing import SUBSETS, Setting
+from benchmark.report.comparisons import (
+    augmentation_table,
+    interval_table,
+    overall_table,
+    published_table,
+    with_evidence,
+)
+from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
+from tests.test_evidence import ROWS, model
+from tests.test_report import make_scores
+
+SKILLS = {"mult": 0.55, "mult+mrm": 0.7, "corrkd": 0.9, "corrkd-mrm": 0.9}
+SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), *(Setting("lav", r) for r in (0.5, 1.0))])
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    models = [model(m, seed, SETTINGS, skill) for m, skill in SKILLS.items() for seed in range(3)]
+    return weigh(models, rows=ROWS, against="corrkd")
+
+
+@pytest.fixture(scope="module")
+def scores(evidence):
+    """Tidy scores whose means are the evidence's: what a table is made of."""
+    rows = []
+    for row in evidence.intervals.itertuples():
+        if row.kind == "derived":
+            continue
+        for seed, shift in enumerate((-1.0, 0.0, 1.0)):
+            rows.append(
+                (row.task, row.source, row.method, seed, row.kind, row.available, row.ratio, 0, row.metric,
+                 row.mean + shift, row.n, "k")
+            )  # fmt: skip
+    columns = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def cells(table, block=0):
+    return {m: dict(zip(table.columns, row, strict=True)) for m, row in table.blocks[block].rows}
+
+
+def test_a_table_marks_what_differs_from_the_reference_and_says_by_which_test(scores, evidence):
+    inter, intra = (with_evidence(t, evidence, "corrkd") for t in build_tables(scores))
+    p = evidence.comparisons.query("purpose == 'reference' and metric == 'f1'").set_index(["method", "condition"])[
+        "p_holm"
+    ]
+    for table in (inter, intra):
+        for method, row in cells(table).items():
+            for column, cell in row.items():
+                condition = "{l,a,v}" if column == "p=0.0" else column
+                assert (cell.mark == "*") == (p.get((method, condition), 1.0) < 0.05), (method, column)
+    assert cells(inter)["mult"]["Avg."].mark == "*" and cells(inter)["corrkd"]["Avg."].mark == ""
+    assert cells(inter)["corrkd-mrm"]["Avg."].mark == ""
+    assert "* differs from corrkd in a paired two-sided test" in inter.caption
+    assert "alpha = 0.05, corrected by Holm for 3 comparisons a column" in inter.caption
+    assert re.search(r"\| mult \| .*\d\\\* ± 1\.00", to_markdown(inter))
+    assert "{*} $\\pm$" in to_latex(inter)
+    low = pd.read_csv(io.StringIO(to_csv(inter))).query("metric == 'f1'")
+    assert (low["low"] < low["mean"]).all() and (low["mean"] < low["high"]).all()
+
+
+def test_a_table_without_evidence_is_as_it_was(scores):
+    table = build_tables(scores)[0]
+    assert with_evidence(table, Evidence(), "corrkd") is table
+
+
+def test_against_a_method_that_was_not_compared_nothing_is_marked(scores, evidence):
+    table = with_evidence(build_tables(scores)[0], evidence, "mult")
+    assert not any(cell.mark for row in cells(table).values() for cell in row.values())
+    assert "differs from" not in table.caption and "low" in table.summary
+
+
+def test_one_seed_is_not_tested_and_the_caption_says_so():
+    models = [model(m, 0, SETTINGS, skill) for m, skill in SKILLS.items()]
+    evidence = weigh(models, rows=ROWS, against="corrkd")
+    scores = make_scores(list(SKILLS), seeds=1)
+    table = with_evidence(build_tables(scores)[0], evidence, "corrkd")
+    assert "No test against corrkd: that takes two seeds of each method." in table.caption
+    assert not any(cell.mark for row in cells(table).values() for cell in row.values())
+
+
+def test_intervals_and_the_test_of_the_average(scores, evidence):
+    base = build_tables(scores)[0]
+    table = interval_table(base, evidence, "corrkd")
+    assert table.stem == "mosi_intervals"
+    assert table.columns == ["{l,a,v}", "Avg.", "drop", "AUDC", "Avg. less corrkd", "p"]
+    found = evidence.intervals.query("metric == 'f1'").set_index(["method", "condition"])
+    for method, row in cells(table).items():
+        for name in ("{l,a,v}", "Avg.", "drop", "AUDC"):
+            expected = found.loc[(method, name)]
+            assert row[name].value == f"{expected['mean']:z.2f}"
+            assert row[name].spread == f"[{expected['low']:z.1f}, {expected['high']:z.1f}]"
+    drops = {m: float(row["drop"].value) for m, row in cells(table).items()}
+    best = min(drops, key=drops.get)
+    assert cells(table)[best]["drop"].rank == 1, "a small drop is a good one"
+    assert cells(table)["mult"]["p"].value == "<0.001" and cells(table)["corrkd"]["p"].value == ""
+    assert cells(table)["mult"]["Avg. less corrkd"].value.startswith("-")
+    assert interval_table(base, Evidence(), "corrkd") is None
+
+
+def test_augmentation_shows_both_ways_and_their_difference(scores, evidence):
+    table = augmentation_table(build_tables(scores)[0], evidence)
+    row = cells(table)["mult"]
+    means = evidence.intervals.query("metric == 'f1' and condition == 'Avg.'").set_index("method")["mean"]
+    assert (
+        row["Avg. whole"].value == f"{means['mult']:.2f}" and row["Avg. incomplete"].value == f"{means['mult+mrm']:.2f}"
+    )
+    assert row["Avg. augmentation"].value == f"{means['mult+mrm'] - means['mult']:+.2f}"
+    assert row["Avg. augmentation"].mark == "*"
+    assert cells(table)["corrkd"]["Avg. whole"].value == f"{means['corrkd-mrm']:.2f}"
+    assert cells(table)["corrkd"]["Avg. idea"].value == f"{(means['corrkd'] - means['mult+mrm']) / 2:+.2f}"
+    assert "mean of 2 methods trained on incomplete samples" in table.caption
+    plain = Evidence(evidence.intervals, evidence.comparisons.query("purpose == 'reference'"))
+    assert augmentation_table(build_tables(scores)[0], plain) is None
+
+
+def test_ranks_and_wins_by_hand():
+    scores = make_scores(["a", "b", "constant"], seeds=2)
+    order = {"a": 50.0, "b": 60.0, "constant": 50.0}
+    scores["value"] = scores["method"].map(order)
+    scores.loc[(scores["available"] == "l") & (scores["method"] == "a"), "value"] = 70.0
+    table = overall_table(scores, None)
+    blocks = 15  # six subsets, and p = 0.1 to 0.9
+    assert cells(table)["b"]["rank"].value == f"{(14 * 1 + 2) / blocks:.2f}"
+    assert cells(table)["a"]["rank"].value == f"{(14 * 2.5 + 1) / blocks:.2f}"
+    assert cells(table)["a"]["wins"].value == f"{100 * (14 * 0.5 + 2) / (2 * blocks):.1f}"
+    assert cells(table)["b"]["rank"].rank == 1 and "simulated data (mosi)" in table.lead
+    assert overall_table(make_scores(["a"]), None) is None
+
+
+def test_published_numbers_stand_beside_ours_on_real_data_only():
+    card = {
+        "published": [
+            {"task": "mosi", "condition": c, "metric": "weighted_f1", "value": v, "status": "reported", "source": "Paper, Table 1"}
+            for c, v in (("l", 81.2), ("avg", 74.69), ("lav", 83.94))
+        ]
+    }  # fmt: skip
+    real = make_scores(["corrkd", "mine"], source="file")
+    table = published_table(real, build_tables(real)[0], {"corrkd": card, "mine": {}})
+    assert table.methods == ["corrkd"] and "Paper, Table 1" in table.caption
+    ours = real.query("method == 'corrkd' and metric == 'f1' and available == 'l'")["value"].mean()
+    cell = cells(table)["corrkd"]["{l}"]
+    assert cell.value == f"{ours:.2f}" and cell.spread == f"(81.20, {ours - 81.2:+.2f})"
+    six = real.query("method == 'corrkd' and metric == 'f1' and available != 'lav'").groupby("seed")["value"].mean()
+    assert cells(table)["corrkd"]["Avg."].value == f"{np.mean(six):.2f}"
+    assert cells(table)["corrkd"]["{a}"].value == ""
+    simulated = make_scores(["corrkd"])
+    assert published_table(simulated, build_tables(simulated)[0], {"corrkd": card}) is None
+    assert published_table(real, build_tables(real)[0], {}) is None
