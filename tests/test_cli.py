@@ -47,6 +47,10 @@ def shell(*arguments, **options):
         (["--grid", "smoke", "--plan", "--report-only"], "exclude each other"),
         (["--grid", "smoke", "--frsh"], "unrecognized arguments: --frsh"),
         (["--grid", "smoke", "--report-only", "--out", "/no/such/folder"], "nothing is stored in /no/such/folder"),
+        (["--report-only", ".", "/no/such/folder", "--out", "x"], "nothing is stored in /no/such/folder"),
+        (["--report-only", ".", "..", "--grid", "smoke"], "needs a folder of its own; name it with --out"),
+        (["--report-only", ".", "..", "--out", "."], "no cells are stored in ."),
+        (["--grid", "smoke", "--against", "corkd"], "unknown row in --against 'corkd'; did you mean corrkd"),
         (["--inspect", "absent.pkl"], "absent.pkl"),
     ],
 )
@@ -119,11 +123,12 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     code, _, _ = run(capsys, *arguments, "--out", out, "--jobs", 1)
     assert code == 0
     tables = sorted((out / "tables").iterdir())
-    assert len(tables) == 6
+    stems = {"mosi_inter", "mosi_intra", "mosi_intervals", "mosi_augmentation", "overall"}
+    assert {table.name for table in tables} == {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "tex", "csv")}
     for table in tables:
         text = table.read_text().replace("\\_", "_").replace("\\allowbreak", "")
-        assert "early_fusion" in text and "early_fusion+mrm" in text, table.name
-        assert "simulated" in text
+        assert "early_fusion" in text and ("early_fusion+mrm" in text or "augmentation" in table.name), table.name
+        assert "simulated" in text or table.name == "overall.csv"
     assert "early_fusion" in (out / "report.html").read_text()
     assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "early_fusion", "early_fusion+mrm"}
     # listed and, without --methods, run along with the grid's own methods
@@ -140,11 +145,15 @@ def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     before = {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
     again = tmp_path / "again"
     again.mkdir()
-    (again / "scores.csv").write_bytes((out / "scores.csv").read_bytes())
-    (again / "manifest.json").write_bytes((out / "manifest.json").read_bytes())
-    code, _, _ = run(capsys, "--report-only", "--out", again)
+    for name in ("scores.csv", "intervals.csv", "comparisons.csv", "manifest.json"):
+        (again / name).write_bytes((out / name).read_bytes())
+    code, _, _ = run(capsys, "--report-only", again)
     assert code == 0
     assert {p.name: p.read_bytes() for p in (again / "tables").iterdir()} == before
+    (again / "intervals.csv").unlink()
+    (again / "tables" / "mosi_inter.md").unlink()
+    assert run(capsys, "--report-only", "--out", again)[0] == 0
+    assert (again / "tables" / "mosi_inter.md").read_bytes() == before["mosi_inter.md"], "scores are enough"
     (again / "scores.csv").write_text("a,b\n1,2\n")
     code, _, err = run(capsys, "--report-only", "--out", again)
     assert code == 2 and "lacks the column 'task'" in err and err.count("\n") == 1

@@ -1,7 +1,10 @@
 """Real runs of a small grid: results, resuming, failures."""
 
 import json
+import re
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -264,3 +267,113 @@ def test_the_model_stored_is_the_one_that_predicted(grid, whole):
         stored = store.predictions(record["key"])
         again = predict_settings(method, dataset, [s for s, _ in stored.settings], draw=0, device=torch.device("cpu"))
         assert np.array_equal(again, stored.logits), record["label"]
+
+
+def f1_by_loops(labels, predicted):
+    """Weighted F1 x 100 of negative against positive where the label is not 0, from its definition."""
+    pairs = [(y < 0, p == 0) for y, p in zip(labels, predicted, strict=True) if y != 0]
+    total = 0.0
+    for negative in (True, False):
+        hits = sum(t == p == negative for t, p in pairs)
+        true, said = sum(t == negative for t, _ in pairs), sum(p == negative for _, p in pairs)
+        total += true * (2 * hits / (true + said) if true + said else 0.0)
+    return 100 * total / len(pairs)
+
+
+def recomputed(out):
+    """Means and deviations by method and setting, from what is on disk and nothing of the benchmark's own code."""
+    values = {}
+    for folder in sorted(path for path in (out / "cells").iterdir() if not path.name.startswith(".")):
+        label = json.loads((folder / "cell.json").read_text())["label"]
+        with np.load(folder / "predictions.npz", allow_pickle=False) as archive:
+            for setting, logits in zip(archive["settings"], archive["logits"], strict=True):
+                predicted = [max(range(2), key=lambda k, row=row: row[k]) for row in logits.tolist()]
+                values.setdefault((label, str(setting)), []).append(f1_by_loops(archive["labels"].tolist(), predicted))
+    return {key: f"{statistics.mean(v):.2f} ± {statistics.stdev(v):.2f}" for key, v in values.items()}
+
+
+def test_the_tables_show_what_an_independent_script_finds_in_the_predictions(whole):
+    expected = recomputed(whole)
+    columns = {"{l}": "l@0.0#0", "{l,a,v}": "lav@0.0#0", "p=0.0": "lav@0.0#0", "p=0.5": "lav@0.5#0"}
+    seen = 0
+    for name in ("mosi_inter", "mosi_intra"):
+        lines = (whole / "tables" / f"{name}.md").read_text().splitlines()
+        head, _, *body = [
+            [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")
+        ]
+        for row in body:
+            for column, cell in zip(head[1:], row[1:], strict=True):
+                plain = re.sub(r"</?u>|\\\*|\*\*", "", cell)
+                assert plain == expected[row[0], columns[column]], (name, row[0], column)
+                seen += 1
+    assert seen == 3 * 4
+
+
+def split(whole, tmp_path):
+    """The cells of one run in two folders, one for each seed."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for key in Store(whole).stored_keys():
+        shutil.copytree(whole / "cells" / key, folders[Store(whole).read(key)["seed"]] / "cells" / key)
+    return folders
+
+
+def test_folders_of_several_machines_make_one_report(whole, tmp_path, capsys):
+    a, b = split(whole, tmp_path)
+    shutil.copytree(whole / "cells" / Store(a).stored_keys()[0], b / "cells" / Store(a).stored_keys()[0])  # in both
+    out = tmp_path / "together"
+    assert run("--report-only", a, b, "--out", out) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(out / "scores.csv"), pd.read_csv(whole / "scores.csv"))
+    for name in ("tables/mosi_inter.md", "tables/mosi_intra.csv", "intervals.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes() or "No test" in (whole / name).read_text()
+    shutil.copytree(a / "cells", tmp_path / "c" / "cells")
+    shutil.copytree(b / "cells", tmp_path / "c" / "cells", dirs_exist_ok=True)  # or the cells are copied
+    assert run("--report-only", tmp_path / "c") == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "c" / "scores.csv"), pd.read_csv(whole / "scores.csv"))
+
+
+def test_a_cell_that_stands_twice_with_other_scores_is_an_error_that_names_both(whole, tmp_path, capsys):
+    a, b = split(whole, tmp_path)
+    key = next(k for k in Store(a).stored_keys() if Store(a).read(k)["label"] == "corrkd")
+    shutil.copytree(a / "cells" / key, b / "cells" / key)
+    with np.load(b / "cells" / key / "predictions.npz") as archive:
+        content = dict(archive)
+    np.savez(b / "cells" / key / "predictions.npz", **content | {"logits": -content["logits"]})
+    out = tmp_path / "together"
+    assert run("--report-only", a, b, "--out", out) == 2
+    error = capsys.readouterr().err
+    assert str(a / "cells" / key) in error and str(b / "cells" / key) in error and error.count("\n") == 1
+    assert "with different scores" in error and not (out / "scores.csv").exists()
+
+
+def test_two_definitions_of_one_row_in_two_folders_are_an_error(whole, tmp_path, capsys):
+    a, b = split(whole, tmp_path)
+    key = Store(a).stored_keys()[0]
+    shutil.copytree(a / "cells" / key, b / "cells" / "other")
+    record = json.loads((b / "cells" / "other" / "cell.json").read_text())
+    (b / "cells" / "other" / "cell.json").write_text(json.dumps(record | {"key": "other"}))
+    assert run("--report-only", a, b, "--out", tmp_path / "together") == 2
+    error = capsys.readouterr().err
+    assert "different hyper-parameters or code" in error and str(a / "cells" / key) in error and "other" in error
+
+
+def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    key = next(k for k in Store(out).stored_keys() if Store(out).read(k)["label"] == "mult")
+    path = out / "cells" / key / "cell.json"
+    record = json.loads(path.read_text())
+    older = record | {"task": record["task"] | {"fingerprint": "older"}, "finished": "2000"}
+    path.write_text(json.dumps(older))
+    assert run("--report-only", out) == 0
+    assert "not shown: 1 stored cells" in capsys.readouterr().out
+    assert len(pd.read_csv(out / "scores.csv").query("method == 'mult'")["seed"].unique()) == 1
+
+
+def test_against_marks_the_tables(whole, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    assert run("--report-only", out, "--against", "corrkd") == 0
+    assert "differs from corrkd in a paired two-sided test" in (out / "tables" / "mosi_inter.md").read_text()
+    assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
+    assert run("--report-only", out) == 0, "what was said last time holds"
+    assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
