@@ -14,6 +14,7 @@ from jinja2 import Environment
 
 from benchmark.report.content import Picture, Section, Table
 
+_DATA = ("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test")  # in this order
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
 
@@ -58,7 +59,7 @@ def render_page(
         script_hash=_content_hash(script),
         grid=provenance.get("grid"),
         command=provenance.get("command"),
-        tasks=provenance.get("tasks"),
+        tasks=[_in_order(task) for task in provenance.get("tasks") or ()],
         summary=_summary(scores, sections, provenance),
         simulated=_tasks_from(scores, "simulated"),
         from_files=_tasks_from(scores, "file"),
@@ -89,6 +90,12 @@ def _words(key: object) -> str:
     """``git_commit`` → ``Git commit``."""
     text = str(key).replace("_", " ")
     return text[:1].upper() + text[1:]
+
+
+def _in_order(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a task's data; stored manifests are sorted by the alphabet, which is no order to read in."""
+    keys = sorted(task, key=lambda key: _DATA.index(key) if key in _DATA else len(_DATA))
+    return {key: _in_order(task[key]) if isinstance(task[key], Mapping) else task[key] for key in keys}
 
 
 def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:
