@@ -14,7 +14,11 @@ from jinja2 import Environment
 
 from benchmark.report.content import Picture, Section, Table
 
-_DATA = ("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test")  # in this order
+# What is read first stands first; a stored manifest is sorted by the alphabet.
+_ORDER = (
+    *("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test"),  # of data
+    *("started", "finished", "git_commit", "machine", "processor", "cores", "memory_gib", "versions"),
+)
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
 
@@ -71,7 +75,7 @@ def render_page(
             {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
             for name in dict.fromkeys([*methods, *cards])
         ],
-        provenance={_words(key): value for key, value in provenance.items() if key not in _PLACED},
+        provenance={_words(key): value for key, value in _in_order(provenance).items() if key not in _PLACED},
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
@@ -92,10 +96,9 @@ def _words(key: object) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _in_order(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of a task's data; stored manifests are sorted by the alphabet, which is no order to read in."""
-    keys = sorted(task, key=lambda key: _DATA.index(key) if key in _DATA else len(_DATA))
-    return {key: _in_order(task[key]) if isinstance(task[key], Mapping) else task[key] for key in keys}
+def _in_order(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    keys = sorted(mapping, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
+    return {key: _in_order(mapping[key]) if isinstance(mapping[key], Mapping) else mapping[key] for key in keys}
 
 
 def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:
