@@ -278,12 +278,14 @@ def _report(out: Path, grid: str, entries: dict[str, Entry], command: str | None
         scores, failures = read_scores(out / "scores.csv"), []
         rows = [registry.label_row(label, entries) for label in scores["method"].unique()]
     methods = {row.label: registry.describe(row, entries) for row in registry.by_year(rows, entries)}
+    cards = {label: registry.card(entries[label]) for label in methods if label in entries}
     write_report(
         scores,
         out,
         provenance=provenance(manifest, methods, failures),
         failures=failures,
         method_order=list(methods),
+        cards=cards,
     )
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
     for failure in failures:
