@@ -2,7 +2,6 @@ import io
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -222,59 +221,12 @@ def test_figures_are_drawn_and_the_same_again(tmp_path):
     assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x77, 0x77, 0x77)} <= set(map(tuple, colours.tolist()))
 
 
-class Page(HTMLParser):
-    """What a page would fetch or run, its ids, and its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.targets, self.ids, self.images, self.text = [], [], [], [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.targets += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.images += [dict(attrs)] if tag == "img" else []
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     out = tmp_path_factory.mktemp("hostile")
-    provenance = {
-        "command": "python run_benchmark.py --grid '<quick>'",
-        "grid": "<b>quick</b>",
-        "selection": 'lowest loss of 50% & <i>all</i> {a_b} "c"',
-        "tasks": [{"name": "mosi", "source": "simulated", "samples": {"test": 686}}],
-        "cells": {"done": 3, "failed": 1},
-        "methods": {"a|b": "<img src=http://e.org/x>"},
-        "versions": {"torch": "<2>"},
-    }
-    failures = [{"method": "mult", "task": "mosi", "seed": "1", "error": "Oops: <script src='http://e.org'>"}]
-    write_report(make_scores([*HOSTILE, "constant"], seeds=2), out, provenance=provenance, failures=failures)
+    provenance = {"selection": 'lowest loss of 50% & <i>all</i> {a_b} "c"'}
+    write_report(make_scores([*HOSTILE, "constant"], seeds=2), out, provenance=provenance)
     return out
-
-
-def test_the_page_shows_hostile_text_and_fetches_nothing(hostile):
-    source = (hostile / "report.html").read_text()
-    page = Page(source)
-    assert "script" not in page.tags and "url(" not in source and "@import" not in source
-    assert all(target.startswith(("#", "data:")) for target in page.targets)
-    assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
-    assert len(page.ids) == len(set(page.ids))
-    assert len(page.images) == 2 and all("simulated" in image["alt"] for image in page.images)
-    for text in (
-        *HOSTILE,
-        "--grid '<quick>'",
-        "<b>quick</b>",
-        "3 done, 1 failed",
-        "Oops: <script src=",
-        "<2>",
-        "50% &",
-    ):
-        assert text in page.text
 
 
 def test_hostile_names_in_the_other_formats(hostile):
@@ -311,13 +263,6 @@ def test_latex_compiles(hostile):
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
     result = subprocess.run(command, cwd=hostile, capture_output=True, text=True, errors="replace", timeout=60)
     assert result.returncode == 0, result.stdout[-2000:]
-
-
-def test_only_failures_still_make_a_page(tmp_path):
-    failures = [{"method": "mult", "task": "mosi", "seed": "0", "error": "RuntimeError: out of memory"}]
-    assert write_report(pd.DataFrame(), tmp_path, provenance={}, failures=failures) == [tmp_path / "report.html"]
-    text = Page((tmp_path / "report.html").read_text()).text
-    assert "No scores." in text and "1 cell failed." in text and "RuntimeError: out of memory" in text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

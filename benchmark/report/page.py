@@ -14,6 +14,11 @@ from jinja2 import Environment
 
 from benchmark.report.content import Picture, Section, Table
 
+# What is read first stands first; a stored manifest is sorted by the alphabet.
+_ORDER = (
+    *("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test"),  # of data
+    *("started", "finished", "git_commit", "machine", "processor", "cores", "memory_gib", "versions"),
+)
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
 
@@ -58,7 +63,7 @@ def render_page(
         script_hash=_content_hash(script),
         grid=provenance.get("grid"),
         command=provenance.get("command"),
-        tasks=provenance.get("tasks"),
+        tasks=[_in_order(task) for task in provenance.get("tasks") or ()],
         summary=_summary(scores, sections, provenance),
         simulated=_tasks_from(scores, "simulated"),
         from_files=_tasks_from(scores, "file"),
@@ -70,7 +75,7 @@ def render_page(
             {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
             for name in dict.fromkeys([*methods, *cards])
         ],
-        provenance={_words(key): value for key, value in provenance.items() if key not in _PLACED},
+        provenance={_words(key): value for key, value in _in_order(provenance).items() if key not in _PLACED},
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
@@ -89,6 +94,11 @@ def _words(key: object) -> str:
     """``git_commit`` → ``Git commit``."""
     text = str(key).replace("_", " ")
     return text[:1].upper() + text[1:]
+
+
+def _in_order(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    keys = sorted(mapping, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
+    return {key: _in_order(mapping[key]) if isinstance(mapping[key], Mapping) else mapping[key] for key in keys}
 
 
 def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:
