@@ -14,6 +14,12 @@ from benchmark.missing import SUBSETS
 INCOMPLETE = SUBSETS[:-1]
 """The six subsets that lack a modality; `Avg.` is over these."""
 
+AVERAGE, DROP, AREA = "Avg.", "drop", "AUDC"
+"""Conditions of several settings: the mean of the six, complete less that, the area under the degradation curve."""
+
+DERIVED = "derived"
+"""Their kind."""
+
 RUN = ["task", "source", "method", "seed", "metric"]
 """What tells one trained model's numbers of one metric from all others."""
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from benchmark.missing import Setting
+
+
+def file_prefix(task: str) -> str:
+    """A task's name as file names begin with it."""
+    return re.sub(r"[^\w.+-]+", "_", task)
+
+
+def lead(tasks: str, source: str) -> str:
+    """The sentence that says which data it is, for instance ``mosi: simulated data.``"""
+    return f"{tasks}: {'simulated data' if source == 'simulated' else 'data from file'}."
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,30 @@ class Picture:
     caption: str
     alt: str
     figure: Figure
+
+
+@dataclass(frozen=True)
+class Representation:
+    """What a trained model makes of the samples of the test split, before its last layer.
+
+    Parameters
+    ----------
+    task, source, method : str
+    seed : int
+    setting : Setting
+        What the model got to see.
+    categories : ndarray of str, shape (M,)
+        Each sample's category in truth.
+    values : ndarray of float, shape (M, D)
+    """
+
+    task: str
+    source: str
+    method: str
+    seed: int
+    setting: Setting
+    categories: NDArray[np.str_]
+    values: NDArray[np.floating]
 
 
 @dataclass(frozen=True)
