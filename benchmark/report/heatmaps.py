@@ -72,7 +72,7 @@ def condition_heatmap(
     best = printed.eq(printed.max()).to_numpy()
     task, about = about_one_task(shown)
     with styled():
-        figure = new_figure(TWO_COLUMNS, 0.17 * len(methods) + 0.75, about)
+        figure = new_figure(TWO_COLUMNS, max(0.17 * len(methods), 0.85) + 0.75, about)
         axes = figure.subplots()
         mesh = _heat_map(axes, means, means.map("{:.1f}".format), 6.0)
         for text in axes.texts:
@@ -146,7 +146,7 @@ def crossed_heatmap(
                 axes.get_xticks() if names else [], names, rotation=0, fontsize=fitting_size(["0.00"], cell, 6)
             )
         figure.supxlabel(RATIO, fontsize=7.5)
-        figure.colorbar(mesh, ax=grid, label=F1, pad=0.01, aspect=14 * rows).outline.set_linewidth(0.0)
+        figure.colorbar(mesh, ax=grid, label=F1, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
     what = "Weighted F1 × 100 by the modalities available (down) and the ratio of frames missing in them (across)"
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
@@ -184,11 +184,12 @@ def confusion_matrices(
     least = max(0.8, 0.16 * len(categories))  # inches that a panel needs
     blocks, columns = panel_grid(len(methods), int((TWO_COLUMNS - 1.0) / least))
     width = ONE_COLUMN if columns * least + 1.0 <= ONE_COLUMN else TWO_COLUMNS
-    side = min((width - 1.0) / columns, 1.5)
-    names = fitting_size(methods, side - 0.08, 8)
-    numbers = fitting_size([".00"], 0.85 * side / len(categories), 6.5)
+    across, down = (width - 1.0) / columns, max(0.5, 0.17 * len(categories))
+    height = blocks * (len(conditions) * (down + 0.05) + 0.75) + 0.4
+    names = fitting_size(methods, across - 0.08, 8)
+    numbers = fitting_size([".00"], 0.85 * across / len(categories), 6.5)
     with styled():
-        figure = new_figure(width, blocks * (len(conditions) * (side + 0.05) + 0.75) + 0.4, about)
+        figure = new_figure(width, height, about)
         grid = figure.subplots(blocks * len(conditions), columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
@@ -210,7 +211,7 @@ def confusion_matrices(
                     axes.set_title(method, fontsize=names, pad=3)
         figure.supylabel("truth", fontsize=7.5)
         figure.supxlabel("prediction", fontsize=7.5)
-        bar = figure.colorbar(mesh, ax=grid, label="share of the category in truth", pad=0.01, aspect=30)
+        bar = figure.colorbar(mesh, ax=grid, label="share of the category in truth", pad=0.01, aspect=8 * height)
         bar.outline.set_linewidth(0.0)
     what = "Confusion matrices: categories in truth (down) and as predicted (across)"
     caption = f"{about} {what}, methods across and conditions down, over all seeds; each row sums to 1."
@@ -233,7 +234,7 @@ def _heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: floa
     axes.grid(visible=False)
     axes.tick_params(length=0)
     mesh = axes.collections[0]
-    faces = mesh.get_facecolor().reshape(*numbers.shape, 4)
+    faces = np.asarray(mesh.get_facecolor()).reshape(*numbers.shape, 4)
     for text in axes.texts:
         x, y = text.get_position()
         text.set_color("black" if relative_luminance(faces[int(y), int(x)]) > 0.18 else "white")  # equal contrast

@@ -65,15 +65,17 @@ def critical_difference(
             ranks, pairs, alpha=alpha, ax=axes,
             text_h_margin=margin, label_fmt_left="{label}", label_fmt_right="{label}",
             label_props={"size": 7}, elbow_props={"color": "#777777", "linewidth": 0.6},
-            marker_props={"color": "#222222", "s": 8}, crossbar_props={"color": "#0072B2", "linewidth": 2.2, "solid_capstyle": "butt"},
+            marker_props={"color": "#222222", "s": 8},
+            crossbar_props={"color": "#0072B2", "linewidth": 2.2, "solid_capstyle": "butt"},
         )  # fmt: skip
         for text in drawn["labels"]:
             method = int(text.get_text())
             text.set(text=f"{methods[method]} ({ranks[method]:.2f})", color="#222222")
             text.set_x(text.get_position()[0] + (margin / 2 if text.get_ha() == "left" else -margin / 2))
-        best = float(ranks.min())
-        axes.plot([best, best + difference], [2.2, 2.2], "|-", color="#222222", markersize=5, markeredgewidth=0.8)
-        axes.text(best + difference + margin, 2.2, f"CD = {difference:.2f}", size=7, va="center")
+        if friedman < alpha:
+            ends = np.array([0.0, difference]) + ranks.min()
+            axes.plot(ends, [2.2, 2.2], "|-", color="#222222", markersize=5, markeredgewidth=0.8)
+            axes.text(ends[1] + margin, 2.2, f"CD = {difference:.2f}", size=7, va="center")
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], min_n_ticks=3))
         axes.set_xlabel("mean rank (1 is best)")
         low, high = axes.get_ylim()
