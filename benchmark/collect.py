@@ -66,8 +66,8 @@ class Representation:
     ----------
     task, source, method : str
     seed : int
-    setting : str
-        What the samples lacked, such as ``l@0.5#0``.
+    setting : Setting
+        What the model got to see.
     categories : ndarray of str, shape (M,)
         True ones.
     values : ndarray of float32, shape (M, D)
@@ -77,7 +77,7 @@ class Representation:
     source: str
     method: str
     seed: int
-    setting: str
+    setting: Setting
     categories: NDArray[np.str_]
     values: NDArray[np.float32]
 
@@ -144,7 +144,10 @@ def collect(*stores: Store) -> Collection:
             truth = category_indices(stored.labels, models[-1].kind)
             categories = np.array(models[-1].categories)[truth]
             representations[slot] = Representation(
-                **name, setting=stored.setting, categories=categories, values=stored.values
+                **name,
+                setting=Setting.parse(stored.setting.rpartition("#")[0]),
+                categories=categories,
+                values=stored.values,
             )
     succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(

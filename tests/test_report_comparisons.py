@@ -133,7 +133,7 @@ def test_ranks_and_wins_by_hand():
     assert cells(table)["b"]["rank"].value == f"{(14 * 1 + 2) / blocks:.2f}"
     assert cells(table)["a"]["rank"].value == f"{(14 * 2.5 + 1) / blocks:.2f}"
     assert cells(table)["a"]["wins"].value == f"{100 * (14 * 0.5 + 2) / (2 * blocks):.1f}"
-    assert cells(table)["b"]["rank"].rank == 1 and "simulated data (mosi)" in table.lead
+    assert cells(table)["b"]["rank"].rank == 1 and table.lead == "mosi: simulated data."
     assert overall_table(make_scores(["a"]), None) is None
 
 

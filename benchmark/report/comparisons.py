@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmark.evidence import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
 from benchmark.missing import SUBSETS, Setting
-from benchmark.report.content import Block, Cell, Table
+from benchmark.report.content import Block, Cell, Table, leads
 from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
 from benchmark.statistics import AREA, AVERAGE, DROP, average_draws, average_inter, over_seeds, ranks
 
@@ -184,17 +184,16 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         return None
     methods = order_methods(list(found.index), method_order)
     rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{100 * found['wins'][m]:.1f}")] for m in methods}
-    simulated = sorted(set(scores.loc[scores["source"] == "simulated", "task"]))
-    tasks = list(dict.fromkeys(scores["task"]))
+    tasks = list(zip(scores["task"], scores["source"], strict=True))
     return Table(
         stem="overall",
         title="Average ranks and win rates",
         task="",
         source="",
         kind="overall",
-        lead=f"All tasks{': simulated data (' + ', '.join(simulated) + ')' if simulated else ''}.",
+        lead=leads(tasks),
         caption=(
-            f"Over {found['blocks'].iloc[0]} pairs of task ({', '.join(tasks)}) and condition in which something, but "
+            f"Over {found['blocks'].iloc[0]} pairs of task ({', '.join(dict.fromkeys(task for task, _ in tasks))}) and condition in which something, but "
             "not everything, is missing; mean f1 over seeds. rank: 1 is best, ties share. wins: per cent of the "
             "comparisons with another method that are won, a tie counting half. Conditions of a task are not "
             "independent: this describes and tests nothing."

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+
+def file_prefix(task: str) -> str:
+    """A task's name as file names begin with it."""
+    return re.sub(r"[^\w.+-]+", "_", task)
+
+
+def lead(tasks: str, source: str) -> str:
+    """The sentence that says which data it is, for instance ``mosi: simulated data.``"""
+    return f"{tasks}: {'simulated data' if source == 'simulated' else 'data from file'}."
+
+
+def leads(tasks: Iterable[tuple[str, str]]) -> str:
+    """The same for several pairs of task and source: one sentence a source."""
+    by_source: dict[str, list[str]] = {}
+    for task, source in dict.fromkeys(tasks):
+        by_source.setdefault(source, []).append(task)
+    return " ".join(lead(", ".join(names), source) for source, names in by_source.items())
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
-"""Figures of a table's numbers, sized for a two-column paper; the same input gives the same bytes."""
+"""Curves and dots, and what all figures share: sizes for a two-column paper, style, legends, the bytes of a file.
+
+Figures are made of data frames alone, and the same input gives the same bytes.
+"""
 
 from __future__ import annotations
 
 import io
 import itertools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from math import ceil
 from typing import Any
 
@@ -13,18 +17,21 @@ from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
-from benchmark.report.content import Picture, Table
-from benchmark.report.tables import BASELINE, COMPLETE, printed_metrics
+from benchmark.missing import PATTERNS, Setting
+from benchmark.report.content import Picture, Table, file_prefix, lead, leads
+from benchmark.report.tables import BASELINE, COMPLETE, number_range, order_methods, printed_metrics
 from benchmark.statistics import AVERAGE
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
 # Okabe and Ito's palette, without black and with its yellow darkened to stand out from white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
-_STYLE = {
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.titlesize": 8,
@@ -48,12 +55,17 @@ _STYLE = {
     "text.parse_math": False,  # a method's name is no formula
 }
 
+F1 = "weighted F1 (%)"
+RATIO = "ratio p of missing frames"
+METRICS = {"f1": "weighted F1", "f1_nonneg": "F1, all samples", "accuracy": "accuracy"}
+"""How metrics are called where figures have room for it; those of emotions are called by the emotion."""
+
 Look = dict[str, Any]
 
 
 def method_looks(methods: Sequence[str]) -> dict[str, Look]:
     """Colour, marker and line of each method, to tell them apart in grey too; `constant` is grey dashes."""
-    cycle = zip(itertools.cycle(_COLOURS), itertools.cycle(_MARKERS), itertools.cycle(_DASHES), strict=False)
+    cycle = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), itertools.cycle(DASHES), strict=False)
     looks: dict[str, Look] = {
         method: {"color": colour, "marker": marker, "linestyle": dash}
         for method, (colour, marker, dash) in zip([m for m in methods if m != BASELINE], cycle, strict=False)
@@ -62,14 +74,105 @@ def method_looks(methods: Sequence[str]) -> dict[str, Look]:
     return looks
 
 
+def styled() -> AbstractContextManager[None]:
+    """The style that all figures are made and drawn in."""
+    return style.context(["default", STYLE])
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure, sizes in inches, that says at its top which data it shows."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title.rstrip("."), fontsize=8, fontweight="bold")
+    return figure
+
+
+def text_width(text: str, size: float) -> float:
+    """Width in inches of a line of text, `size` in points."""
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(family=STYLE["font.family"]))
+    return float(path.get_extents().width) / 72
+
+
+def fitting_size(texts: Sequence[str], width: float, largest: float) -> float:
+    """The font size, in points and at most `largest`, at which every text is at most `width` inches wide."""
+    return min(largest, width / max(text_width(text, 1.0) for text in texts))
+
+
+def panel_grid(panels: int, most: int) -> tuple[int, int]:
+    """Rows and columns for a number of panels, at most `most` side by side and rows of about one length."""
+    rows = ceil(panels / most)
+    return rows, ceil(panels / rows)
+
+
+def label_ratios(row: Sequence[Axes], width: float) -> None:
+    """Name the x axis of panels that share `width` inches; a label of the whole figure would run into the legend."""
+    for axes in row:
+        axes.set_xlabel(RATIO if text_width(RATIO, 7.5) < 0.85 * width / len(row) else "ratio p")
+
+
+def legend_rows(names: Sequence[str], width: float) -> int:
+    """How many rows a legend needs in a figure that is `width` inches wide."""
+    widest = max(text_width(name, STYLE["legend.fontsize"]) for name in names)
+    return ceil(len(names) / max(1, int(width / (0.6 + widest))))
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str], handlelength: float = 2.6) -> None:
+    """Make the figure higher by a legend that stands below all of it."""
+    width, height = figure.get_size_inches()
+    rows = legend_rows(names, width)
+    figure.set_size_inches(width, height + 0.15 * rows)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=ceil(len(names) / rows), frameon=False,
+        handlelength=handlelength, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.6,
+    )  # fmt: skip
+
+
+def interval(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """The ends of what is drawn around each mean.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns `mean`, `std` and, where intervals are known, `low` and `high`.
+
+    Returns
+    -------
+    low, high : Series
+        The interval; one standard deviation to each side where there is none; NaN where there is neither.
+    """
+    low, high = rows["mean"] - rows["std"], rows["mean"] + rows["std"]
+    known = _interval_known(rows)
+    return (low.mask(known, rows["low"]), high.mask(known, rows["high"])) if known.any() else (low, high)
+
+
+def describe_interval(rows: pd.DataFrame, drawn: str) -> str:
+    """What :func:`interval` gives for these rows, as a caption says it of what is drawn, for instance ``bands``."""
+    known = _interval_known(rows)
+    deviation, ends = "one standard deviation over seeds", "95 % intervals"
+    if known.all():
+        return f"{drawn} are {ends}"
+    if not rows.loc[~known, "std"].notna().any():
+        return f"{drawn} are {ends}, where there are any" if known.any() else f"no {drawn}, for there is one seed"
+    return f"{drawn} are {ends} or, where there are none, {deviation}" if known.any() else f"{drawn} are {deviation}"
+
+
+def _interval_known(rows: pd.DataFrame) -> pd.Series:
+    return rows.reindex(columns=["low", "high"]).notna().all(axis=1)
+
+
+def describe_samples(rows: pd.DataFrame) -> str:
+    """Number of test samples and of seeds behind rows with the columns `n` and `seeds`."""
+    seeds = number_range(rows.loc[rows["seeds"] > 0, "seeds"])
+    return f"n = {number_range(rows['n'].dropna())} test samples, {seeds} {'seed' if seeds == '1' else 'seeds'}"
+
+
 def draw(table: Table, looks: dict[str, Look]) -> Picture:
     """The picture that belongs to a table.
 
     Parameters
     ----------
     table : Table
-        Of kind ``intra`` for degradation curves, mean against p with a band of one standard deviation over
-        seeds; of kind ``inter`` for dots with error bars by condition.
+        Of kind ``intra`` for degradation curves, mean against p with a band; of kind ``inter`` for dots with error
+        bars by condition. See :func:`interval` for the columns of its summary that bands and bars come from.
     looks : dict of str to dict
         From :func:`method_looks`; the same for all figures of a report.
 
@@ -78,50 +181,150 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
     Picture
         One column wide for one metric. Emotions are panels, side by side (``intra``) or stacked (``inter``).
     """
-    titles = printed_metrics(list(table.summary["metric"]))
+    summary = table.summary
+    titles = printed_metrics(list(summary["metric"]))
     curves = table.kind == "intra"
     panels, names = len(titles), table.methods
     width = ONE_COLUMN if panels == 1 and (curves or len(names) <= 5) else TWO_COLUMNS
-    fitting = max(1, int(width / (0.6 + 0.06 * max(map(len, names)))))  # an inch and a half for 15 letters
-    legend_rows = ceil(len(names) / fitting)
+    rows, columns, height = (1, panels, 2.1) if curves else (panels, 1, 1.2 * panels + 0.6)
     if curves:
-        rows, columns, height = 1, panels, 2.1
-    else:
-        rows, columns, height = panels, 1, 1.2 * panels + 0.6
-    with style.context(["default", _STYLE]):
-        figure = Figure(figsize=(width, height + 0.15 * legend_rows), layout="constrained")
+        summary = summary.assign(ratio=summary["condition"].str.removeprefix("p=").astype(float))
+    with styled():
+        figure = new_figure(width, height, table.lead)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
         for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):
-            summary = table.summary[table.summary["metric"] == metric]
-            handles = (_curves if curves else _dots)(axes, summary, table, looks)
+            shown = summary[summary["metric"] == metric]
+            handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
             if panels > 1:
                 axes.set_title(title)
-        figure.suptitle(table.lead.rstrip("."), fontsize=8, fontweight="bold")
-        label = "weighted F1 (%)"
         if curves:
-            grid[0, 0].set_ylabel(label)
-            grid[0, panels // 2].set_xlabel("ratio p of missing frames")
+            grid[0, 0].set_ylabel(F1)
+            label_ratios(grid[0], width)
         else:
-            figure.supylabel(label, fontsize=7.5)
-        figure.legend(
-            handles, names, loc="outside lower center", ncols=ceil(len(names) / legend_rows), frameon=False,
-            handlelength=2.6 if curves else 1.0, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.6,
-        )  # fmt: skip
-    what = "Curves: weighted F1 against the ratio of missing frames" if curves else "Dots: weighted F1 by modalities"
+            figure.supylabel(F1, fontsize=7.5)
+        add_legend(figure, handles, names, 2.6 if curves else 1.0)
+    what = "Curves: weighted F1 against the ratio p of missing frames" if curves else "Dots: weighted F1 by modalities"
     alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
-    caption = f"{table.lead} {what}; bands and bars are one standard deviation over seeds."
+    shown = summary[summary["metric"].isin(list(titles))]
+    caption = f"{table.lead} {what}; {describe_interval(shown, 'bands' if curves else 'bars')}."
     return Picture(table.stem, "", caption, alt, figure)
 
 
-def _curves(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look]) -> list[Artist]:
-    summary = summary.assign(ratio=summary["condition"].str.removeprefix("p=").astype(float))
+def small_multiples(
+    statistics: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None
+) -> Picture | None:
+    """Degradation curves of all tasks and metrics: scattered frames missing, all modalities available.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        Columns `task, source, method, metric, kind, ratio, mean, std, seeds, low, high, n`.
+    looks : dict of str to dict
+        From :func:`method_looks`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+
+    Returns
+    -------
+    Picture or None
+        Tasks down, the metrics that all of them have across. None where no task has two ratios, or no metric is common.
+    """
+    curves = statistics[statistics["kind"] == Setting().kind]
+    tasks = {
+        (str(task), str(source)): rows
+        for (task, source), rows in curves.groupby(["task", "source"], sort=False, observed=True)
+        if rows["ratio"].nunique() > 1
+    }
+    metrics = [m for m in curves["metric"].unique() if all(m in set(rows["metric"]) for rows in tasks.values())]
+    if not tasks or not metrics:
+        return None
+    shown = pd.concat(tasks.values())
+    shown = shown[shown["metric"].isin(metrics)]
+    methods = order_methods(list(shown["method"]), order)
+    about, sources = leads(tasks), {source for _, source in tasks}
+    width = ONE_COLUMN if len(metrics) == 1 else TWO_COLUMNS
+    with styled():
+        figure = new_figure(width, 1.25 * len(tasks) + 0.65, about)
+        grid = figure.subplots(len(tasks), len(metrics), squeeze=False, sharex=True, sharey="row")
+        for ((name, source), rows), line in zip(tasks.items(), grid, strict=True):
+            line[0].set_ylabel(f"{name} (%)" if len(sources) == 1 else f"{name} (%),\n{source}")
+            for metric, axes in zip(metrics, line, strict=True):
+                handles = _curves(axes, rows[rows["metric"] == metric], methods, looks)
+        for metric, axes in zip(metrics, grid[0], strict=True):
+            axes.set_title(METRICS.get(metric, metric.removeprefix("f1_")))
+        label_ratios(grid[-1], width)
+        add_legend(figure, handles, methods)
+    what = "Scores against the ratio p of missing frames, which are scattered over all modalities"
+    bands = describe_interval(shown, "bands")
+    caption = f"{about} {what}; {describe_samples(shown)}; {bands}. The y axis is shared within a row."
+    alt = f"{what}, a row of panels a task and a column a metric, for {', '.join(methods)}. {about}"
+    return Picture("overview", "All tasks and metrics", caption, alt, figure)
+
+
+def pattern_curves(
+    statistics: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """Degradation curves of one task and source by which frames go: scattered ones, a burst, all after an early end.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        Columns as in :func:`small_multiples`.
+    looks : dict of str to dict
+        From :func:`method_looks`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        A panel a pattern, F1 against p. None where there are not two patterns.
+    """
+    statistics = statistics[statistics["metric"] == "f1"]
+    complete = statistics["kind"] == Setting().kind
+    ends = statistics[complete & statistics["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
+    panels = {}
+    for pattern in PATTERNS:
+        rows = statistics[statistics["kind"] == Setting(ratio=0.5, pattern=pattern).kind]
+        rows = rows[~rows["ratio"].isin([0.0, 1.0])]
+        if not rows.empty:
+            panels[pattern] = pd.concat([ends, rows])
+    if len(panels) < 2:
+        return None
+    shown = pd.concat(panels.values())
+    task, about = about_one_task(shown)
+    methods = order_methods(list(shown["method"]), order)
+    with styled():
+        figure = new_figure(TWO_COLUMNS, 2.1, about)
+        grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
+        for axes, (pattern, rows) in zip(grid, panels.items(), strict=True):
+            handles = _curves(axes, rows, methods, looks)
+            axes.set_title(pattern.replace("_", " "))
+        grid[0].set_ylabel(F1)
+        label_ratios(grid, TWO_COLUMNS)
+        add_legend(figure, handles, methods)
+    names = " or ".join(pattern.replace("_", " ") for pattern in panels)
+    what = f"Weighted F1 against the ratio p of missing frames by their pattern ({names}), all modalities available"
+    caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
+    alt = f"{what}, a panel a pattern, for {', '.join(methods)}. {about}"
+    return Picture(f"{prefix or file_prefix(task)}_patterns", "Patterns of missing frames", caption, alt, figure)
+
+
+def about_one_task(rows: pd.DataFrame) -> tuple[str, str]:
+    """The task of rows of one task and source, and the sentence that says which data they are from."""
+    task, source = str(rows["task"].iloc[0]), str(rows["source"].iloc[0])
+    return task, lead(task, source)
+
+
+def _curves(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[str, Look]) -> list[Artist]:
     handles: list[Artist] = []
-    for method in table.methods:
-        line = summary[summary["method"] == method].sort_values("ratio")
+    for method in methods:
+        line = rows[rows["method"] == method].sort_values("ratio")
         look = looks[method]
         handles += axes.plot(line["ratio"], line["mean"], **look)
-        low, high = line["mean"] - line["std"], line["mean"] + line["std"]  # NaN, so no band, for one seed
-        axes.fill_between(line["ratio"], low, high, color=look["color"], alpha=0.15, linewidth=0, zorder=1)
+        axes.fill_between(line["ratio"], *interval(line), color=look["color"], alpha=0.15, linewidth=0, zorder=1)
     return handles
 
 
@@ -134,7 +337,7 @@ def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look
         dots = summary[summary["method"] == method]
         at = dots["condition"].map(place) + (i - (len(table.methods) - 1) / 2) * step
         marker, edge = (look["marker"], 0.0) if look["marker"] else ("_", 1.2)
-        axes.errorbar(at, dots["mean"], yerr=dots["std"], fmt="none", ecolor=look["color"], elinewidth=0.7, capsize=0)
+        axes.vlines(at, *interval(dots), color=look["color"], linewidth=0.7)
         handles += axes.plot(at, dots["mean"], color=look["color"], marker=marker, mew=edge, linestyle="none")
     axes.set_xticks(range(len(place)), list(place))
     axes.set_xlim(-0.5, len(place) - 0.5)
@@ -157,6 +360,6 @@ def to_bytes(figure: Figure, suffix: str) -> bytes:
     dated = {"png": ["Software"], "pdf": ["CreationDate", "Creator", "Producer"]}[suffix]
     metadata = dict.fromkeys(dated) | {"Title": figure.get_suptitle()}
     buffer = io.BytesIO()
-    with style.context(["default", _STYLE]):
+    with styled():
         figure.savefig(buffer, format=suffix, dpi=300, metadata=metadata)
     return buffer.getvalue()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from benchmark.missing import Setting, format_ratio
-from benchmark.report.content import Block, Cell, Table
+from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 from benchmark.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
@@ -63,7 +63,7 @@ def build_tables(
         methods = order_methods(list(part["method"]), method_order)
         metrics = list(part["metric"].unique())
         titles = printed_metrics(metrics)
-        prefix = re.sub(r"[^\w.+-]+", "_", str(task)) + (f"-{source}" if sources[task] > 1 else "")
+        prefix = file_prefix(str(task)) + (f"-{source}" if sources[task] > 1 else "")
         part = part.assign(
             method=pd.Categorical(part["method"], categories=methods, ordered=True),
             metric=pd.Categorical(part["metric"], categories=metrics, ordered=True),
@@ -86,7 +86,7 @@ def build_tables(
                     task=str(task),
                     source=str(source),
                     kind=kind,
-                    lead=f"{task}: {'simulated data' if source == 'simulated' else 'data from file'}.",
+                    lead=lead(str(task), str(source)),
                     caption=_caption(values, summary, titles, kind, selection),
                     methods=methods,
                     columns=columns,
@@ -138,9 +138,9 @@ def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str]
         "inter": "only the modalities in braces are available",
         "intra": "a ratio p of the frames is missing in each modality",
     }[kind]
-    samples = _range(values.loc[values["metric"].isin(list(titles)), "n"].dropna())
+    samples = number_range(values.loc[values["metric"].isin(list(titles)), "n"].dropna())
     seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]
-    count = _range(seeds)
+    count = number_range(seeds)
     spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
     parts = [f"{metric} (n = {samples}); {across}.", f"Cells are {spread}; best in bold, second underlined."]
@@ -151,7 +151,8 @@ def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str]
     return " ".join(parts)
 
 
-def _range(numbers: pd.Series) -> str:
+def number_range(numbers: pd.Series) -> str:
+    """``5`` where all are the same, ``2–5`` where they are not, ``0`` where there are none."""
     if numbers.empty:
         return "0"
     low, high = int(numbers.min()), int(numbers.max())

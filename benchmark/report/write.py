@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.collect import Collection
+from benchmark.collect import Collection, confusions
 from benchmark.evidence import ALPHA, Evidence
 from benchmark.report.comparisons import (
     augmentation_table,
@@ -18,11 +18,14 @@ from benchmark.report.comparisons import (
     published_table,
     with_evidence,
 )
-from benchmark.report.content import Picture, Section, Table
-from benchmark.report.figures import draw, method_looks, to_bytes
+from benchmark.report.content import Picture, Section, Table, leads
+from benchmark.report.diagnostics import representation_plots, training_curves
+from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, to_bytes
+from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.page import render_page
+from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
-from benchmark.statistics import average_draws, average_inter, seed_level_test
+from benchmark.statistics import average_draws, average_inter, seed_blocks, seed_level_test
 
 
 def write_report(
@@ -109,19 +112,49 @@ def _sections(
     groups: dict[tuple[str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault((table.task, table.source), []).append(table)
-    yield Section("All tasks", [part for part in (overall_table(scores, method_order),) if part is not None])
+    together = (
+        overall_table(scores, method_order),
+        _if_any(small_multiples, evidence.intervals, looks, order),
+        critical_difference(
+            seed_blocks(average_draws(scores)),
+            about=leads(zip(scores["task"], scores["source"], strict=True)),
+            block="task and seed (mean f1 over the conditions in which something is missing)",
+        ),
+    )
+    yield Section("All tasks", [part for part in together if part is not None])
+    confused = confusions(collection.models)
     for (task, source), own in groups.items():
+        first, prefix = own[0], own[0].stem.rpartition("_")[0]
         parts: list[Table | Picture | None] = []
         for table in own:
             parts += [table, draw(table, looks) if len(table.columns) > 1 else None]
+
+        def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
+            return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
+
+        intervals = here(evidence.intervals)
         parts += [
-            interval_table(own[0], evidence, against),
-            augmentation_table(own[0], evidence),
-            published_table(scores, own[0], cards),
+            interval_table(first, evidence, against),
+            augmentation_table(first, evidence),
+            published_table(scores, first, cards),
+            _if_any(condition_heatmap, intervals, order, prefix=prefix),
+            _if_any(crossed_heatmap, intervals, order, prefix=prefix),
+            _if_any(pattern_curves, intervals, looks, order, prefix=prefix),
+            representation_plots(
+                [r for r in collection.representations if (r.task, r.source) == (task, source)], order, prefix=prefix
+            ),
+            _if_any(confusion_matrices, here(confused), order, prefix=prefix),
+            _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
         notes = [] if against is None else [_over_seeds(scores, task, source, against)]
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
+
+
+def _if_any(
+    picture: Callable[..., Picture | None], frame: pd.DataFrame, *arguments: Any, **named: Any
+) -> Picture | None:
+    return None if frame.empty else picture(frame, *arguments, **named)
 
 
 def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:

@@ -1,0 +1,213 @@
+"""Diagnostics of trained models: how their losses went, and how categories lie in their representations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from numpy.typing import NDArray
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+from threadpoolctl import threadpool_limits
+
+from benchmark.collect import Representation
+from benchmark.report.content import Picture, file_prefix, lead
+from benchmark.report.figures import (
+    MARKERS,
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    Look,
+    about_one_task,
+    add_legend,
+    fitting_size,
+    new_figure,
+    panel_grid,
+    styled,
+)
+from benchmark.report.tables import number_range, order_methods
+
+_LOSSES: dict[str, Any] = {"train_loss": "-", "valid_loss": (0, (3, 1.2))}
+
+
+def training_curves(
+    histories: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """Training and validation loss of every seed, for one task and source.
+
+    Parameters
+    ----------
+    histories : DataFrame
+        Columns `task, source, method, seed, stage, epoch, train_loss, valid_loss`, one row an epoch; epochs begin at 1
+        in each stage, and stages stand in the order of their training.
+    looks : dict of str to dict
+        From :func:`benchmark.report.figures.method_looks`; the colours are used.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        A panel a method that has epochs; None without any.
+    """
+    if histories.empty:
+        return None
+    task, about = about_one_task(histories)
+    methods = order_methods(list(histories["method"]), order)
+    rows, columns = panel_grid(len(methods), 5)
+    width = ONE_COLUMN if columns <= 2 else TWO_COLUMNS
+    with styled():
+        figure = new_figure(width, 1.3 * rows + 0.55, about)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        size = fitting_size(methods, width / columns - 0.4, 8)
+        for axes, method in zip(grid.flat, methods, strict=False):
+            _losses(axes, histories[histories["method"] == method], looks[method]["color"])
+            axes.set_title(method, fontsize=size)
+        for axes in grid.flat[len(methods) :]:
+            axes.set_axis_off()
+        for axes in grid[-1]:
+            axes.set_xlabel("epoch")
+        figure.supylabel("loss", fontsize=7.5)
+        handles = [Line2D([], [], color="#333333", linewidth=0.8, linestyle=dash) for dash in _LOSSES.values()]
+        handles.append(Line2D([], [], color="#333333", linestyle="none", marker="o"))
+        add_legend(figure, handles, ["training", "validation", "lowest validation loss"])
+    seeds = number_range(histories.groupby("method", observed=True)["seed"].nunique())
+    what = "Training and validation loss by epoch"
+    caption = (
+        f"{about} {what}, a line a seed ({seeds} {'seed' if seeds == '1' else 'seeds'}); dots mark the epoch of the "
+        "lowest validation loss in each stage. Stages follow one another at vertical lines; losses of different stages "
+        "and methods are not on one scale, and axes that span more than a factor of ten are logarithmic."
+    )
+    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    return Picture(f"{prefix or file_prefix(task)}_training", "Training", caption, alt, figure)
+
+
+def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
+    stages = list(history["stage"].unique())
+    start = 0
+    for i, stage in enumerate(stages):
+        rows = history[history["stage"] == stage]
+        end = start + int(rows["epoch"].max())
+        for _, run in rows.sort_values("epoch").groupby("seed", sort=True):
+            for loss, dash in _LOSSES.items():
+                axes.plot(start + run["epoch"], run[loss], color=colour, linestyle=dash, linewidth=0.7)
+            lowest = run[run["valid_loss"] == run["valid_loss"].min()].head(1)
+            axes.plot(start + lowest["epoch"], lowest["valid_loss"], "o", color=colour, markersize=3, zorder=3)
+        if i:
+            axes.axvline(start + 0.5, color="#888888", linewidth=0.6)
+        start, stages[i] = end, (stage, start, end)
+    axes.set_xlim(0.5, start + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    low, high = axes.dataLim.intervaly
+    if low > 0 and high > 10 * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    if len(stages) > 1:
+        # Each name has a line of its own above the curves: a stage can be much shorter than its name.
+        scale = axes.yaxis.get_transform()
+        bottom, top = scale.transform(axes.get_ylim())
+        axes.set_ylim(top=scale.inverted().transform([top + 0.14 * len(stages) * (top - bottom)])[0])
+        behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        for i, (stage, first, last) in enumerate(stages):
+            place, side = (first / start + 0.02, "left") if first < start / 2 else (last / start - 0.02, "right")
+            axes.text(place, 0.98 - 0.12 * i, stage, transform=axes.transAxes, size=6, ha=side, va="top", bbox=behind)
+
+
+def representation_plots(
+    representations: Sequence[Representation], order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """t-SNE of the joint representations, for one task, source and setting.
+
+    Parameters
+    ----------
+    representations : sequence of Representation
+        The first one of each method is shown. t-SNE takes seconds for a thousand samples, and minutes for many more.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        A panel a method, with the silhouette score (Euclidean, of the representations as they are) below it. Methods
+        whose samples are too few, all alike or not finite are left out; None if that is all.
+
+    References
+    ----------
+    van der Maaten and Hinton, "Visualizing data using t-SNE", JMLR 2008.
+    Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis", 1987.
+    """
+    shown: dict[str, Representation] = {}
+    for representation in representations:
+        if _can_be_drawn(representation.values):
+            shown.setdefault(representation.method, representation)
+    if not shown:
+        return None
+    methods = order_methods(list(shown), order)
+    first = shown[methods[0]]
+    about = lead(first.task, first.source)
+    categories = sorted({str(category) for r in shown.values() for category in r.categories})
+    colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(categories)))  # by lightness, for grey
+    rows, columns = panel_grid(len(methods), 5)
+    width = ONE_COLUMN if columns <= 2 else TWO_COLUMNS
+    side = min((width - 0.1) / columns, 1.7)
+    with styled():
+        figure = new_figure(width, (side + 0.3) * rows + 0.3, about)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        size = fitting_size(methods, side - 0.1, 8)
+        for axes, method in zip(grid.flat, methods, strict=False):
+            places = _embed(shown[method].values)
+            for category, colour, marker in zip(categories, colours, MARKERS, strict=False):
+                at = places[shown[method].categories == category]
+                axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(True)
+            axes.set_title(method, fontsize=size)
+            axes.set_xlabel(_silhouette(shown[method]))
+        for axes in grid.flat[len(methods) :]:
+            axes.set_axis_off()
+        handles = [
+            Line2D([], [], color=colour, marker=marker, linestyle="none")
+            for colour, marker in zip(colours, MARKERS, strict=False)
+        ]
+        add_legend(figure, handles, categories, 1.0)
+    counts = number_range(pd.Series([len(r.values) for r in shown.values()]))
+    seeds = sorted({r.seed for r in shown.values()})
+    what = f"t-SNE of the joint representations in the condition {first.setting.condition}"
+    caption = (
+        f"{about} {what}, {counts} test samples, of one trained model a method (seed {', '.join(map(str, seeds))}); "
+        "below it the silhouette score of the categories in the representations themselves, not in the plot."
+    )
+    alt = f"{what}, a panel a method, samples marked by category, for {', '.join(methods)}. {about}"
+    stem = f"{prefix or file_prefix(first.task)}_tsne"
+    return Picture(stem, "Representations", caption, alt, figure)
+
+
+def _can_be_drawn(values: NDArray[np.floating]) -> bool:
+    return bool(values.shape[1] > 1 and np.isfinite(values).all() and len(np.unique(values, axis=0)) > 4)
+
+
+def _embed(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Places in the plane, (M, D) → (M, 2)."""
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    with threadpool_limits(1):  # several threads would add up in another order each time
+        return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(values.astype(np.float64))
+
+
+def _silhouette(representation: Representation) -> str:
+    categories = len(set(representation.categories))
+    if not 1 < categories < len(representation.values):
+        return "silhouette –"
+    score = silhouette_score(representation.values, representation.categories)
+    return f"silhouette {score:.2f}".replace("-", "−")

@@ -1,0 +1,241 @@
+"""Heat maps: scores by condition, by subset and ratio together, and confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from seaborn.utils import relative_luminance
+
+from benchmark.missing import SUBSETS, Setting, format_ratio
+from benchmark.report.content import Picture, file_prefix
+from benchmark.report.figures import (
+    F1,
+    ONE_COLUMN,
+    RATIO,
+    TWO_COLUMNS,
+    about_one_task,
+    describe_samples,
+    fitting_size,
+    new_figure,
+    panel_grid,
+    styled,
+)
+from benchmark.report.tables import BASELINE, order_methods
+from benchmark.statistics import AVERAGE, INCOMPLETE
+
+COLOURS = "cividis"
+
+
+def condition_heatmap(
+    statistics: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """F1 of every method in every condition, for one task and source.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        Columns `task, source, method, metric, kind, ratio, condition, mean, seeds, n`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        Methods down; across whole modalities missing, their average, nothing missing, frames missing. None where
+        there are not two conditions.
+    """
+    scores = statistics[statistics["metric"] == "f1"]
+    ratios = sorted(scores.loc[(scores["kind"] == Setting().kind) & (scores["ratio"] > 0), "ratio"].unique())
+    groups = [
+        [Setting(subset).condition for subset in INCOMPLETE],
+        [AVERAGE],
+        [Setting().condition],
+        [Setting(ratio=ratio).condition for ratio in ratios],
+    ]
+    known = set(scores["condition"])
+    groups = [[condition for condition in group if condition in known] for group in groups]
+    conditions = [condition for group in groups for condition in group]
+    if len(conditions) < 2:
+        return None
+    shown = scores[scores["condition"].isin(conditions)]
+    methods = order_methods(list(shown["method"]), order)
+    means = shown.pivot(index="method", columns="condition", values="mean").reindex(index=methods, columns=conditions)
+    printed = means.round(1)  # what looks tied is tied
+    best = printed.eq(printed.max()).to_numpy()
+    task, about = about_one_task(shown)
+    with styled():
+        figure = new_figure(TWO_COLUMNS, max(0.17 * len(methods), 0.85) + 0.75, about)
+        axes = figure.subplots()
+        mesh = _heat_map(axes, means, means.map("{:.1f}".format), 6.0)
+        for text in axes.texts:
+            x, y = text.get_position()
+            text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
+        axes.set_yticklabels(methods, rotation=0)
+        axes.set_xticklabels(conditions, rotation=90)
+        for place in np.cumsum([len(group) for group in groups if group])[:-1]:
+            axes.axvline(place, color="white", linewidth=2.5)
+        if methods[-1] == BASELINE and len(methods) > 1:
+            axes.axhline(len(methods) - 1, color="white", linewidth=2.5)
+        figure.colorbar(mesh, ax=axes, label=F1, pad=0.01, aspect=12).outline.set_linewidth(0.0)
+    what = "Weighted F1 × 100 of each method (down) in each condition (across)"
+    caption = f"{about} {what}, best of each condition in bold; {describe_samples(shown)}."
+    if AVERAGE in conditions:
+        caption += f" {AVERAGE} = mean of the six missing conditions, without {Setting().condition}."
+    alt = f"{what}, methods {', '.join(methods)}; conditions {', '.join(conditions)}. {about}"
+    return Picture(f"{prefix or file_prefix(task)}_heatmap", "All conditions", caption, alt, figure)
+
+
+def crossed_heatmap(
+    statistics: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """F1 where modalities and frames are missing at once, for one task and source.
+
+    Parameters
+    ----------
+    statistics : DataFrame
+        Columns `task, source, method, metric, kind, available, ratio, mean, seeds, n`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        A panel a method: available modalities down, ratio of missing frames across, colours alike in all panels. None
+        where no frames are missing under incomplete modalities.
+    """
+    scores = statistics[(statistics["metric"] == "f1")]
+    scores = scores[scores["kind"].isin([Setting(subset).kind for subset in SUBSETS])]
+    crossed = scores[(scores["available"] != SUBSETS[-1]) & scores["ratio"].between(0, 1, inclusive="neither")]
+    if crossed.empty:
+        return None
+    methods = order_methods(list(crossed["method"]), order)
+    shown = scores[scores["method"].isin(methods)]
+    subsets = [subset for subset in SUBSETS if subset in set(shown["available"])]
+    ratios = sorted(shown["ratio"].unique())
+    task, about = about_one_task(shown)
+    rows, columns = panel_grid(len(methods), 3)
+    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
+    cell = (width - 0.7) / columns / len(ratios) - 0.015  # inches across; labels and colour bar take the rest
+    with styled():
+        figure = new_figure(width, rows * (0.14 * len(subsets) + 0.25) + 0.55, about)
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        size = fitting_size(methods, cell * len(ratios), 8)
+        for i, axes in enumerate(grid.flat):
+            if i >= len(methods):
+                axes.set_axis_off()
+                continue
+            means = shown[shown["method"] == methods[i]].pivot(index="available", columns="ratio", values="mean")
+            means = means.reindex(index=subsets, columns=ratios)
+            texts = means.map("{:.0f}".format)
+            numbers = fitting_size(["00"], 0.8 * cell, 6)
+            mesh = _heat_map(axes, means, texts, numbers, vmin=shown["mean"].min(), vmax=shown["mean"].max())
+            axes.set_title(methods[i], fontsize=size, pad=3)
+            axes.set_yticklabels([Setting(subset).condition for subset in subsets], rotation=0, fontsize=6)
+            names = [format_ratio(ratio) for ratio in ratios] if i + columns >= len(methods) else []
+            axes.set_xticks(
+                axes.get_xticks() if names else [], names, rotation=0, fontsize=fitting_size(["0.00"], cell, 6)
+            )
+        figure.supxlabel(RATIO, fontsize=7.5)
+        figure.colorbar(mesh, ax=grid, label=F1, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
+    what = "Weighted F1 × 100 by the modalities available (down) and the ratio of frames missing in them (across)"
+    caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
+    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    return Picture(
+        f"{prefix or file_prefix(task)}_mixed", "Modalities and frames missing at once", caption, alt, figure
+    )
+
+
+def confusion_matrices(
+    confusions: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
+) -> Picture | None:
+    """What each method takes each category for, for one task and source.
+
+    Parameters
+    ----------
+    confusions : DataFrame
+        Columns `task, source, method, condition, truth, predicted, count`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with, by default the task.
+
+    Returns
+    -------
+    Picture or None
+        Methods across, conditions down; each row of a matrix (a category in truth) sums to 1. None without counts.
+    """
+    if confusions["count"].sum() == 0:  # also where there are no rows
+        return None
+    task, about = about_one_task(confusions)
+    methods = order_methods(list(confusions["method"]), order)
+    conditions = list(confusions["condition"].unique())
+    categories = list(confusions["truth"].unique())
+    categories += [category for category in confusions["predicted"].unique() if category not in categories]
+    least = max(0.8, 0.16 * len(categories))  # inches that a panel needs
+    blocks, columns = panel_grid(len(methods), int((TWO_COLUMNS - 1.0) / least))
+    width = ONE_COLUMN if columns * least + 1.0 <= ONE_COLUMN else TWO_COLUMNS
+    across, down = (width - 1.0) / columns, max(0.5, 0.17 * len(categories))
+    height = blocks * (len(conditions) * (down + 0.05) + 0.75) + 0.4
+    names = fitting_size(methods, across - 0.08, 8)
+    numbers = fitting_size([".00"], 0.85 * across / len(categories), 6.5)
+    with styled():
+        figure = new_figure(width, height, about)
+        grid = figure.subplots(blocks * len(conditions), columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for i, method in enumerate(methods):
+            for j, condition in enumerate(conditions):
+                axes = grid[i // columns * len(conditions) + j, i % columns]
+                axes.set_axis_on()
+                rows = confusions[(confusions["method"] == method) & (confusions["condition"] == condition)]
+                counts = rows.pivot(index="truth", columns="predicted", values="count")
+                counts = counts.reindex(index=categories, columns=categories).fillna(0)
+                shares = counts.div(counts.sum(axis=1), axis=0)  # NaN where a category does not occur
+                mesh = _heat_map(axes, shares, shares.map(_short), numbers, vmin=0.0, vmax=1.0)
+                axes.set_xticklabels(categories, rotation=90, fontsize=6)
+                axes.set_yticklabels(categories, rotation=0, fontsize=6)
+                axes.tick_params(labelleft=i % columns == 0, labelbottom=j == len(conditions) - 1)
+                if i % columns == 0:
+                    axes.set_ylabel(condition)
+                if j == 0:
+                    axes.set_title(method, fontsize=names, pad=3)
+        figure.supylabel("truth", fontsize=7.5)
+        figure.supxlabel("prediction", fontsize=7.5)
+        bar = figure.colorbar(mesh, ax=grid, label="share of the category in truth", pad=0.01, aspect=8 * height)
+        bar.outline.set_linewidth(0.0)
+    what = "Confusion matrices: categories in truth (down) and as predicted (across)"
+    caption = f"{about} {what}, methods across and conditions down, over all seeds; each row sums to 1."
+    alt = f"{what}, for {', '.join(methods)} in the conditions {', '.join(conditions)}. {about}"
+    return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure)
+
+
+def _short(share: float) -> str:
+    """Two decimals without the leading zero: ``.72``, ``1.0``."""
+    return f"{share:.2f}".removeprefix("0").replace("1.00", "1.0")
+
+
+def _heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: float, **limits: Any) -> ScalarMappable:
+    """Coloured cells with their numbers in them, grey where there is none; all labels of the axes set by the caller."""
+    sns.heatmap(
+        numbers, ax=axes, cmap=COLOURS, cbar=False, annot=texts, fmt="", annot_kws={"size": size},
+        xticklabels=True, yticklabels=True, linewidths=0.3, linecolor="white", **limits,
+    )  # fmt: skip
+    axes.set(xlabel="", ylabel="", facecolor="#EEEEEE")
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    mesh = axes.collections[0]
+    faces = np.asarray(mesh.get_facecolor()).reshape(*numbers.shape, 4)
+    for text in axes.texts:
+        x, y = text.get_position()
+        text.set_color("black" if relative_luminance(faces[int(y), int(x)]) > 0.18 else "white")  # equal contrast
+    return mesh

@@ -1,0 +1,114 @@
+"""Data frames of the kind that figures are made of, with made-up numbers."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.collect import Representation
+from benchmark.missing import PATTERNS, SUBSETS, Setting
+
+FIVE = ["corrkd", "mult", "misa", "tfr_net", "constant"]
+FOURTEEN = [
+    "corrkd", "corrkd-mrm", "w/o SCD", "w/o CPD & RCD", "w/o MRM_$x$_", "mult", "mult+mrm", "misa", "misa+mrm", "tfr_net",
+    "self_mm_variant", "gcnet_longnames", "dicmor", "constant",
+]  # fmt: skip
+RATIOS = [round(0.1 * i, 1) for i in range(11)]
+PLAIN = [Setting(s) for s in SUBSETS[:-1]] + [Setting(ratio=r) for r in RATIOS]
+CROSSED = [Setting(s, r, p) for p in PATTERNS for s in SUBSETS for r in RATIOS]
+METRICS = {
+    "mosi": ["f1", "accuracy", "f1_nonneg"],
+    "mosei": ["f1", "accuracy", "f1_nonneg"],
+    "iemocap": ["f1", "accuracy", "f1_happy", "f1_sad", "f1_angry", "f1_neutral"],
+}
+CATEGORIES = {
+    1: ["negative"],
+    2: ["negative", "non-negative"],
+    4: ["happy", "sad", "angry", "neutral"],
+    6: ["happiness", "sadness", "anger", "surprise", "disgust", "fear"],
+}
+
+
+def make_statistics(
+    methods=FIVE, tasks=("mosi",), *, settings=PLAIN, metrics=None, source="simulated", seeds=5, intervals=True
+):
+    """One row per task, method, metric and condition; means fall with the ratio and with modalities gone."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for task in tasks:
+        for m, method in enumerate(methods):
+            for metric in metrics or METRICS[task]:
+                floor = 55.0 if metric == "accuracy" else 25.0
+                top = floor if method == "constant" else 82.0 - 2.0 * m + rng.normal(0, 0.5)
+                scores = {}
+                for setting in dict.fromkeys(settings):
+                    worth = 0.1 + 0.6 * ("l" in setting.available) + 0.15 * (len(setting.available) - 1)
+                    left = 1 - setting.ratio ** (
+                        1.5 if setting.pattern == "scattered" else 1.2 if setting.pattern == "burst" else 0.9
+                    )
+                    mean = floor + (top - floor) * min(1.0, worth) * left + (method != "constant") * rng.normal(0, 0.4)
+                    scores[setting.kind, setting.available, setting.ratio, setting.condition] = mean
+                gone = [scores[k] for k in scores if k[1] != "lav" and k[2] == 0]
+                if len(gone) == 6:
+                    scores["derived", "", np.nan, "Avg."] = float(np.mean(gone))
+                    scores["derived", "", np.nan, "drop"] = top - float(np.mean(gone))
+                scores["derived", "", np.nan, "AUDC"] = (floor + top) / 2
+                for (kind, available, ratio, condition), mean in scores.items():
+                    std = 0.0 if method == "constant" else rng.uniform(0.5, 3.0)
+                    rows.append(
+                        (task, source, method, metric, kind, available, ratio, condition, mean,
+                         std if seeds > 1 else np.nan, seeds,
+                         *((mean - 1.5 * std, mean + 1.1 * std) if intervals else (np.nan, np.nan)), 656)
+                    )  # fmt: skip
+    columns = ["task", "source", "method", "metric", "kind", "available", "ratio", "condition", "mean", "std", "seeds"]
+    return pd.DataFrame(rows, columns=[*columns, "low", "high", "n"])
+
+
+def make_histories(methods=FIVE, *, seeds=5, source="simulated"):
+    """`corrkd` and its variants train in two stages, and `constant` not at all."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for m, method in enumerate(methods):
+        if method == "constant":
+            continue
+        stages = ["teacher", "student"] if "corrkd" in method or method.startswith("w/o") else ["training"]
+        for seed in range(seeds):
+            for s, stage in enumerate(stages):
+                start, least = ((0.9, 0.4), (8.0, 1.5))[s]
+                for epoch in range(1, int(rng.integers(12, 18)) + (20 if s else 2 * m)):
+                    train = least * 0.8 + (start - least) * np.exp(-0.2 * epoch) + rng.normal(0, 0.02)
+                    valid = 0.5 + 0.3 * np.exp(-0.3 * epoch) + 0.006 * epoch + rng.normal(0, 0.02)
+                    rows.append(("mosi", source, method, seed, stage, epoch, train, valid, 70.0))
+    columns = ["task", "source", "method", "seed", "stage", "epoch", "train_loss", "valid_loss", "valid_f1"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def make_confusions(methods=FIVE, categories=2, *, source="simulated"):
+    rng = np.random.default_rng(0)
+    names = CATEGORIES[categories]
+    conditions = [Setting().condition, Setting("l").condition, Setting(ratio=0.5).condition]
+    rows = [
+        ("iemocap", source, method, condition, truth, predicted, int(rng.integers(0, 40) + 100 * (truth == predicted)))
+        for method in methods
+        for condition in conditions
+        for truth in names
+        for predicted in names
+    ]
+    return pd.DataFrame(rows, columns=["task", "source", "method", "condition", "truth", "predicted", "count"])
+
+
+def make_representations(methods=FIVE, categories=2, *, samples=60, source="simulated"):
+    rng = np.random.default_rng(0)
+    labels = np.array(CATEGORIES[categories])[np.arange(samples) % categories]
+    centres = rng.normal(0, 3, size=(categories, 8))
+    return [
+        Representation(
+            "mosi", source, method, 0, Setting(), labels,
+            (centres[np.arange(samples) % categories] / (1 + i) + rng.normal(size=(samples, 8))).astype(np.float32),
+        )
+        for i, method in enumerate(m for m in methods if m != "constant")
+    ]  # fmt: skip
+
+
+def make_blocks(methods=FIVE, blocks=60):
+    rng = np.random.default_rng(0)
+    quality = np.linspace(1.5, -1.5, len(methods))
+    return pd.DataFrame(rng.normal(size=(blocks, len(methods))) + quality, columns=list(methods))
