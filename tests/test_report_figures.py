@@ -87,7 +87,7 @@ def assert_legible(figure):
     return names
 
 
-@pytest.mark.parametrize(("x", "message"), [(0.45, "again"), (0.9, "outside of it")])
+@pytest.mark.parametrize(("x", "message"), [(0.35, "again"), (0.9, "outside of it")])
 def test_text_on_other_text_or_outside_is_found(x, message):
     figure = Figure(figsize=(3, 1))
     figure.text(0.3, 0.5, "a text")

@@ -9,7 +9,7 @@ from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedma
 from scipy.stats import friedmanchisquare, studentized_range
 
 from benchmark.report.content import Picture
-from benchmark.report.figures import ONE_COLUMN, TWO_COLUMNS, new_figure, styled
+from benchmark.report.figures import ONE_COLUMN, TWO_COLUMNS, new_figure, styled, text_width
 
 LEAST_BLOCKS, LEAST_METHODS = 10, 3
 
@@ -55,7 +55,9 @@ def critical_difference(
         pairs = pd.DataFrame(1.0, index=scores.columns, columns=scores.columns)
     k = len(methods)
     difference = float(studentized_range.ppf(1 - alpha, k, np.inf)) * (k * (k + 1) / (12 * count)) ** 0.5
-    width, margin = ONE_COLUMN if k <= 6 else TWO_COLUMNS, 0.02 * float(np.ptp(ranks))
+    labels = [f"{method} ({rank:.2f})" for method, rank in zip(methods, ranks, strict=True)]
+    narrow = k <= 6 and max(text_width(label, 7) for label in labels) < 0.95
+    width, margin = ONE_COLUMN if narrow else TWO_COLUMNS, 0.02 * float(np.ptp(ranks))
     with styled():
         figure = new_figure(width, 1.0, about)
         axes = figure.subplots()
@@ -69,13 +71,15 @@ def critical_difference(
             crossbar_props={"color": "#0072B2", "linewidth": 2.2, "solid_capstyle": "butt"},
         )  # fmt: skip
         for text in drawn["labels"]:
-            method = int(text.get_text())
-            text.set(text=f"{methods[method]} ({ranks[method]:.2f})", color="#222222")
+            text.set(text=labels[int(text.get_text())], color="#222222")
             text.set_x(text.get_position()[0] + (margin / 2 if text.get_ha() == "left" else -margin / 2))
+        axes.set_ylim(top=0.8)
         if friedman < alpha:
+            axes.set_ylim(top=2.8)
             ends = np.array([0.0, difference]) + ranks.min()
             axes.plot(ends, [2.2, 2.2], "|-", color="#222222", markersize=5, markeredgewidth=0.8)
-            axes.text(ends[1] + margin, 2.2, f"CD = {difference:.2f}", size=7, va="center")
+            text = f"CD = {difference:.2f}"
+            axes.annotate(text, (ends[1], 2.2), (4, 0), textcoords="offset points", size=7, va="center")
         axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10], min_n_ticks=3))
         axes.set_xlabel("mean rank (1 is best)")
         low, high = axes.get_ylim()
