@@ -111,7 +111,7 @@ def _equal(found: Tensor, expected: Tensor, message: str) -> None:
 
 
 def check_contract(subject: Subject) -> None:
-    """`predict` gives float logits (N, K), `loss` a scalar, on sentiment and emotion tasks."""
+    """`predict` gives float logits (N, K), `loss` a scalar, `represent` (N, D) or None, on sentiment and emotion tasks."""
     for task in ("mosi", "iemocap"):
         dataset = subject.dataset(task)
         expected = (5, len(dataset.categories))
@@ -126,6 +126,11 @@ def check_contract(subject: Subject) -> None:
             if not isinstance(logits, Tensor) or tuple(logits.shape) != expected or not logits.is_floating_point():
                 shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
                 raise Violation(f"predict gave {shape} {where}; it must give floating-point logits {expected}")
+            joint = method.represent(subject.batch(dataset, np.arange(5), training=False, split="test"))
+            if joint is not None and (joint.ndim != 2 or len(joint) != 5 or not torch.isfinite(joint).all()):
+                raise Violation(
+                    f"represent gave {tuple(joint.shape)} {where}; it must give finite numbers (5, D), or None"
+                )
 
 
 def check_any_setting(subject: Subject) -> None:
