@@ -118,7 +118,7 @@ def _sections(
         critical_difference(
             seed_blocks(average_draws(scores)),
             about=leads(zip(scores["task"], scores["source"], strict=True)),
-            block="task and seed (mean f1 over the conditions in which something is missing)",
+            block="task and seed: mean f1 where something is missing",
         ),
     )
     yield Section("All tasks", [part for part in together if part is not None])
