@@ -111,7 +111,7 @@ def _equal(found: Tensor, expected: Tensor, message: str) -> None:
 
 
 def check_contract(subject: Subject) -> None:
-    """On sentiment and emotion tasks, `predict` gives float logits (N, K), `loss` a scalar, `represent` (N, D) or None."""
+    """On both kinds of task `predict` gives float logits (N, K), `loss` a scalar, and `represent` (N, D) or None."""
     for task in ("mosi", "iemocap"):
         dataset = subject.dataset(task)
         expected = (5, len(dataset.categories))
