@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark.collect import Model
 from benchmark.registry import Row
 from benchmark.resampling import (
+    Array,
     Condition,
     Estimate,
     Sampled,
@@ -51,12 +52,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Sample:
-    """A method on the draws of a test split: axes of `sampled` are conditions and metrics."""
+    """Scores on the draws of a test split: axes of `sampled` are conditions and metrics."""
 
     conditions: list[Condition]
-    metrics: list[str]
     sampled: Sampled
-    n: list[int]
 
     def only(self, names: Sequence[str]) -> Sampled:
         """The sampled scores of some conditions."""
@@ -66,8 +65,79 @@ class _Sample:
         return Sampled(s.seeds, s.values[:, rows], s.draws[:, rows], s.interaction[rows])
 
 
+class _Group:
+    """The models of one task and source, and the draws of their test split."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        first = models[0]
+        self.weights = sample_draws(len(first.labels))
+        self.polar = first.labels != 0 if first.kind == "sentiment" else None
+        self.metrics = metric_names(first.kind, first.categories)
+        polar = len(first.labels) if self.polar is None else int(self.polar.sum())
+        self.n = [polar if metric == "f1" else len(first.labels) for metric in self.metrics]
+        self.by_method: dict[str, dict[int, Model]] = {}
+        for model in models:
+            self.by_method.setdefault(model.method, {})[model.seed] = model
+        self.samples = {method: self._sample(method) for method in self.by_method}
+
+    def _sample(self, *methods: str) -> _Sample:
+        """Of one method; or of the differences of two, seed by seed."""
+        own = [self.by_method[method] for method in methods]
+        models = [model for by_seed in own for model in by_seed.values()]
+        settings = [s for s in models[0].settings if all(s in model.settings for model in models)]
+        found = conditions(settings)
+        sums = np.stack([condition.weights for condition in found], axis=1)  # (S, C)
+
+        def scores(model: Model) -> Array:
+            """(B + 1, C, metrics)."""
+            by_setting = resampled_scores(
+                model.predicted[[model.settings.index(s) for s in settings]],
+                truth=model.truth,
+                polar=self.polar,
+                weights=self.weights,
+                num_categories=len(model.categories),
+            )  # (B + 1, S, metrics)
+            return np.einsum("bsm,sc->bcm", by_setting, sums)
+
+        def by_seed(seed: int) -> Array:
+            first, *second = (scores(models[seed]) for models in own)
+            return first - second[0] if second else first
+
+        return _Sample(found, combine((seed, by_seed(seed)) for seed in own[0]))
+
+    def compare(self, method: str, against: str, *, by_seed: bool) -> _Compared:
+        """The difference of two methods; `by_seed` where one seed gives both the same start, batches and masks."""
+        if by_seed and self.by_method[method].keys() == self.by_method[against].keys():
+            sample = self._sample(method, against)
+            return _Compared(method, against, [c.name for c in sample.conditions], estimate((1.0, sample.sampled)))
+        return self.contrast(method, against, {method: 1.0, against: -1.0})
+
+    def contrast(self, method: str, against: str, weights: Mapping[str, float]) -> _Compared:
+        """A weighted sum of methods whose models are independent, in the conditions that all of them have."""
+        names = [
+            condition.name
+            for condition in self.samples[method].conditions
+            if all(condition.name in {c.name for c in self.samples[label].conditions} for label in weights)
+        ]
+        terms = ((weight, self.samples[label].only(names)) for label, weight in weights.items())
+        return _Compared(method, against, names, estimate(*terms))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison; axes of `found` are conditions and metrics."""
+
+    method: str
+    against: str
+    conditions: list[str]
+    found: Estimate
+
+
 def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | None) -> Evidence:
     """Intervals of all methods and all paired comparisons that they allow.
+
+    Rows of one method (its variants, and itself trained in the other way) are compared seed by seed: with one seed they
+    start from the same weights and see the same batches and masks. Models of different methods count as independent.
 
     Parameters
     ----------
@@ -82,13 +152,12 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
         by_task.setdefault((model.task, model.source), []).append(model)
     intervals: list[pd.DataFrame] = []
     comparisons: list[pd.DataFrame] = []
-    for (task, source), group in by_task.items():
-        samples = _sample(group)
-        where = {"task": task, "source": source}
-        for method, sample in samples.items():
-            intervals.append(_interval_rows(sample).assign(**where, method=method))
-        for purpose, compared in _comparisons(samples, rows, against):
-            comparisons.append(_comparison_rows(compared).assign(**where, purpose=purpose))
+    for (task, source), own in by_task.items():
+        group, where = _Group(own), {"task": task, "source": source}
+        for method in group.samples:
+            intervals.append(_interval_rows(group, method).assign(**where, method=method))
+        for purpose, compared in _comparisons(group, rows, against):
+            comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
     return Evidence(_concatenated(intervals), _concatenated(comparisons))
 
 
@@ -96,43 +165,15 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _sample(models: Sequence[Model]) -> dict[str, _Sample]:
-    first = models[0]
-    weights = sample_draws(len(first.labels))
-    polar = first.labels != 0 if first.kind == "sentiment" else None
-    metrics = metric_names(first.kind, first.categories)
-    n = [int(polar.sum()) if polar is not None and metric == "f1" else len(first.labels) for metric in metrics]
-    by_method: dict[str, list[Model]] = {}
-    for model in models:
-        by_method.setdefault(model.method, []).append(model)
-    samples = {}
-    for method, own in by_method.items():
-        shared = [s for s in own[0].settings if all(s in model.settings for model in own)]
-        found = conditions(shared)
-        sums = np.stack([condition.weights for condition in found], axis=1)  # (S, C)
-
-        def drawn(model: Model, shared: list = shared, sums: np.ndarray = sums) -> np.ndarray:  # type: ignore[type-arg]
-            scores = resampled_scores(
-                model.predicted[[model.settings.index(s) for s in shared]],
-                truth=model.truth,
-                polar=polar,
-                weights=weights,
-                num_categories=len(model.categories),
-            )  # (B + 1, S, M)
-            return np.einsum("bsm,sc->bcm", scores, sums)
-
-        samples[method] = _Sample(found, metrics, combine((model.seed, drawn(model)) for model in own), n)
-    return samples
-
-
-def _interval_rows(sample: _Sample) -> pd.DataFrame:
+def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
+    sample = group.samples[method]
     found = estimate((1.0, sample.sampled))
     seeds = sample.sampled.seeds
     std = sample.sampled.values.std(0, ddof=1) if len(seeds) > 1 else np.full_like(found.value, np.nan)
     rows = []
     for c, condition in enumerate(sample.conditions):
         bounds = (-np.inf, np.inf) if condition.name == DROP else (0.0, 100.0)
-        for m, metric in enumerate(sample.metrics):
+        for m, metric in enumerate(group.metrics):
             low, high = np.clip([found.low[c, m], found.high[c, m]], *bounds)
             rows.append(
                 {
@@ -146,61 +187,49 @@ def _interval_rows(sample: _Sample) -> pd.DataFrame:
                     "seeds": len(seeds),
                     "low": low,
                     "high": high,
-                    "n": sample.n[m],
+                    "n": group.n[m],
                 }
             )
     return pd.DataFrame(rows)
 
 
-_Compared = list[tuple[str, str, list[str], list[str], Estimate]]  # method, against, conditions, metrics, estimate
-
-
-def _comparisons(
-    samples: Mapping[str, _Sample], rows: Mapping[str, Row], against: str | None
-) -> Iterator[tuple[str, _Compared]]:
+def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Compared]]]:
     """Each purpose with its comparisons."""
-    if against is not None and against in samples:
-        yield REFERENCE, [_compare(samples, m, {m: 1.0, against: -1.0}, against) for m in samples if m != against]
-    trained = {way: _plain(samples, rows, way) for way in ("complete", "missing")}
+    if against is not None and against in group.samples:
+        one_method = {label for label, row in rows.items() if against in rows and row.name == rows[against].name}
+        others = [label for label in group.samples if label != against]
+        yield REFERENCE, [group.compare(m, against, by_seed=m in one_method) for m in others]
+    trained = {way: _plain(group, rows, way) for way in ("complete", "missing")}
     both = [name for name in trained["missing"] if name in trained["complete"]]
     pairs = [(trained["missing"][name], trained["complete"][name]) for name in both]
-    yield AUGMENTATION, [_compare(samples, new, {new: 1.0, old: -1.0}, old) for new, old in pairs]
+    yield AUGMENTATION, [group.compare(new, old, by_seed=True) for new, old in pairs]
     labels = list(trained["missing"].values())
     if both and len(labels) > 1:
         against_mean = f"mean of {len(labels)} methods trained on incomplete samples"
         share = dict.fromkeys(labels, -1.0 / len(labels))
-        yield IDEA, [_compare(samples, m, share | {m: 1.0 + share[m]}, against_mean) for m in labels]
+        yield IDEA, [group.contrast(m, against_mean, share | {m: 1.0 + share[m]}) for m in labels]
 
 
-def _plain(samples: Mapping[str, _Sample], rows: Mapping[str, Row], trains_on: str) -> dict[str, str]:
+def _plain(group: _Group, rows: Mapping[str, Row], trains_on: str) -> dict[str, str]:
     """Label by method, of the rows trained in one way that are no variants."""
-    found = [rows[label] for label in samples if label in rows]
+    found = [rows[label] for label in group.samples if label in rows]
     return {row.name: row.label for row in found if row.trains_on == trains_on and not row.variant}
 
 
-def _compare(
-    samples: Mapping[str, _Sample], method: str, weights: Mapping[str, float], against: str
-) -> tuple[str, str, list[str], list[str], Estimate]:
-    names = [c.name for c in samples[method].conditions]
-    names = [n for n in names if all(n in {c.name for c in samples[label].conditions} for label in weights)]
-    found = estimate(*((weight, samples[label].only(names)) for label, weight in weights.items()))
-    return method, against, names, samples[method].metrics, found
-
-
-def _comparison_rows(compared: _Compared) -> pd.DataFrame:
+def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
             "metric": metric,
             "condition": name,
-            "method": method,
-            "against": against,
-            "difference": found.value[c, m],
-            "low": found.low[c, m],
-            "high": found.high[c, m],
-            "p": found.p[c, m],
+            "method": compared.method,
+            "against": compared.against,
+            "difference": compared.found.value[c, m],
+            "low": compared.found.low[c, m],
+            "high": compared.found.high[c, m],
+            "p": compared.found.p[c, m],
         }
-        for method, against, names, metrics, found in compared
-        for c, name in enumerate(names)
+        for compared in comparisons
+        for c, name in enumerate(compared.conditions)
         for m, metric in enumerate(metrics)
     ]
     if not rows:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,6 +75,34 @@ def test_every_method_is_compared_with_the_reference_and_corrected_for_their_num
     assert found["difference"]["mult"] == pytest.approx(means["mult"] - means["corrkd"], abs=1e-4)
     assert found["p_holm"].min() == pytest.approx(min(1.0, 4 * found["p"].min()))
     assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_rows_of_one_method_are_compared_seed_by_seed():
+    """What a seed does to both cancels out; between two methods it counts twice."""
+    truth = (LABELS >= 0).astype(int)
+    models = []
+    for seed, skill in enumerate((0.5, 0.6, 0.7, 0.8, 0.88)):
+        base = model("corrkd", seed, skill=skill)
+        better = base.predicted.copy()
+        for row in better:  # four mistakes put right in each setting
+            wrong = np.flatnonzero((row != truth) & (LABELS != 0))[:4]
+            row[wrong] = truth[wrong]
+        models += [
+            base,
+            replace(base, method="w/o SCD", predicted=better),
+            replace(base, method="mult", predicted=better),
+        ]
+    found = of(weigh(models, rows=ROWS, against="corrkd").comparisons, metric="f1", condition="Avg.").set_index(
+        "method"
+    )
+    assert found["difference"]["w/o SCD"] == pytest.approx(found["difference"]["mult"])
+    assert found["p"]["w/o SCD"] < 0.01 < 0.3 < found["p"]["mult"]
+    assert found["high"]["w/o SCD"] - found["low"]["w/o SCD"] < 0.3 * (found["high"]["mult"] - found["low"]["mult"])
+    fewer = [m for m in models if (m.method, m.seed) != ("w/o SCD", 4)]
+    unpaired = of(weigh(fewer, rows=ROWS, against="corrkd").comparisons, metric="f1", condition="Avg.").set_index(
+        "method"
+    )
+    assert unpaired["p"]["w/o SCD"] > 0.3, "with other seeds they are as two methods"
 
 
 def test_augmentation_compares_a_method_with_itself_and_the_idea_with_all(models, evidence):

@@ -76,8 +76,8 @@ def _test_caption(tests: pd.DataFrame, against: str) -> str:
     family = int(tests["family"].max())
     return (
         f"{MARK} differs from {against} in a paired two-sided test over seeds and test samples (bootstrap of the "
-        f"samples, variance between seeds, Student's t; alpha = {ALPHA}, corrected by Holm for {family} "
-        f"{'comparison' if family == 1 else 'comparisons'} a column)."
+        f"samples, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
+        f"{family} {'comparison' if family == 1 else 'comparisons'} a column)."
     )
 
 
