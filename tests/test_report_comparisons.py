@@ -144,6 +144,7 @@ def test_published_numbers_stand_beside_ours_on_real_data_only():
             for c, v in (("l", 81.2), ("avg", 74.69), ("lav", 83.94))
         ]
     }  # fmt: skip
+    card["published"].append(card["published"][1] | {"row": "w/o SCD", "value": 72.46})
     real = make_scores(["corrkd", "mine"], source="file")
     table = published_table(real, build_tables(real)[0], {"corrkd": card, "mine": {}})
     assert table.methods == ["corrkd"] and "Paper, Table 1" in table.caption
@@ -153,6 +154,9 @@ def test_published_numbers_stand_beside_ours_on_real_data_only():
     six = real.query("method == 'corrkd' and metric == 'f1' and available != 'lav'").groupby("seed")["value"].mean()
     assert cells(table)["corrkd"]["Avg."].value == f"{np.mean(six):.2f}"
     assert cells(table)["corrkd"]["{a}"].value == ""
+    ablation = make_scores(["corrkd", "w/o SCD"], source="file")
+    both = published_table(ablation, build_tables(ablation)[0], {"corrkd": card})
+    assert both.methods == ["corrkd", "w/o SCD"] and cells(both)["w/o SCD"]["Avg."].spread.startswith("(72.46, ")
     simulated = make_scores(["corrkd"])
     assert published_table(simulated, build_tables(simulated)[0], {"corrkd": card}) is None
     assert published_table(real, build_tables(real)[0], {}) is None

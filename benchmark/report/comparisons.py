@@ -271,6 +271,7 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
     table : Table
         Any table of the task.
     cards : mapping of label to card
+        A published number is of the card's method, or of the variant that its key `row` names.
 
     Returns
     -------
@@ -281,9 +282,9 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
         return None
     published = {
         (label, {"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row
-        for label in table.methods
-        for row in cards.get(label, {}).get("published", [])
-        if row["task"] == table.task
+        for name, card in cards.items()
+        for row in card.get("published", [])
+        if row["task"] == table.task and (label := row.get("row", name)) in table.methods
     }
     if not published:
         return None
