@@ -267,7 +267,8 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
     from benchmark.config import load_grid
     from benchmark.manifest import read_manifest
 
-    folders = options.report_only or [options.out or Path("results") / load_grid(options.grid)[0]]
+    name, config = load_grid(options.grid) if options.grid else ("", None)
+    folders = options.report_only or [options.out or Path("results") / name]
     for folder in folders:
         if not folder.is_dir():
             raise BenchmarkError(f"nothing is stored in {folder}; run the grid first, or name its folder with --out")
@@ -277,6 +278,8 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
     _make_writable(out)
     manifests = [read_manifest(folder / "manifest.json") for folder in folders]
     said = [manifest["against"] for manifest in manifests if manifest.get("against")]
+    if config is not None and config.against:
+        said.append(config.against)
     return _report(
         folders,
         out,
