@@ -225,8 +225,8 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
 
 def _make_writable(out: Path) -> None:
     try:
-        (out / "cells").mkdir(parents=True, exist_ok=True)
-        probe = out / "cells" / f".writable.{os.getpid()}"
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".writable.{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
