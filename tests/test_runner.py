@@ -380,3 +380,23 @@ def test_against_marks_the_tables(whole, tmp_path):
     (out / "manifest.json").unlink()
     assert run("--report-only", out, "--grid", "quick") == 0, "or what the grid says"
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
+
+
+def test_patterns_and_crossed_settings_reach_scores_tables_and_figures(tmp_path):
+    path = tmp_path / "crossed.yaml"
+    text = GRID.replace("[constant, corrkd, mult]", "[constant, mult]").replace("seeds: 2", "seeds: 1")
+    text = text.replace("ratios: [0.0, 0.5]", "ratios: [0.0, 0.5, 1.0]").replace(", corrkd: {layers: 1}", "")
+    path.write_text(text + "patterns: [scattered, burst, early_end]\ncrossed: true\n")
+    out = tmp_path / "out"
+    assert run("--grid", path, "--out", out, "--jobs", 1) == 0
+    scores = pd.read_csv(out / "scores.csv").query("method == 'mult' and metric == 'f1'")
+    half = scores.query("ratio == 0.5").set_index(["available", "kind"])["value"]
+    assert set(half.index) == {
+        (s, kind + p) for s, kind in (("l", "inter"), ("lav", "intra")) for p in ("", "-burst", "-early_end")
+    }
+    assert set(scores.query("ratio != 0.5")["kind"]) == {"inter", "intra"}
+    table = pd.read_csv(out / "tables" / "mosi_intra.csv").query("method == 'mult' and metric == 'f1'")
+    shown = table.set_index("condition")["mean"]
+    assert list(shown.index) == ["p=0.0", "p=0.5", "p=1.0"], "only scattered frames are in the paper's table"
+    assert shown["p=0.5"] == pytest.approx(half["lav", "intra"])
+    assert (out / "figures" / "mosi_mixed.png").is_file() and (out / "figures" / "mosi_patterns.png").is_file()
