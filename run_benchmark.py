@@ -184,6 +184,8 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
             labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
         labels = [*labels, *config.variants]
     rows = registry.rows(labels, entries, config.variants)
+    if config.against:  # it need not be among the rows, but it must be a name
+        registry.rows([config.against], entries, config.variants)
     simulator = config.simulator
     tasks, remarks = find_tasks(
         options.tasks or config.tasks,
@@ -277,16 +279,14 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
     out = options.out or folders[0]
     _make_writable(out)
     manifests = [read_manifest(folder / "manifest.json") for folder in folders]
-    said = [manifest["against"] for manifest in manifests if manifest.get("against")]
-    if config is not None and config.against:
-        said.append(config.against)
+    said = [config.against if config else None, *(manifest.get("against") for manifest in manifests)]
     return _report(
         folders,
         out,
         entries,
         grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, folders, strict=True))),
         command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
-        against=options.against or (said[0] if said else None),
+        against=options.against or next(filter(None, said), None),
         must_be_there=options.against is not None,
     )
 
@@ -313,10 +313,10 @@ def _report(
     empty = [store.out for store in stores if not store.stored_keys()]
     if empty and len(stores) > 1:
         raise BenchmarkError(f"no cells are stored in {empty[0]}; only folders with cells can be put together")
-    manifest = read_manifest(out / "manifest.json")
+    manifest = read_manifest(folders[0] / "manifest.json")
     if empty:  # a folder with scores but without cells, such as the reference results
-        collection = Collection(read_scores(out / "scores.csv"))
-        evidence = read_evidence(out)
+        collection = Collection(read_scores(folders[0] / "scores.csv"))
+        evidence = read_evidence(folders[0])
         rows = [registry.label_row(label, entries) for label in collection.scores["method"].unique()]
     else:
         collection = collect(*stores)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
 
 from benchmark.data import TASKS
 from benchmark.data.dataset import category_indices
@@ -278,11 +280,10 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
     for model in models:
         for (setting, _), predicted in zip(model.settings, model.predicted, strict=True):
             if setting in CONFUSED:
-                pairs = pd.DataFrame({"truth": model.truth, "predicted": predicted}).value_counts()
-                for t, truth in enumerate(model.categories):
-                    for p, category in enumerate(model.categories):
-                        count = int(pairs.get((t, p), 0))
-                        rows.append((model.task, model.source, model.method, setting.condition, truth, category, count))
+                counts = confusion_matrix(model.truth, predicted, labels=range(len(model.categories)))
+                names = product(model.categories, model.categories)  # in truth, as predicted
+                for (truth, category), count in zip(names, counts.ravel(), strict=True):
+                    rows.append((model.task, model.source, model.method, setting.condition, truth, category, count))
     columns = ["task", "source", "method", "condition", "truth", "predicted", "count"]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.groupby(columns[:-1], sort=False)["count"].sum().reset_index()

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.collect import Model
+from benchmark.missing import Setting
 from benchmark.registry import Row
 from benchmark.resampling import (
     Array,
@@ -78,13 +79,17 @@ class _Group:
         self.by_method: dict[str, dict[int, Model]] = {}
         for model in models:
             self.by_method.setdefault(model.method, {})[model.seed] = model
-        self.samples = {method: self._sample(method) for method in self.by_method}
+        self.samples = {method: self._sample(method) for method in self.by_method if self._shared(method)}
+
+    def _shared(self, *methods: str) -> list[tuple[Setting, int]]:
+        """The settings that all models of some methods were tested in."""
+        models = [model for method in methods for model in self.by_method[method].values()]
+        return [s for s in models[0].settings if all(s in model.settings for model in models)]
 
     def _sample(self, *methods: str) -> _Sample:
         """Of one method; or of the differences of two, seed by seed."""
         own = [self.by_method[method] for method in methods]
-        models = [model for by_seed in own for model in by_seed.values()]
-        settings = [s for s in models[0].settings if all(s in model.settings for model in models)]
+        settings = self._shared(*methods)
         found = conditions(settings)
         sums = np.stack([condition.weights for condition in found], axis=1)  # (S, C)
 
@@ -106,8 +111,9 @@ class _Group:
         return _Sample(found, combine((seed, by_seed(seed)) for seed in own[0]))
 
     def compare(self, method: str, against: str, *, by_seed: bool) -> _Compared:
-        """The difference of two methods; `by_seed` where one seed gives both the same start, batches and masks."""
-        if by_seed and self.by_method[method].keys() == self.by_method[against].keys():
+        """The difference of two methods; `by_seed` where one seed gives both the same start and batches."""
+        same_seeds = self.by_method[method].keys() == self.by_method[against].keys()
+        if by_seed and same_seeds and self._shared(method, against):
             sample = self._sample(method, against)
             return _Compared(method, against, [c.name for c in sample.conditions], estimate((1.0, sample.sampled)))
         return self.contrast(method, against, {method: 1.0, against: -1.0})
@@ -136,8 +142,8 @@ class _Compared:
 def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | None) -> Evidence:
     """Intervals of all methods and all paired comparisons that they allow.
 
-    Rows of one method (its variants, and itself trained in the other way) are compared seed by seed: with one seed they
-    start from the same weights and see the same batches and masks. Models of different methods count as independent.
+    Rows of one method (its variants, and itself trained in the other way) are compared seed by seed, since one seed
+    gives them the same start and the same batches. Models of different methods count as independent.
 
     Parameters
     ----------

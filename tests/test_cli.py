@@ -70,6 +70,13 @@ def test_a_grid_file_that_is_no_yaml(capsys, tmp_path):
     assert code == 2 and "line 2 is no YAML" in err and err.count("\n") == 1
 
 
+def test_a_grid_against_a_method_that_is_none(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: [constant]\nagainst: corkd\n")
+    code, _, err = run(capsys, "--grid", path, "--out", tmp_path / "out")
+    assert code == 2 and "unknown method 'corkd'; did you mean corrkd" in err and err.count("\n") == 1
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output(capsys, tmp_path):
     tmp_path.chmod(0o500)
@@ -150,6 +157,9 @@ def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     code, _, _ = run(capsys, "--report-only", again)
     assert code == 0
     assert {p.name: p.read_bytes() for p in (again / "tables").iterdir()} == before
+    elsewhere = tmp_path / "elsewhere"
+    assert run(capsys, "--report-only", again, "--out", elsewhere)[0] == 0
+    assert {p.name: p.read_bytes() for p in (elsewhere / "tables").iterdir()} == before
     (again / "intervals.csv").unlink()
     (again / "tables" / "mosi_inter.md").unlink()
     assert run(capsys, "--report-only", "--out", again)[0] == 0

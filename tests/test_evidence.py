@@ -127,6 +127,16 @@ def test_only_what_all_seeds_have_counts_and_conditions_need_not_be_the_same(mod
     }
 
 
+def test_methods_or_seeds_without_a_common_setting_are_left_out(models):
+    corrkd = [m for m in models if m.method == "corrkd"]
+    apart = [model("mult", 0, SETTINGS[:1]), model("mult", 1, SETTINGS[1:2])]
+    found = weigh([*apart, *corrkd], rows=ROWS, against="corrkd")
+    assert set(found.intervals["method"]) == {"corrkd"} and found.comparisons.empty
+    elsewhere = [model("w/o SCD", seed, ((Setting("av", 0.5), 0),)) for seed in range(3)]
+    found = weigh([*elsewhere, *corrkd], rows=ROWS, against="corrkd")
+    assert set(found.intervals["method"]) == {"corrkd", "w/o SCD"} and found.comparisons.empty
+
+
 def test_without_a_reference_nothing_is_compared(models):
     own = [m for m in models if m.method in ("mult", "w/o SCD")]
     assert weigh(own, rows=ROWS, against="corrkd").comparisons.empty

@@ -123,6 +123,29 @@ def test_augmentation_shows_both_ways_and_their_difference(scores, evidence):
     assert augmentation_table(build_tables(scores)[0], plain) is None
 
 
+def test_without_complete_and_average_there_is_no_table_of_augmentation():
+    settings = ((Setting("lav", 0.5), 0),)
+    models = [model(m, seed, settings, skill) for m, skill in SKILLS.items() for seed in range(2)]
+    evidence = weigh(models, rows=ROWS, against="corrkd")
+    base = build_tables(make_scores(list(SKILLS), settings=[("lav", 0.5)]))[0]
+    assert augmentation_table(base, evidence) is None and interval_table(base, evidence, "corrkd") is None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (2, "95 % interval over seeds and test samples]"),
+        (1, "95 % interval over test samples alone, for there is one seed]"),
+    ],
+)
+def test_captions_say_what_an_interval_is_over(seeds, words):
+    models = [model(m, seed, SETTINGS, skill) for m, skill in SKILLS.items() for seed in range(seeds)]
+    evidence = weigh(models, rows=ROWS, against=None)
+    base = build_tables(make_scores(list(SKILLS), seeds=seeds))[0]
+    assert words in interval_table(base, evidence, None).caption
+    assert words in augmentation_table(base, evidence).caption
+
+
 def test_ranks_and_wins_by_hand():
     scores = make_scores(["a", "b", "constant"], seeds=2)
     order = {"a": 50.0, "b": 60.0, "constant": 50.0}

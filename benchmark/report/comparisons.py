@@ -18,7 +18,6 @@ from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
 from benchmark.statistics import AREA, AVERAGE, DROP, average_draws, average_inter, over_seeds, ranks
 
 MARK = "*"
-_INTERVAL = "95 % interval over seeds and test samples"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
 
 
@@ -90,6 +89,15 @@ def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:
     return frame
 
 
+def _interval_words(intervals: pd.DataFrame) -> str:
+    alone = "test samples alone"
+    if (intervals["seeds"] > 1).all():
+        return "95 % interval over seeds and test samples"
+    if (intervals["seeds"] == 1).all():
+        return f"95 % interval over {alone}, for there is one seed"
+    return f"95 % interval over seeds and test samples, or over {alone} where there is one seed"
+
+
 def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Table | None:
     """Complete, `Avg.`, their difference and the area under the curve, each with its interval, and the test of `Avg.`.
 
@@ -126,8 +134,8 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
                 ranked[m] += [_cell(found, m, "difference", signed=True), Cell(_p(found["p_holm"].get(m)))]
         blocks.append(Block(title, list(ranked.items())))
     caption = [
-        f"Weighted F1 × 100; mean [{_INTERVAL}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under the",
-        "degradation curve, divided by the range of p.",
+        f"Weighted F1 × 100; mean [{_interval_words(own)}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under",
+        "the degradation curve, divided by the range of p.",
     ]
     if compared:
         caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
@@ -217,14 +225,15 @@ def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
     Returns
     -------
     Table or None
-        None where no method was trained both ways.
+        None where no method was trained both ways, or was so tested neither complete nor in all six missing conditions.
     """
     gains = _of(evidence.comparisons, scores, purpose=AUGMENTATION)
-    if gains.empty:
+    names = [c for c in (AVERAGE, COMPLETE) if not gains.empty and c in set(gains["condition"])]
+    if not names:
         return None
     ideas = _of(evidence.comparisons, scores, purpose=IDEA)
-    means = _of(evidence.intervals, scores).set_index(["metric", "method", "condition"])
-    names = [c for c in (AVERAGE, COMPLETE) if c in set(gains["condition"])]
+    intervals = _of(evidence.intervals, scores)
+    means = intervals.set_index(["metric", "method", "condition"])
     blocks = []
     for metric, title in printed_metrics(list(gains["metric"])).items():
         rows: dict[str, list[Cell]] = {}
@@ -250,9 +259,9 @@ def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
         title="What the augmentation gives, and what the idea",
         kind="augmentation",
         caption=(
-            f"Weighted F1 × 100 [{_INTERVAL}] of each method trained on whole and on incomplete samples (Modality "
-            f"Random Missing). augmentation: incomplete less whole.{against} {MARK} not zero in a paired two-sided "
-            f"test over seeds and test samples (alpha = {ALPHA}, corrected by Holm)."
+            f"Weighted F1 × 100 [{_interval_words(intervals)}] of each method trained on whole and on incomplete "
+            f"samples (Modality Random Missing). augmentation: incomplete less whole.{against} {MARK} not zero in a "
+            f"paired two-sided test over seeds and test samples (alpha = {ALPHA}, corrected by Holm)."
         ),
         methods=ordered,
         columns=columns,

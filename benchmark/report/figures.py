@@ -211,13 +211,13 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
 
 
 def small_multiples(
-    statistics: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None
+    intervals: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None
 ) -> Picture | None:
     """Degradation curves of all tasks and metrics: scattered frames missing, all modalities available.
 
     Parameters
     ----------
-    statistics : DataFrame
+    intervals : DataFrame
         Columns `task, source, method, metric, kind, ratio, mean, std, seeds, low, high, n`.
     looks : dict of str to dict
         From :func:`method_looks`.
@@ -229,7 +229,7 @@ def small_multiples(
     Picture or None
         Tasks down, the metrics that all of them have across. None where no task has two ratios, or no metric is common.
     """
-    curves = statistics[statistics["kind"] == Setting().kind]
+    curves = intervals[intervals["kind"] == Setting().kind]
     tasks = {
         (str(task), str(source)): rows
         for (task, source), rows in curves.groupby(["task", "source"], sort=False, observed=True)
@@ -262,13 +262,13 @@ def small_multiples(
 
 
 def pattern_curves(
-    statistics: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
+    intervals: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
 ) -> Picture | None:
     """Degradation curves of one task and source by which frames go: scattered ones, a burst, all after an early end.
 
     Parameters
     ----------
-    statistics : DataFrame
+    intervals : DataFrame
         Columns as in :func:`small_multiples`.
     looks : dict of str to dict
         From :func:`method_looks`.
@@ -282,12 +282,12 @@ def pattern_curves(
     Picture or None
         A panel a pattern, F1 against p. None where there are not two patterns.
     """
-    statistics = statistics[statistics["metric"] == "f1"]
-    complete = statistics["kind"] == Setting().kind
-    ends = statistics[complete & statistics["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
+    intervals = intervals[intervals["metric"] == "f1"]
+    complete = intervals["kind"] == Setting().kind
+    ends = intervals[complete & intervals["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
     panels = {}
     for pattern in PATTERNS:
-        rows = statistics[statistics["kind"] == Setting(ratio=0.5, pattern=pattern).kind]
+        rows = intervals[intervals["kind"] == Setting(ratio=0.5, pattern=pattern).kind]
         rows = rows[~rows["ratio"].isin([0.0, 1.0])]
         if not rows.empty:
             panels[pattern] = pd.concat([ends, rows])

@@ -33,13 +33,13 @@ COLOURS = "cividis"
 
 
 def condition_heatmap(
-    statistics: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
+    intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
 ) -> Picture | None:
     """F1 of every method in every condition, for one task and source.
 
     Parameters
     ----------
-    statistics : DataFrame
+    intervals : DataFrame
         Columns `task, source, method, metric, kind, ratio, condition, mean, seeds, n`.
     order : sequence of str, optional
         See :func:`benchmark.report.tables.order_methods`.
@@ -52,7 +52,7 @@ def condition_heatmap(
         Methods down; across whole modalities missing, their average, nothing missing, frames missing. None where
         there are not two conditions.
     """
-    scores = statistics[statistics["metric"] == "f1"]
+    scores = intervals[intervals["metric"] == "f1"]
     ratios = sorted(scores.loc[(scores["kind"] == Setting().kind) & (scores["ratio"] > 0), "ratio"].unique())
     groups = [
         [Setting(subset).condition for subset in INCOMPLETE],
@@ -93,14 +93,12 @@ def condition_heatmap(
     return Picture(f"{prefix or file_prefix(task)}_heatmap", "All conditions", caption, alt, figure)
 
 
-def crossed_heatmap(
-    statistics: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
-) -> Picture | None:
+def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "") -> Picture | None:
     """F1 where modalities and frames are missing at once, for one task and source.
 
     Parameters
     ----------
-    statistics : DataFrame
+    intervals : DataFrame
         Columns `task, source, method, metric, kind, available, ratio, mean, seeds, n`.
     order : sequence of str, optional
         See :func:`benchmark.report.tables.order_methods`.
@@ -113,7 +111,7 @@ def crossed_heatmap(
         A panel a method: available modalities down, ratio of missing frames across, colours alike in all panels. None
         where no frames are missing under incomplete modalities.
     """
-    scores = statistics[(statistics["metric"] == "f1")]
+    scores = intervals[(intervals["metric"] == "f1")]
     scores = scores[scores["kind"].isin([Setting(subset).kind for subset in SUBSETS])]
     crossed = scores[(scores["available"] != SUBSETS[-1]) & scores["ratio"].between(0, 1, inclusive="neither")]
     if crossed.empty:
