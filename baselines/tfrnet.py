@@ -10,14 +10,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across
+from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, run_recurrent
 
 
 class GatedEncoder(nn.Module):
     """A bidirectional GRU whose context is gated frame by frame, joined to its input, and pooled over time.
+
+    The GRUs of the three encoders run side by side, so their contexts are computed outside.
 
     Parameters
     ----------
@@ -36,11 +37,21 @@ class GatedEncoder(nn.Module):
         self.join = nn.Linear(d_in + 2 * hidden, hidden)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
-        """(N, T, d_in) and real frames (N, T) → (N, hidden), zero where there is no real frame; padding is not read."""
-        lengths = frames.sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        context, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+    def forward(self, x: Tensor, context: Tensor, frames: Tensor) -> Tensor:
+        """Gate, join and pool.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, T, d_in)
+        context : Tensor, shape (N, T, 2 hidden)
+            What the GRU gives for `x`; zero at padding.
+        frames : bool Tensor, shape (N, T)
+
+        Returns
+        -------
+        Tensor, shape (N, hidden)
+            Zero where there is no real frame; padding is not read.
+        """
         context = context.tanh() * self.gate(context).sigmoid()  # (N, T, 2 hidden), zero at padding
         joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, hidden)
         # The values lie in (-1, 1), so -1 never wins over a real frame.
@@ -150,7 +161,13 @@ class TFRNet(Method):
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
         """The gated encoders' results side by side, (N, fusion_l + fusion_a + fusion_v)."""
-        return torch.cat([self.encoders[m](extracted[m], frames[m]) for m in MODALITIES], dim=1)
+        contexts = run_recurrent(
+            [encoder.gru for encoder in self.encoders.values() if isinstance(encoder, GatedEncoder)],
+            [extracted[m] for m in MODALITIES],
+            [frames[m].sum(1).clamp(min=1) for m in MODALITIES],
+        )  # 3 x (N, T_m, 2 fusion_m)
+        pooled = [self.encoders[m](extracted[m], c, frames[m]) for m, c in zip(MODALITIES, contexts, strict=True)]
+        return torch.cat(pooled, dim=1)
 
     def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
         """Weighted SmoothL1 between rebuilt and complete features, by modality a mean over its missing frames.
@@ -161,10 +178,10 @@ class TFRNet(Method):
             raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
         total = batch.features["l"].new_zeros(())
         for m in MODALITIES:
-            missing = batch.frames[m] & ~batch.present[m]  # (N, T_m)
-            rebuilt = self.generators[m](extracted[m][missing])  # (number of missing frames, d_m)
-            error = F.smooth_l1_loss(rebuilt, batch.complete[m][missing], reduction="sum")
-            total = total + self.reconstruction_weights[m] * error / max(1, rebuilt.numel())
+            missing = (batch.frames[m] & ~batch.present[m])[:, :, None]  # (N, T_m, 1)
+            error = F.smooth_l1_loss(self.generators[m](extracted[m]), batch.complete[m], reduction="none") * missing
+            count = missing.sum().clamp(min=1) * error.shape[2]
+            total = total + self.reconstruction_weights[m] * error.sum() / count
         return total
 
     def loss(self, batch: Batch) -> Tensor:

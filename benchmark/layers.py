@@ -1,8 +1,15 @@
 """Network parts that several methods share, and the only place where code is written for speed.
 
-The methods here use tiny networks (heads of four to six numbers), so time goes into the number of operations, not
-into arithmetic. Hence :class:`Transformer` runs several Transformers of one shape side by side in batched matrix
-products, and :class:`Dropout` spends one random byte a number.
+The methods here use tiny networks (heads of four to six numbers, sequences of fifty frames), so time goes into the
+number of operations and into memory that is written and read again, not into arithmetic. Hence:
+
+- :class:`Transformer` runs several Transformers of one shape side by side in batched matrix products. The scale and
+  shift of a normalisation are folded into the weights of the product behind it.
+- :func:`attend` lays heads out with time innermost, since products with a result four numbers wide are several times
+  slower than those with one four numbers high, and keeps one array of the size T x T' for the backward pass.
+- :func:`dropout` takes its coins from a stretch of a fixed pool that starts at a random place: the one random number
+  it draws decides all.
+- :func:`run_recurrent` steps through both directions of several recurrent networks at once.
 
 All parts are safe for samples without a single real frame: attention over nothing returns the mean of the values,
 never NaN, and pooled or gathered results of such a sample are zero.
@@ -11,11 +18,14 @@ never NaN, and pooled or gathered results of such a sample are zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from benchmark.missing import MODALITIES
 
@@ -23,6 +33,8 @@ PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES
 """The six directions of cross-modal attention: from which modality (second) to which (first)."""
 
 _MASKED = -1e9  # finite: a row in which all is masked gives a uniform softmax instead of NaN
+_PLACES = 2**18  # where a dropout mask may start in the pool
+_BLOCK = 2**17  # attention weights worked on at a time: half a MiB
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -69,15 +81,37 @@ def sinusoidal_positions(num_frames: int, d: int, device: torch.device | None = 
     return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(num_frames, 2 * half)[:, :d]
 
 
+@lru_cache(maxsize=8)
+def _coins(p: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Coins thrown once and for all: 0 with chance p, else 1 / (1 - p). A longer pool begins like a shorter one."""
+    words = torch.empty(count, dtype=torch.int32).random_(generator=torch.Generator().manual_seed(20240616))
+    return ((words >= p * 2**31) * (1.0 / (1.0 - p))).to(device, dtype)
+
+
+def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
+    """What dropout multiplies with: 0 with chance p, else 1 / (1 - p); not to be written to.
+
+    A stretch of a fixed pool of coins that starts at one of 2^18 places, drawn from torch's global generator of the
+    CPU. Any one coin, any two of a mask, and masks drawn one after another are independent for all that training
+    can tell; nothing is drawn on the device, and nothing waits for it.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    p : float
+        In [0, 1).
+    like : Tensor
+        Its type and device are the mask's.
+    """
+    count = math.prod(shape)
+    pool = _coins(p, _PLACES + 2 ** max(18, (count - 1).bit_length()), like.dtype, like.device)
+    start = int(torch.randint(_PLACES, ()))
+    return pool[start : start + count].view(tuple(shape))
+
+
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Dropout that spends one random byte a number, so p is rounded to a 256th (and the scale with it)."""
-    threshold = round(p * 256)
-    if not training or threshold == 0:
-        return x
-    words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
-    words.random_(-(2**63), None)
-    kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-    return x * (kept * (256.0 / (256 - threshold)))
+    """Dropout by :func:`dropout_mask`; `x` itself where there is nothing to drop."""
+    return x * dropout_mask(x.shape, p, x) if training and p > 0 else x
 
 
 class Dropout(nn.Module):
@@ -110,6 +144,86 @@ class TemporalConv(nn.Module):
         return self.conv(x.transpose(1, 2)).transpose(1, 2)
 
 
+class _Attend(torch.autograd.Function):
+    """See :func:`attend`. Heads are (B * heads, d_head, T), time innermost; they go through in blocks."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, kv: Tensor, bias: Tensor, heads: int, p: float, differentiable: bool) -> Tensor:
+        num_queries, num_keys = q.shape[2], kv.shape[3]
+        blocks = _blocks(len(bias), heads, num_queries * num_keys)
+        rows = blocks[0].stop
+        weights = q.new_empty(len(q) if differentiable else rows, num_queries, num_keys)
+        dropped = q.new_empty(rows, num_queries, num_keys) if p > 0 else weights
+        masks, attended = [], torch.empty_like(q)
+        for block in blocks:
+            rows = block.stop - block.start
+            w = weights[block] if differentiable else weights[:rows]  # (rows, T, T')
+            torch.bmm(q[block].transpose(1, 2), kv[0, block], out=w)
+            w.view(-1, heads, num_queries, num_keys).add_(bias[block.start // heads : block.stop // heads])
+            torch.softmax(w, -1, out=w)
+            if p > 0:
+                masks.append(dropout_mask(w.shape, p, w))
+                w = torch.mul(w, masks[-1], out=dropped[:rows])
+            torch.bmm(kv[1, block], w.transpose(1, 2), out=attended[block])
+        ctx.save_for_backward(q, kv, weights)
+        ctx.blocks, ctx.masks = blocks, masks
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        q, kv, weights = ctx.saved_tensors
+        by_q, by_kv, gradient = torch.empty_like(q), torch.empty_like(kv), gradient.contiguous()
+        scratch = torch.empty_like(weights[ctx.blocks[0]])
+        for i, block in enumerate(ctx.blocks):
+            w, g = weights[block], gradient[block]
+            s = scratch[: len(w)]
+            torch.bmm(g, w if not ctx.masks else torch.mul(w, ctx.masks[i], out=s), out=by_kv[1, block])
+            torch.bmm(g.transpose(1, 2), kv[1, block], out=s)
+            if ctx.masks:
+                s.mul_(ctx.masks[i])
+            s = torch._softmax_backward_data(s, w, -1, w.dtype)
+            torch.bmm(kv[0, block], s.transpose(1, 2), out=by_q[block])
+            torch.bmm(q[block], s, out=by_kv[0, block])
+        return by_q, by_kv, None, None, None, None
+
+
+def _blocks(samples: int, heads: int, numbers: int) -> list[slice]:
+    """Rows of the heads of whole samples, cut into blocks whose attention weights stay in a core's cache."""
+    rows = heads * max(1, _BLOCK // (heads * numbers))
+    return [slice(start, min(start + rows, samples * heads)) for start in range(0, samples * heads, rows)]
+
+
+def attend(q: Tensor, kv: Tensor, bias: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
+    """Multi-head scaled dot-product attention (Vaswani et al., NeurIPS 2017), fast for heads of few numbers.
+
+    First derivatives only.
+
+    Parameters
+    ----------
+    q : Tensor, shape (B, T, d)
+        Queries; the heads' parts lie side by side.
+    kv : Tensor, shape (B, T', 2 d)
+        Keys, then values.
+    bias : Tensor, shape (B, 1, 1 or T, T')
+        Added to the scores.
+    heads : int
+    p : float
+        Dropout on the attention's weights.
+
+    Returns
+    -------
+    Tensor, shape (B, T, d)
+    """
+    samples, num_queries, d = q.shape
+    size = d // heads
+    q = (q * size**-0.5).view(samples, num_queries, heads, size).permute(0, 2, 3, 1).flatten(0, 1)
+    kv = kv.view(samples, kv.shape[1], 2, heads, size).permute(2, 0, 3, 4, 1).flatten(1, 2)
+    run = cast(Callable[..., Tensor], _Attend.apply)
+    attended = run(q.contiguous(), kv.contiguous(), bias, heads, p, torch.is_grad_enabled())
+    return attended.view(samples, d, num_queries).transpose(1, 2)
+
+
 class StreamLinear(nn.Module):
     """S independent linear layers as one batched product: (S, M, d_in) → (S, M, d_out)."""
 
@@ -134,11 +248,36 @@ class StreamNorm(nn.Module):
 
     def forward(self, x: Tensor, group: Sequence[int] | slice) -> Tensor:
         """Normalise with the streams in `group`."""
-        return torch.addcmul(self.bias[group], F.layer_norm(x, x.shape[-1:]), self.weight[group])
+        return torch.addcmul(self.bias[group], _normalise(x), self.weight[group])
+
+    def then(self, layers: Sequence[StreamLinear], z: Tensor, group: Sequence[int] | slice) -> Tensor:
+        """Scale and shift of this normalisation, then the linear layers side by side, in one product.
+
+        ``(z * scale + shift) W + b = z (scale W) + (shift W + b)``.
+
+        Parameters
+        ----------
+        layers : sequence of StreamLinear
+        z : Tensor, shape (S, M, d)
+            Normalised, without scale and shift.
+        group : indices of the streams
+
+        Returns
+        -------
+        Tensor, shape (S, M, sum of d_out)
+        """
+        weight = torch.cat([layer.weight[group] for layer in layers], -1)  # (S, d, sum of d_out)
+        bias = torch.cat([layer.bias[group] for layer in layers], -1)
+        bias = torch.baddbmm(bias, self.bias[group], weight)
+        return torch.baddbmm(bias, z, self.weight[group].transpose(1, 2) * weight)
+
+
+def _normalise(x: Tensor) -> Tensor:
+    return F.layer_norm(x, x.shape[-1:])
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm attention and feed-forward layer of S streams; queries attend to `memory` where it is given."""
+    """Pre-norm attention and feed-forward layer of S streams."""
 
     def __init__(
         self,
@@ -164,11 +303,6 @@ class TransformerLayer(nn.Module):
         self.dropout = Dropout(dropout)
         self.relu_dropout = Dropout(relu_dropout)
 
-    def _split_heads(self, x: Tensor, num_samples: int) -> Tensor:
-        s, m, width = x.shape
-        x = x.view(s * num_samples, m // num_samples, self.heads, width // self.heads)
-        return x.transpose(1, 2)  # (S * N, heads, T, d_head)
-
     def forward(
         self, x: Tensor, memory: Tensor | None, bias: Tensor, num_samples: int, group: Sequence[int] | slice
     ) -> Tensor:
@@ -178,28 +312,26 @@ class TransformerLayer(nn.Module):
         ----------
         x : Tensor, shape (S, N * T, d)
         memory : Tensor, shape (S, N * T', d), or None for self-attention
+            Normalised already, but for scale and shift.
         bias : Tensor, shape (S * N, 1, 1 or T, T')
             Added to the attention scores.
         num_samples : int
             N.
         group : indices of the streams
         """
-        d = x.shape[-1]
-        queries = self.norm_attention(x, group)
-        source = queries if memory is None else self.norm_attention(memory, group)
-        q = self._split_heads(self.query(queries, group), num_samples)  # (S * N, heads, T, d_head)
-        keys, values = self.key_value(source, group).split(d, dim=-1)
-        k = self._split_heads(keys.contiguous(), num_samples)  # (S * N, heads, T', d_head)
-        v = self._split_heads(values.contiguous(), num_samples)
-        if self.training and self.attention_dropout > 0:
-            scores = q * (q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias  # (S * N, heads, T, T')
-            attended = dropout(scores.softmax(-1), self.attention_dropout, True) @ v
+        streams, _, d = x.shape
+        if memory is None:
+            qkv = self.norm_attention.then([self.query, self.key_value], _normalise(x), group)
+            q, kv = torch.split(qkv, [d, 2 * d], -1)
         else:
-            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        attended = attended.transpose(1, 2).reshape(x.shape)
-        x = x + self.dropout(self.output(attended, group))
-        hidden = self.relu_dropout(self.expand(self.norm_feedforward(x, group), group).relu())
-        return x + self.dropout(self.contract(hidden, group))
+            q = self.norm_attention.then([self.query], _normalise(x), group)
+            kv = self.norm_attention.then([self.key_value], memory, group)
+        samples = streams * num_samples
+        p = self.attention_dropout if self.training else 0.0
+        attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), bias, heads=self.heads, p=p)
+        x = x + self.dropout(self.output(attended.reshape(x.shape), group))
+        hidden = self.norm_feedforward.then([self.expand], _normalise(x), group).relu_()
+        return x + self.dropout(self.contract(self.relu_dropout(hidden), group))
 
 
 class Transformer(nn.Module):
@@ -291,10 +423,12 @@ class Transformer(nn.Module):
                 future = torch.ones(num_queries, num_keys, dtype=torch.bool, device=bias.device).triu(1 + offset)
                 bias = bias.masked_fill(future, _MASKED)  # (S * N, 1, T, T')
             h = self._embed([x[s] for s in members])  # (S, N * T, d)
-            keys = None if memory is None else self._embed([memory[s] for s in members])
+            source = None
+            if memory is not None:  # normalised once, since all layers read the same
+                source = _normalise(self._embed([memory[s] for s in members]))
             num_samples = x[members[0]].shape[0]
             for layer in self.layers:
-                h = layer(h, keys, bias, num_samples, group)
+                h = layer(h, source, bias, num_samples, group)
             h = self.norm(h, group)
             for row, s in enumerate(members):
                 results[s] = h[row].view(x[s].shape)
@@ -304,6 +438,174 @@ class Transformer(nn.Module):
         stacked = torch.stack(list(x))  # (S, N, T, d)
         positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)
         return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
+
+
+class _Scan(torch.autograd.Function):
+    """The steps of S recurrent networks of one width side by side; GRU or LSTM by the number of gates.
+
+    Gradients of the recurrent weights are one product over all steps, after them. Gates as in torch: r, z, n of a GRU
+    and i, f, g, o of an LSTM.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        steps, streams, n, width = gates.shape
+        ctx.cell = cell = _LSTMStep if width == 4 * weight.shape[1] else _GRUStep
+        hidden = gates.new_zeros(steps + 1, streams, n, weight.shape[1])  # (T + 1, S, N, H), from the zero state on
+        kept = cell.scan(gates, weight, bias, hidden)
+        ctx.save_for_backward(weight, hidden, *kept)
+        return hidden[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        weight, hidden, *kept = ctx.saved_tensors
+        by_gates, by_recurrent = ctx.cell.back(gradient, weight, hidden, kept)  # (T, S, N, gates * H) both
+        streams = weight.shape[0]
+        before = hidden[:-1].transpose(0, 1).reshape(streams, -1, hidden.shape[-1])  # (S, T * N, H)
+        g = by_recurrent.transpose(0, 1).reshape(streams, -1, by_recurrent.shape[-1])
+        return by_gates, before.transpose(1, 2) @ g, g.sum(1, keepdim=True)
+
+
+class _GRUStep:
+    """h' = n + z (h - n) with n = tanh(gates_n + r (h W_n + b_n))."""
+
+    @staticmethod
+    def scan(gates: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor) -> list[Tensor]:
+        h = hidden.shape[-1]
+        rz, n, recurrent = gates.clone(), gates.new_empty((*gates.shape[:-1], h)), torch.empty_like(gates)
+        for t in range(len(gates)):
+            torch.baddbmm(bias, hidden[t], weight, out=recurrent[t])
+            r_z = rz[t, ..., : 2 * h].add_(recurrent[t, ..., : 2 * h]).sigmoid_()
+            torch.addcmul(gates[t, ..., 2 * h :], r_z[..., :h], recurrent[t, ..., 2 * h :], out=n[t]).tanh_()
+            torch.lerp(n[t], hidden[t], r_z[..., h:], out=hidden[t + 1])
+        return [rz[..., : 2 * h], n, recurrent[..., 2 * h :]]
+
+    @staticmethod
+    def back(gradient: Tensor, weight: Tensor, hidden: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+        rz, n, recurrent_n = kept
+        h = hidden.shape[-1]
+        r, z = rz[..., :h], rz[..., h:]
+        # What does not depend on the later steps' gradient is done for all steps at once.
+        to_n = (1 - z) * (1 - n * n)
+        to_z = (hidden[:-1] - n) * (z * (1 - z))
+        to_r = recurrent_n * (r * (1 - r))
+        by_gates = gradient.new_empty((*gradient.shape[:-1], 3 * h))
+        by_recurrent = torch.empty_like(by_gates)
+        backwards = weight.transpose(1, 2)
+        carried = torch.zeros_like(gradient[0])
+        for t in range(len(gradient) - 1, -1, -1):
+            carried += gradient[t]
+            by_n = torch.mul(carried, to_n[t], out=by_gates[t, ..., 2 * h :])
+            torch.mul(by_n, r[t], out=by_recurrent[t, ..., 2 * h :])
+            torch.mul(by_n, to_r[t], out=by_recurrent[t, ..., :h])
+            torch.mul(carried, to_z[t], out=by_recurrent[t, ..., h : 2 * h])
+            carried = torch.baddbmm(carried * z[t], by_recurrent[t], backwards)
+        by_gates[..., : 2 * h] = by_recurrent[..., : 2 * h]
+        return by_gates, by_recurrent
+
+
+class _LSTMStep:
+    """c' = f c + i g, h' = o tanh(c')."""
+
+    @staticmethod
+    def scan(gates: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor) -> list[Tensor]:
+        h = hidden.shape[-1]
+        activated, cells, squashed = gates + bias, torch.zeros_like(hidden), torch.empty_like(hidden[1:])
+        for t in range(len(gates)):
+            a = activated[t].baddbmm_(hidden[t], weight)
+            a[..., : 2 * h].sigmoid_()
+            a[..., 2 * h : 3 * h].tanh_()
+            a[..., 3 * h :].sigmoid_()
+            torch.mul(a[..., h : 2 * h], cells[t], out=cells[t + 1]).addcmul_(a[..., :h], a[..., 2 * h : 3 * h])
+            torch.tanh(cells[t + 1], out=squashed[t])
+            torch.mul(a[..., 3 * h :], squashed[t], out=hidden[t + 1])
+        return [activated, cells, squashed]
+
+    @staticmethod
+    def back(gradient: Tensor, weight: Tensor, hidden: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+        activated, cells, squashed = kept
+        h = hidden.shape[-1]
+        i, f, g, o = activated.chunk(4, -1)
+        to_o = squashed * (o * (1 - o))
+        to_c = o * (1 - squashed * squashed)
+        to_gates = torch.cat([g * (i * (1 - i)), cells[:-1] * (f * (1 - f)), i * (1 - g * g)], -1)  # i, f, g from c
+        by_gates = torch.empty_like(activated)
+        backwards = weight.transpose(1, 2)
+        carried, by_cell = torch.zeros_like(gradient[0]), torch.zeros_like(gradient[0])
+        streams, n = gradient.shape[1:3]
+        for t in range(len(gradient) - 1, -1, -1):
+            carried += gradient[t]
+            by_cell.addcmul_(carried, to_c[t])
+            three = by_gates[t, ..., : 3 * h].view(streams, n, 3, h)
+            torch.mul(by_cell[:, :, None], to_gates[t].view(streams, n, 3, h), out=three)
+            torch.mul(carried, to_o[t], out=by_gates[t, ..., 3 * h :])
+            by_cell *= f[t]
+            carried = torch.bmm(by_gates[t], backwards)
+        return by_gates, by_gates
+
+
+def run_recurrent(networks: Sequence[nn.RNNBase], x: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[Tensor]:
+    """Bidirectional GRUs or LSTMs, one stream each, stepped through side by side: what torch gives for packed input.
+
+    Both directions of all streams are one batched product a step. Streams of unequal width are padded with units that
+    stay zero, streams of unequal length with frames that nothing sees.
+
+    Parameters
+    ----------
+    networks : S nn.GRU, or S nn.LSTM
+        Bidirectional, with biases, without projection, dropout or a state to begin with; all of as many layers.
+    x : S Tensors, shape (N, T_s, d_s)
+    lengths : S int64 Tensors, shape (N,)
+        How many frames of each sample to run over; at least 1.
+
+    Returns
+    -------
+    list of S Tensors, shape (N, T_s, 2 H_s)
+        Forward states, then backward states, of the last layer; zero behind a sample's length. The last forward state
+        of a sample is at its last frame, the last backward state at frame 0.
+    """
+    widest = max(network.hidden_size for network in networks)
+    longest = max(part.shape[1] for part in x)
+    time = torch.arange(longest, device=x[0].device)
+    real = [time[: part.shape[1]] < length[:, None] for part, length in zip(x, lengths, strict=True)]  # S x (N, T_s)
+    mirrored = [  # for the backward direction: frames of a sample in reverse order, what lies behind stays
+        torch.where(mask, length[:, None] - 1 - time[: mask.shape[1]], time[: mask.shape[1]])[:, :, None]
+        for mask, length in zip(real, lengths, strict=True)
+    ]
+    outputs = list(x)
+    for layer in range(networks[0].num_layers):
+        gates, weights, biases = [], [], []
+        for network, part, flipped in zip(networks, outputs, mirrored, strict=True):
+            for direction in ("", "_reverse"):
+                w_x, w_h, b_x, b_h = (
+                    getattr(network, f"{name}_l{layer}{direction}")
+                    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                )
+                projected = F.linear(part, w_x, b_x)  # (N, T_s, gates * H_s)
+                if direction:
+                    projected = projected.gather(1, flipped.expand_as(projected))
+                missing = widest - network.hidden_size
+                gates.append(_widen(projected, network.hidden_size, missing, longest - part.shape[1]))
+                weights.append(F.pad(_widen(w_h.T[None], network.hidden_size, missing, 0)[0], (0, 0, 0, missing)))
+                biases.append(_widen(b_h[None, None], network.hidden_size, missing, 0)[0])
+        stacked = torch.stack(gates).permute(2, 0, 1, 3).contiguous()  # (T, 2 S, N, gates * H)
+        scan = cast(Callable[..., Tensor], _Scan.apply)
+        hidden = scan(stacked, torch.stack(weights), torch.stack(biases))  # (T, 2 S, N, H)
+        for s, (network, flipped) in enumerate(zip(networks, mirrored, strict=True)):
+            forward, backward = hidden[: flipped.shape[1], 2 * s : 2 * s + 2, :, : network.hidden_size].unbind(1)
+            backward = backward.transpose(0, 1)  # (N, T_s, H_s)
+            both = torch.cat([forward.transpose(0, 1), backward.gather(1, flipped.expand_as(backward))], -1)
+            outputs[s] = both * real[s][:, :, None]
+    return outputs
+
+
+def _widen(x: Tensor, width: int, by: int, frames: int) -> Tensor:
+    """Zeros for `by` more units in each gate, and for `frames` more frames: (N, T, gates * width) to wider."""
+    if by == 0 and frames == 0:
+        return x
+    n, t, _ = x.shape
+    return F.pad(x.reshape(n, t, -1, width), (0, by, 0, 0, 0, frames)).reshape(n, t + frames, -1)
 
 
 def attend_across(

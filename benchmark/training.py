@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,16 +85,8 @@ def train(
         best, best_state, since = math.inf, None, 0
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
-            method.train()
-            total = torch.zeros((), device=device)
-            for batch in _training_batches(training, mrm, config.batch_size, seed, number, epoch):
-                optimiser.zero_grad(set_to_none=True)
-                loss = method.loss(batch)
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-                optimiser.step()
-                total += loss.detach() * len(batch)
-            train_loss = float(total) / len(training)
+            batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
+            train_loss = train_epoch(method, optimiser, batches, config.clip_norm)
             if not math.isfinite(train_loss):
                 raise TrainingError(f"the training loss became {train_loss} in stage {stage.name!r}, epoch {epoch}")
             valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
@@ -122,6 +114,37 @@ def train(
     return history
 
 
+def train_epoch(method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float) -> float:
+    """One pass over the training batches; nothing in it waits for the device until the end.
+
+    Parameters
+    ----------
+    method : Method
+    optimiser : torch.optim.Optimizer
+        Over the parameters to train, in one group.
+    batches : iterable of Batch
+    clip_norm : float
+        Largest norm of the gradient of all parameters together.
+
+    Returns
+    -------
+    float
+        Mean loss over the samples.
+    """
+    method.train()
+    parameters = optimiser.param_groups[0]["params"]
+    total, samples = torch.zeros((), device=parameters[0].device), 0
+    for batch in batches:
+        optimiser.zero_grad(set_to_none=True)
+        loss = method.loss(batch)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimiser.step()
+        total += loss.detach() * len(batch)
+        samples += len(batch)
+    return float(total) / samples
+
+
 class _Passes:
     """The complete training split in order, as often as a method iterates over it."""
 
@@ -141,38 +164,33 @@ def _draw(
     return mrm.draw(np.random.default_rng(entropy), num_samples, num_frames)
 
 
-def _training_batches(
+def training_batches(
     training: SplitTensors, mrm: MRM | None, batch_size: int, seed: int, stage: int, epoch: int
 ) -> Iterator[Batch]:
+    """The batches of an epoch, in an order and under masks made of (seed, stage, epoch)."""
     n = len(training)
     order = np.random.default_rng([seed, _SHUFFLE, stage, epoch]).permutation(n)
     kept = _draw(mrm, [seed, _TRAINING_MASKS, stage, epoch], training, n)
-    for start in range(0, n, batch_size):
-        rows = order[start : start + batch_size]
-        yield training.batch(rows, None if kept is None else {m: kept[m][rows] for m in MODALITIES}, training=True)
+    masks = None if kept is None else {m: kept[m][order] for m in MODALITIES}
+    return training.batches(order, masks, batch_size, training=True)
 
 
 def _validation_batches(
     validation: SplitTensors, mrm: MRM | None, draws: int, entropy: list[int]
-) -> list[tuple[NDArray[np.int64], Batch]]:
+) -> tuple[NDArray[np.int64], list[Batch]]:
     rows = np.tile(np.arange(len(validation)), draws if mrm is not None else 1)
     kept = _draw(mrm, entropy, validation, len(rows))
-    batches = []
-    for start in range(0, len(rows), _VALIDATION_BATCH):
-        part = slice(start, start + _VALIDATION_BATCH)
-        some = None if kept is None else {m: kept[m][part] for m in MODALITIES}
-        batches.append((rows[part], validation.batch(rows[part], some, training=False)))
-    return batches
+    return rows, list(validation.batches(rows, kept, _VALIDATION_BATCH, training=False))
 
 
 @torch.no_grad()
 def _validate(
-    method: Method, dataset: Dataset, validation: SplitTensors, examined: list[tuple[NDArray[np.int64], Batch]]
+    method: Method, dataset: Dataset, validation: SplitTensors, examined: tuple[NDArray[np.int64], list[Batch]]
 ) -> tuple[float, float]:
     """Cross-entropy and primary score."""
     method.eval()
-    logits = torch.cat([method.predict(batch) for _, batch in examined])
-    rows = np.concatenate([rows for rows, _ in examined])
+    rows, batches = examined
+    logits = torch.cat([method.predict(batch) for batch in batches])
     if not torch.isfinite(logits).all():
         return math.nan, math.nan
     loss = F.cross_entropy(logits, validation.labels[torch.from_numpy(rows).to(logits.device)])

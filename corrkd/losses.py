@@ -1,6 +1,7 @@
 """The three correlation-decoupled losses of CorrKD (Li, Yang et al., CVPR 2024).
 
-All are mean-reduced, differentiable, and finite for any finite input.
+All are mean-reduced, differentiable, and finite for any finite input. None picks entries by a mask, which would make a
+GPU wait for the count of them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def sample_contrastive(student: Tensor, teacher: Tensor, boundary: float) -> Ten
     # Plain differences: exact for equal vectors, and the gradient at distance 0 is 0.
     distance = torch.cdist(student, teacher, compute_mode="donot_use_mm_for_euclid_dist")  # (N, N)
     negative = F.relu(boundary - distance).square()
-    off_diagonal = ~torch.eye(n, dtype=torch.bool, device=student.device)
-    return positive.mean() + negative[off_diagonal].mean()
+    own = torch.eye(n, dtype=torch.bool, device=student.device)
+    return positive.mean() + negative.masked_fill(own, 0.0).sum() / (n * (n - 1))
 
 
 def category_prototype(student: Tensor, teacher: Tensor, labels: Tensor, num_categories: int) -> Tensor:
@@ -67,8 +68,9 @@ def category_prototype(student: Tensor, teacher: Tensor, labels: Tensor, num_cat
         prototypes = weights.T @ h  # (K, D)
         return _normalise(h) @ _normalise(prototypes).T  # (N, K)
 
-    difference = (similarity(student) - similarity(teacher)).square()
-    return difference[:, counts > 0].mean()
+    difference = (similarity(student) - similarity(teacher)).square()  # (N, K)
+    present = counts > 0  # (K,)
+    return (difference * present).mean(0).sum() / present.sum().clamp(min=1)
 
 
 def _normalise(x: Tensor) -> Tensor:
@@ -91,10 +93,9 @@ def split_response(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         Softmax probabilities of the others, in their order.
     """
     probabilities = logits.softmax(-1)
-    n, k = logits.shape
-    target = torch.zeros(n, k, dtype=torch.bool, device=logits.device)
-    target[torch.arange(n, device=logits.device), labels] = True
-    return probabilities[target].view(n, 1), probabilities[~target].view(n, k - 1)
+    column = torch.arange(logits.shape[1] - 1, device=logits.device)
+    others = column + (column >= labels[:, None])  # (N, K-1): the categories but the true one
+    return probabilities.gather(1, labels[:, None]), probabilities.gather(1, others)
 
 
 def jensen_shannon_information(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:

@@ -89,5 +89,7 @@ class Critic(nn.Module):
         """
         hidden = (self.x(x)[:, None] + self.y(y)[None, :]).relu()  # (N, N, hidden): first layer on [x_i, y_j]
         scores = self.score(hidden).squeeze(-1)  # (N, N)
-        diagonal = torch.eye(len(x), dtype=torch.bool, device=x.device)
-        return scores[diagonal], scores[~diagonal]
+        n = len(x)
+        # Behind each entry of the diagonal, but the last, come the n entries up to the next.
+        marginal = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1].flatten() if n > 1 else scores.new_empty(0)
+        return scores.diagonal(), marginal

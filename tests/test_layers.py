@@ -4,8 +4,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmark.layers import Dropout, TemporalConv, Transformer, dropout, last_frame, masked_mean, sinusoidal_positions
+from benchmark import layers
+from benchmark.layers import (
+    Dropout,
+    TemporalConv,
+    Transformer,
+    attend,
+    dropout,
+    dropout_mask,
+    last_frame,
+    masked_mean,
+    run_recurrent,
+    sinusoidal_positions,
+)
 
 
 def lengths_mask(lengths, t):
@@ -50,6 +63,83 @@ def test_dropout_is_off_in_evaluation_and_repeats_with_the_seed():
     assert torch.equal(first, layer(x))
     with pytest.raises(ValueError, match="outside"):
         Dropout(1.0)
+
+
+def test_dropout_masks_are_independent_of_each_other_and_within():
+    torch.manual_seed(0)
+    x = torch.ones(60_000)
+    masks = torch.stack([dropout_mask(x.shape, 0.3, x) == 0 for _ in range(200)]).float() - 0.3  # (200, numbers)
+    between = (masks @ masks.T) / (x.numel() * 0.21)
+    assert between.fill_diagonal_(0).abs().max() < 0.04  # 20,000 pairs of masks; one standard error is 0.004
+    along = (masks[:, 1:] * masks[:, :-1]).mean() / 0.21
+    assert along.abs() < 0.002
+    one_number = masks.mean(1)  # each mask drops its share
+    assert one_number.abs().max() < 0.01 and masks.mean(0).abs().max() < 0.2
+    longer = dropout_mask((600_000,), 0.3, x)
+    assert longer.shape == (600_000,) and (longer == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
+
+
+def dense_attention(q, kv, bias, heads):
+    samples, t, d = q.shape
+    q, k, v = (z.view(samples, -1, heads, d // heads).transpose(1, 2) for z in (q, *kv.chunk(2, -1)))
+    weights = (q @ k.transpose(2, 3) / (d // heads) ** 0.5 + bias).softmax(-1)
+    return (weights @ v).transpose(1, 2).reshape(samples, t, d)
+
+
+@pytest.mark.parametrize("block", [1, 60, 10**6])  # weights worked on at a time: one sample, some, all
+def test_attention_and_its_derivatives_equal_the_formula(monkeypatch, block):
+    monkeypatch.setattr(layers, "_BLOCK", block)
+    torch.manual_seed(0)
+    q = torch.randn(5, 4, 6, dtype=torch.double, requires_grad=True)
+    kv = torch.randn(5, 3, 12, dtype=torch.double, requires_grad=True)
+    bias = torch.where(torch.rand(5, 1, 4, 3) < 0.3, -1e9, 0.0).double()
+    fast, plain = attend(q, kv, bias, heads=2), dense_attention(q, kv, bias, 2)
+    assert torch.allclose(fast, plain)
+    with torch.no_grad():
+        assert torch.allclose(attend(q, kv, bias, heads=2), plain)
+    weight = torch.randn_like(plain)
+    for got, expected in zip(
+        torch.autograd.grad(fast, (q, kv), weight), torch.autograd.grad(plain, (q, kv), weight), strict=True
+    ):
+        assert torch.allclose(got, expected)
+
+
+def test_attention_drops_weights_and_differentiates_what_it_dropped():
+    torch.manual_seed(0)
+    q = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True)
+    kv = torch.randn(3, 5, 12, dtype=torch.double, requires_grad=True)
+    bias = torch.zeros(3, 1, 1, 5, dtype=torch.double)
+
+    def dropped(q, kv):
+        torch.manual_seed(1)
+        return attend(q, kv, bias, heads=2, p=0.5)
+
+    assert torch.autograd.gradcheck(dropped, (q, kv))
+    assert not torch.allclose(dropped(q, kv), attend(q, kv, bias, heads=2))
+    mean = torch.stack([attend(q.detach(), kv.detach(), bias, heads=2, p=0.5) for _ in range(4000)]).mean(0)
+    assert torch.allclose(mean, attend(q, kv, bias, heads=2), atol=0.1)
+
+
+@pytest.mark.parametrize("network", [nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("num_layers", [1, 3])
+def test_recurrent_networks_side_by_side_equal_torch(network, num_layers):
+    torch.manual_seed(0)
+    nets = [network(5, h, num_layers=num_layers, bidirectional=True, batch_first=True).double() for h in (4, 7, 3)]
+    x = [torch.randn(6, t, 5, dtype=torch.double, requires_grad=True) for t in (9, 4, 6)]
+    lengths = [torch.tensor([t, 1, 2, t, 3, 2]) for t in (9, 4, 6)]
+    results = run_recurrent(nets, x, lengths)
+    expected = []
+    for net, part, length in zip(nets, x, lengths, strict=True):
+        packed = pack_padded_sequence(part, length, batch_first=True, enforce_sorted=False)
+        expected.append(pad_packed_sequence(net(packed)[0], batch_first=True, total_length=part.shape[1])[0])
+    weights = [torch.randn_like(e) for e in expected]
+    numbers = [p for net in nets for p in net.parameters()] + x
+    gradients = [
+        torch.autograd.grad(sum((a * w).sum() for a, w in zip(some, weights, strict=True)), numbers)
+        for some in (results, expected)
+    ]
+    for got, truth in zip([*results, *gradients[0]], [*expected, *gradients[1]], strict=True):
+        assert torch.allclose(got, truth, atol=1e-12)
 
 
 def test_temporal_conv_does_not_feel_padding():

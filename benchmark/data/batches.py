@@ -57,7 +57,26 @@ class SplitTensors:
         training : bool
             Whether labels and complete features are handed out.
         """
+        (batch,) = self.batches(rows, kept, len(rows), training=training)
+        return batch
+
+    def batches(
+        self,
+        rows: NDArray[np.int64],
+        kept: Mapping[str, NDArray[np.bool_]] | None,
+        batch_size: int,
+        *,
+        training: bool,
+    ) -> Iterator[Batch]:
+        """`batch` for `batch_size` rows at a time; rows and masks go to the device once, before the first."""
         index = torch.from_numpy(rows).to(self.device)
+        masks = None if kept is None else {m: torch.from_numpy(kept[m]).to(self.device) for m in MODALITIES}
+        for start in range(0, len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            some = None if masks is None else {m: masks[m][part] for m in MODALITIES}
+            yield self._cut(rows[part], index[part], some, training)
+
+    def _cut(self, rows: NDArray[np.int64], index: Tensor, kept: Mapping[str, Tensor] | None, training: bool) -> Batch:
         features: dict[str, Tensor] = {}
         present: dict[str, Tensor] = {}
         frames: dict[str, Tensor] = {}
@@ -69,8 +88,7 @@ class SplitTensors:
             if kept is None:
                 features[m], present[m] = complete[m], frames[m]
             else:
-                mask = torch.from_numpy(np.ascontiguousarray(kept[m][:, :longest])).to(self.device)
-                present[m] = frames[m] & mask
+                present[m] = frames[m] & kept[m][:, :longest]
                 features[m] = complete[m] * present[m][:, :, None]
         labels, intensity = self.labels[index], None if self.intensity is None else self.intensity[index]
         if not training:
@@ -81,5 +99,4 @@ class SplitTensors:
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """One pass over the complete split, in order, as training batches."""
-        for start in range(0, len(self), batch_size):
-            yield self.batch(np.arange(start, min(start + batch_size, len(self))), training=True)
+        return self.batches(np.arange(len(self)), None, batch_size, training=True)
