@@ -26,6 +26,8 @@ EPILOG = """examples:
                                                            the same on your own copy of MOSI
   python run_benchmark.py --grid quick --plugin mine.py    your method in every table
   python run_benchmark.py --check mine --plugin mine.py    does it conform? (labels, masks, batches, determinism, ...)
+  python run_benchmark.py --grid full --backend dask --scheduler tcp://host:8786
+                                                           on the workers of a Dask cluster
   python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
 
 exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
@@ -91,7 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--backend", choices=["loky", "dask"], default="loky", help="processes here (the default), or a Dask cluster"
     )
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of the Dask cluster, such as tcp://host:8786")
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="of the Dask cluster, such as tcp://host:8786, whose workers were started with --nthreads 1",
+    )  # fmt: skip
     where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
     return parser

@@ -8,6 +8,8 @@ process when the cluster has a single worker.
 from __future__ import annotations
 
 import hashlib
+import logging
+import pickle
 import time
 import traceback
 import uuid
@@ -73,6 +75,7 @@ class Cluster:
             from distributed import Client
         except ImportError:
             raise BenchmarkError("--backend dask needs a package more: pip install 'distributed>=2024.8'") from None
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs is said here in one line
         try:
             self._client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # a timeout is an OSError
@@ -148,10 +151,10 @@ class Cluster:
         from distributed import as_completed
 
         client = self._client
-        futures = {
-            client.submit(_work, cell, *arguments, key=f"{cell.row.label}-{uuid.uuid4().hex}", pure=False): cell
-            for cell in cells
-        }
+        futures = {}
+        for cell in cells:
+            call = pickle.dumps(_Call((cell, *arguments)))
+            futures[client.submit(pickle.loads, call, key=f"{cell.row.label}-{uuid.uuid4().hex}", pure=False)] = cell
         for future, result in as_completed(list(futures), loop=client.loop, with_results=True, raise_errors=False):
             if future.status not in ("finished", "error"):
                 raise BenchmarkError(
@@ -165,7 +168,8 @@ class Cluster:
         faults = {}
         for worker, answer in answers.items():
             if isinstance(answer, BaseException):
-                answer = f"does not run the benchmark ({type(answer).__name__}: {answer})".partition("\n")[0]
+                reason = str(answer).partition("\n")[0]
+                answer = f"does not find the benchmark ({reason}); start workers in the environment of this command"
             if answer:
                 faults[worker] = answer
         if faults:
@@ -223,6 +227,19 @@ def fault(demands: Demands, dask_worker: Any) -> str:
         if not path.is_file():
             return f"cannot read {path}; name a folder that all share with --data"
     return ""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Is carried out when it is unpickled, on a worker: the scheduler, which unpickles tasks too, sees bytes only.
+
+    So it need not import torch, nor run in the environment of the workers.
+    """
+
+    arguments: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _work, self.arguments
 
 
 def _work(
