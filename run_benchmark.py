@@ -8,12 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from benchmark.cluster import Cluster
     from benchmark.grid import Grid
     from benchmark.registry import Entry
 
@@ -24,6 +26,8 @@ EPILOG = """examples:
                                                            the same on your own copy of MOSI
   python run_benchmark.py --grid quick --plugin mine.py    your method in every table
   python run_benchmark.py --check mine --plugin mine.py    does it conform? (labels, masks, batches, determinism, ...)
+  python run_benchmark.py --grid full --backend dask --scheduler tcp://host:8786
+                                                           on the workers of a Dask cluster
   python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
 
 exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
@@ -83,8 +87,16 @@ def _parser() -> argparse.ArgumentParser:
         "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
     )
     where.add_argument(
-        "--jobs", type=_at_least_one, metavar="N", help="worker processes (default: the number of cores)"
+        "--jobs", type=_at_least_one, metavar="N",
+        help="worker processes (default: the number of cores); not with dask, whose workers are all used",
+    )  # fmt: skip
+    where.add_argument(
+        "--backend", choices=["loky", "dask"], default="loky", help="processes here (the default), or a Dask cluster"
     )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="of the Dask cluster, such as tcp://host:8786, whose workers were started with --nthreads 1",
+    )  # fmt: skip
     where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
     return parser
@@ -109,6 +121,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     from benchmark import registry
 
+    if options.backend == "dask" and options.scheduler is None:
+        raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
+    if options.scheduler is not None and options.backend != "dask":
+        raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
     if options.inspect:
         from benchmark.data.inspection import inspect_file
 
@@ -127,7 +143,17 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         raise BenchmarkError("--plan and --report-only exclude each other; give one of them")
     if reports:
         return _report_only(options, entries)
-    return _run(options, arguments, entries)
+    with _cluster(options) as cluster:
+        return _run(options, arguments, entries, cluster)
+
+
+def _cluster(options: argparse.Namespace) -> Cluster | nullcontext[None]:
+    if options.scheduler is None:
+        return nullcontext()
+
+    from benchmark.cluster import Cluster  # torch is imported from here on
+
+    return Cluster(options.scheduler)
 
 
 def _list(entries: dict[str, Entry]) -> None:
@@ -165,7 +191,7 @@ def _check(entries: dict[str, Entry], name: str) -> int:
     return 1 if failed else 0
 
 
-def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry]) -> int:
+def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry], cluster: Cluster | None) -> int:
     from benchmark import registry
     from benchmark.config import load_grid
     from benchmark.data import find_tasks
@@ -189,7 +215,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     simulator = config.simulator
     tasks, remarks = find_tasks(
         options.tasks or config.tasks,
-        options.data,
+        options.data.resolve() if options.data and cluster else options.data,
         asked=options.tasks is not None,
         sizes=None if simulator is None else (simulator.train, simulator.valid, simulator.test),
     )
@@ -209,7 +235,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     for task in tasks:
         _say_source(task)
     store = Store(out)
-    jobs = options.jobs or os.cpu_count() or 1
+    jobs = cluster.workers if cluster else options.jobs or os.cpu_count() or 1
     states = {cell.key: state_of(store, cell, grid) for cell in grid.cells}
     todo = [cell for cell in grid.cells if options.fresh or states[cell.key] != DONE]
     if options.plan:
@@ -219,7 +245,15 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     _check_against(options.against, [row.label for row in rows])
     display = Display(grid, store, todo, jobs)
     with display.shown():
-        counts = run_grid(grid, store, jobs=jobs, device=options.device, fresh=options.fresh, on_outcome=display.ended)
+        counts = run_grid(
+            grid,
+            store,
+            jobs=jobs,
+            device=options.device,
+            fresh=options.fresh,
+            on_outcome=display.ended,
+            cluster=cluster,
+        )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
     _report([out], out, entries, grid=name, command=command, against=against)
     return 1 if counts[FAILED] else 0

@@ -324,6 +324,7 @@ def load(entry: Entry) -> type[Method]:
         If the import fails or the class lacks the contract.
     """
     if entry.name not in _classes or _file_of(_classes[entry.name]) != entry.path:
+        _forget(entry.name)
         try:
             _import(entry.path)
         except BenchmarkError:
@@ -331,6 +332,14 @@ def load(entry: Entry) -> type[Method]:
         except Exception as error:
             raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {error!r}") from error
     return _classes[entry.name]
+
+
+def _forget(name: str) -> None:
+    """A worker that outlives a run may hold another plug-in of that name."""
+    known = _classes.get(name)
+    if known is not None and known.__module__.startswith("plugin_"):
+        del _classes[name]
+        sys.modules.pop(known.__module__, None)
 
 
 def _file_of(cls: type) -> Path:

@@ -1,4 +1,4 @@
-"""Runs cells: in this process or in parallel, resuming from the store."""
+"""Runs cells: in this process, in parallel or on a cluster, resuming from the store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -50,6 +50,9 @@ from benchmark.store import (
     write_representations,
 )
 from benchmark.training import train
+
+if TYPE_CHECKING:
+    from benchmark.cluster import Cluster
 
 TODO, EXTEND = "to do", "to extend"
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "joblib", "safetensors")
@@ -93,6 +96,7 @@ def run_grid(
     device: str,
     fresh: bool,
     on_outcome: Callable[[Cell, Outcome], None],
+    cluster: Cluster | None = None,
 ) -> dict[str, int]:
     """Run the cells that are not done yet; each is on disk the moment it is done.
 
@@ -107,6 +111,8 @@ def run_grid(
         Compute done cells anew; the old ones move to ``replaced/``.
     on_outcome : callable
         Called in this process as each cell ends.
+    cluster : Cluster, optional
+        Its workers compute the cells, and `jobs` does not count.
 
     Returns
     -------
@@ -132,7 +138,7 @@ def run_grid(
             while todo:
                 ended: set[str] = set()
                 try:
-                    for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh):
+                    for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh, cluster):
                         ended.add(cell.key)
                         note(cell, outcome)
                 except TerminatedWorkerError:  # one was killed, most likely for its memory, and takes the others along
@@ -149,9 +155,9 @@ def run_grid(
                         note(cell, outcome)
                 except TerminatedWorkerError:
                     store.remove_leftovers()
-                    note(cell, _record_failure(store, cell, "the worker process was killed (out of memory?)", started))
+                    note(cell, record_failure(store, cell, "the worker process was killed (out of memory?)", started))
         except KeyboardInterrupt:
-            if jobs > 1:
+            if jobs > 1 and cluster is None:
                 get_reusable_executor().shutdown(wait=True, kill_workers=True)
             store.remove_leftovers()
             raise
@@ -159,9 +165,18 @@ def run_grid(
 
 
 def _outcomes(
-    todo: list[Cell], grid: Grid, store: Store, jobs: int, device: str, fresh: bool
+    todo: list[Cell],
+    grid: Grid,
+    store: Store,
+    jobs: int,
+    device: str,
+    fresh: bool,
+    cluster: Cluster | None = None,
 ) -> Iterator[tuple[Cell, Outcome]]:
     cells = {cell.key: cell for cell in todo}
+    if cluster is not None:
+        yield from cluster.outcomes(todo, grid, store, device, fresh)
+        return
     if jobs == 1:
         for cell in todo:
             yield cell, run_cell(cell, grid.settings, grid.draw, store.out, device, fresh)
@@ -184,6 +199,7 @@ def run_cell(
     device: str,
     fresh: bool = False,
     parent: int | None = None,
+    owner: str | None = None,
 ) -> Outcome:
     """Train a cell's method, test it in all settings, and store it; what goes wrong is stored too.
 
@@ -199,19 +215,21 @@ def run_cell(
     fresh : bool
     parent : int, optional
         The process this worker works for; when it is gone, the worker leaves.
+    owner : str, optional
+        See :class:`benchmark.store.Store`.
     """
     if parent is not None:
         _leave_with(parent)
     torch.set_num_threads(1)
-    store = Store(out)
-    started = time.time()
+    store = Store(out, owner)
+    started, before = time.time(), store.stamp(cell.key)
     try:
         record = None if fresh else store.read(cell.key)
         if record is not None and record["state"] == DONE:
             return _extend(store, cell, record, settings, draw, _device(device))
         return _compute(store, cell, settings, draw, _device(device))
     except Exception:
-        return _record_failure(store, cell, traceback.format_exc(), started)
+        return record_failure(store, cell, traceback.format_exc(), started, before)
 
 
 def _device(name: str) -> torch.device:
@@ -224,6 +242,14 @@ def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
     """The untrained method of a cell, its initial weights set by the cell's seed."""
     torch.manual_seed(cell.seed)
     return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
+
+
+def _dataset(cell: Cell) -> Dataset:
+    dataset, expected = load_task(cell.task), cell.definition["task"]["fingerprint"]
+    if dataset.fingerprint != expected:
+        where = cell.task.path or "the simulator"
+        raise BenchmarkError(f"{where} gives other data here ({dataset.fingerprint}) than at the start ({expected})")
+    return dataset
 
 
 @lru_cache(maxsize=1)
@@ -240,7 +266,7 @@ def _leave_with(parent: int) -> None:
 
 def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, device: torch.device) -> Outcome:
     started = time.time()
-    dataset = load_task(cell.task)
+    dataset = _dataset(cell)
     with store.attempt(cell.key) as side, (side / "history.jsonl").open("a", encoding="utf-8") as log:
 
         def on_epoch(record: dict[str, Any]) -> None:
@@ -292,7 +318,7 @@ def _extend(
     lacking = [s for s in settings if (s, draw) not in old.settings]
     if not lacking:  # done by a worker that was killed before it could say so
         return Outcome(cell.key, DONE)
-    dataset = load_task(cell.task)
+    dataset = _dataset(cell)
     method = build_method(cell, dataset, device)
     method.load_state_dict(load_file(store.path(cell.key) / "model.safetensors", device=str(device)))
     logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
@@ -309,9 +335,22 @@ def _extend(
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 
-def _record_failure(store: Store, cell: Cell, trace: str, started: float) -> Outcome:
+def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str | None = None) -> Outcome:
+    """Store that a cell has failed, unless another attempt has finished it since.
+
+    Parameters
+    ----------
+    store : Store
+    cell : Cell
+    trace : str
+        The traceback; its last line is the reason shown.
+    started : float
+        Seconds since the epoch.
+    before : str, optional
+        The cell's stamp when the work on it began.
+    """
     error = trace.strip().splitlines()[-1]
-    with store.attempt(cell.key) as side:
+    with store.attempt(cell.key, before) as side:
         write_json(
             side / "cell.json",
             _record(cell, None, FAILED, started) | {"traceback": trace, "error": error},

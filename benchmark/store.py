@@ -26,6 +26,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.missing import Setting
 
 DONE, FAILED = "done", "failed"
+WEEK = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,14 @@ class Store:
     ----------
     out : Path
         Created on first write.
+    owner : str, optional
+        In whose name cells are written here, where a process id would tell nothing: by workers on other machines.
+        Starts with ``@``, as no host does. None: this process.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, owner: str | None = None) -> None:
         self.out = out
+        self.owner = owner
         self.cells = out / "cells"
 
     def path(self, key: str) -> Path:
@@ -164,13 +169,33 @@ class Store:
         """The records of a cell's epochs; empty for a method that has none."""
         return _lines(self.path(key) / "history.jsonl")
 
+    def stamp(self, key: str) -> str:
+        """Tells a stored cell from one that takes its place; empty where there is none."""
+        try:
+            status = (self.path(key) / "cell.json").stat()
+        except FileNotFoundError:
+            return ""
+        return f"{status.st_ino}-{status.st_mtime_ns}"
+
     @contextmanager
-    def attempt(self, key: str) -> Iterator[Path]:
-        """A side folder to write a cell into; it takes the cell's place when the block ends without an error."""
-        side = self.cells / f".{key}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    def attempt(self, key: str, before: str | None = None) -> Iterator[Path]:
+        """A side folder to write a cell into; it takes the cell's place when the block ends without an error.
+
+        When another attempt has finished the cell in the meantime, it is left as it is and the side folder is dropped.
+
+        Parameters
+        ----------
+        key : str
+        before : str, optional
+            The cell's `stamp` when the work on it began. None: it begins now.
+        """
+        before = self.stamp(key) if before is None else before
+        side = self.cells / f".{key}.{self.owner or _this_process()}.{uuid.uuid4().hex[:8]}"
         side.mkdir(parents=True)
         try:
             yield side
+            if self.stamp(key) != before and (self.read(key) or {}).get("state") == DONE:
+                return
             for file in side.iterdir():
                 _flush(file)
             self.set_aside(key)
@@ -201,14 +226,25 @@ class Store:
         return found
 
     def remove_leftovers(self) -> list[str]:
-        """Delete side folders of this machine's dead processes; returns their keys."""
+        """Delete side folders of this machine's dead processes; returns their keys.
+
+        Whether another machine's process lives cannot be told from here: its folders go when nothing was written into
+        them for a week.
+        """
         keys = []
         for side in self._sides():
             _, key, *host, pid, _ = side.name.split(".")
-            if ".".join(host) == socket.gethostname() and not _alive(int(pid)):
+            here = ".".join(host) == socket.gethostname()
+            if not _alive(int(pid)) if here else time.time() - _last_written(side) > WEEK:
                 shutil.rmtree(side, ignore_errors=True)
                 keys.append(key)
         return keys
+
+    def remove_attempts(self, key: str) -> None:
+        """Delete what this owner's attempts at a cell that has ended have left, wherever their workers were lost."""
+        for side in self._sides():
+            if side.name.startswith(f".{key}.{self.owner or _this_process()}."):
+                shutil.rmtree(side, ignore_errors=True)
 
     def _sides(self) -> list[Path]:
         if not self.cells.is_dir():
@@ -243,6 +279,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text.split("\n")[:-1]]  # what stands behind the last newline is half written
+
+
+def _this_process() -> str:
+    return f"{socket.gethostname()}.{os.getpid()}"
+
+
+def _last_written(side: Path) -> float:
+    try:
+        return max(path.stat().st_mtime for path in (side, *side.iterdir()))
+    except FileNotFoundError:  # it has just ended
+        return time.time()
 
 
 def _alive(pid: int) -> bool:

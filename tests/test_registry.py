@@ -202,3 +202,11 @@ def test_source_digest_follows_imports():
     registry._collect_sources(entry.path, seen)
     assert {"corrkd/method.py", "corrkd/losses.py", "corrkd/networks.py", "benchmark/layers.py"} <= set(seen)
     assert "benchmark/training.py" not in seen
+
+
+def test_a_process_that_outlives_a_run_takes_the_plugin_that_is_asked_for(tmp_path):
+    """As a worker of a cluster does, when two runs have a plug-in of one name."""
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    first, second = (registry.catalogue([plugin(tmp_path / folder)])["mine"] for folder in ("a", "b"))
+    for entry in (first, second, first):
+        assert registry._file_of(registry.load(entry)) == entry.path

@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -105,3 +106,47 @@ with Store(Path({str(tmp_path)!r})).attempt("dead"):
         assert str(os.getpid()) in side.name
         assert store.remove_leftovers() == ["dead"]
         assert [key for key, _ in store.running()] == ["alive"]
+
+
+def test_attempts_of_other_machines_stay_until_nothing_was_written_for_a_week(tmp_path):
+    store, remote = Store(tmp_path), Store(tmp_path, owner="@dask.run")
+    with remote.attempt("k1") as side:
+        (side / "history.jsonl").write_text("")
+        for path in (side, side / "history.jsonl"):
+            os.utime(path, (time.time() - 6 * 24 * 3600,) * 2)
+        assert store.remove_leftovers() == [] and [key for key, _ in store.running()] == ["k1"]
+        os.utime(side, (time.time() - 8 * 24 * 3600,) * 2)
+        assert store.remove_leftovers() == [] and side.is_dir(), "its last epoch is younger"
+        os.utime(side / "history.jsonl", (time.time() - 8 * 24 * 3600,) * 2)
+        assert store.remove_leftovers() == ["k1"] and not side.exists()
+        side.mkdir()
+
+
+def test_only_an_owners_attempts_at_a_cell_that_has_ended_are_removed(tmp_path):
+    run, other = Store(tmp_path, owner="@dask.run"), Store(tmp_path, owner="@dask.other")
+    with run.attempt("k1") as lost, run.attempt("k2") as living, other.attempt("k1") as foreign:
+        run.remove_attempts("k1")
+        assert not lost.exists() and living.is_dir() and foreign.is_dir()
+        for side in (lost, living, foreign):
+            side.mkdir(exist_ok=True)
+
+
+@pytest.mark.parametrize("state", [DONE, FAILED])
+def test_what_another_attempt_has_finished_in_the_meantime_stands(tmp_path, state):
+    store, other = Store(tmp_path, owner="@dask.run"), Store(tmp_path, owner="@dask.other")
+    write(store, "k1", number=0)
+    before = store.stamp("k1")
+    with store.attempt("k1") as side:
+        write_json(side / "cell.json", {"state": DONE, "number": 1})
+        write(other, "k1", number=2)
+    assert store.read("k1")["number"] == 2
+    with store.attempt("k1", before) as side:
+        write_json(side / "cell.json", {"state": state, "number": 3})
+    assert store.read("k1")["number"] == 2 and store.stamp("k1") != before
+    assert [json.loads(p.read_text())["number"] for p in tmp_path.glob("replaced/*/cell.json")] == [0]
+    write(store, "k1", state=state, number=4)  # begun since
+    assert store.read("k1")["number"] == 4
+    write(other, "k2", state=FAILED)
+    with store.attempt("k2", before="") as side:
+        write_json(side / "cell.json", {"state": DONE})
+    assert store.read("k2") == {"state": DONE}, "a failure gives way"
