@@ -85,9 +85,7 @@ class TransM(Method):
         projected = [self.projections[source](x) for (source, _), x in zip(DIRECTIONS, sources, strict=True)]
         return self.encoders(projected, frames)
 
-    def decode(
-        self, encoded: list[Tensor], source_frames: list[Tensor], target_frames: list[Tensor]
-    ) -> list[Tensor]:
+    def decode(self, encoded: list[Tensor], source_frames: list[Tensor], target_frames: list[Tensor]) -> list[Tensor]:
         """Encoders' states → each translation, 4 x (N, T_target, d_target).
 
         All frames of the target at once: their positions alone, which the Transformer adds, are the queries.
