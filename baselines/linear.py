@@ -35,6 +35,10 @@ class Linear(Method):
     """
 
     augmentable = False
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, task: TaskSpec, *, regularisation: float = 100.0, max_iter: int = 1000) -> None:
         super().__init__(task)
@@ -74,7 +78,7 @@ class Linear(Method):
         """Means over present frames, (N, d_l + d_a + d_v); the training split's mean where nothing is present."""
         parts = [
             torch.where(batch.present[m].any(1, keepdim=True), masked_mean(batch.features[m], batch.present[m]), mean)
-            for m, mean in zip(MODALITIES, self.mean.split(self.widths), strict=True)
+            for m, mean in zip(MODALITIES, torch.split(self.mean, self.widths), strict=True)
         ]
         return torch.cat(parts, dim=1)
 

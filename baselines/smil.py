@@ -122,6 +122,7 @@ class SMIL(Method):
         Of the differences between incomplete and complete samples.
     """
 
+    priors: Tensor
     training_defaults = {"learning_rate": 1e-3, "batch_size": 64, "weight_decay": 1e-4}
 
     def __init__(
@@ -197,7 +198,7 @@ class SMIL(Method):
 
     def adapt(self, available: Tensor, there: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The inner steps: the loss of the meta-train half, and the classifier's theta*, with its graph."""
-        head = dict(self.head.named_parameters())
+        head: dict[str, Tensor] = dict(self.head.named_parameters())
         losses = []
         for _ in range(self.inner_steps):
             losses.append(F.cross_entropy(self.respond(available, there, noisy=True, head=head).logits, labels))
