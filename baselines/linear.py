@@ -1,0 +1,95 @@
+"""A floor above the majority category: logistic regression on mean-pooled features.
+
+Cox, "The Regression Analysis of Binary Sequences", Journal of the Royal Statistical Society B, 1958; fitted by
+scikit-learn. There is nothing to train by gradient: all is fitted when the stage starts, and kept in buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark.layers import masked_mean
+
+_NEVER = -20.0  # logit of a category that the training split does not have
+
+
+@register("linear", paper="Cox, JRSS B 1958", trains_on="complete")
+class Linear(Method):
+    """Each modality's mean over its present frames, side by side and standardised, into a logistic regression.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    regularisation : float
+        Strength of the squared penalty: scikit-learn's ``1 / C``.
+    max_iter : int
+        Of its solver.
+    """
+
+    augmentable = False
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, task: TaskSpec, *, regularisation: float = 100.0, max_iter: int = 1000) -> None:
+        super().__init__(task)
+        self.regularisation = regularisation
+        self.max_iter = max_iter
+        self.widths = [task.feature_dims[m] for m in MODALITIES]
+        width = sum(self.widths)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.register_buffer("weight", torch.zeros(task.num_categories, width))
+        self.register_buffer("bias", torch.zeros(task.num_categories))
+
+    def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
+        """Fit the scaler, then the regression, to the training split."""
+        batches = list(training_set)
+        pooled = torch.cat([self.pool(batch) for batch in batches]).cpu().double().numpy()  # (N, d_l + d_a + d_v)
+        labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()
+        scaler = StandardScaler().fit(pooled)
+        self.mean.copy_(torch.from_numpy(scaler.mean_))
+        self.scale.copy_(torch.from_numpy(scaler.scale_))
+        found = np.unique(labels)
+        self.weight.zero_()
+        self.bias.fill_(_NEVER)
+        if len(found) < 2:
+            self.bias[found] = 0.0
+            return
+        regression = LogisticRegression(C=1.0 / self.regularisation, max_iter=self.max_iter)
+        regression.fit(scaler.transform(pooled), labels)
+        coefficients, intercepts = regression.coef_, regression.intercept_
+        if len(found) == 2:  # scikit-learn keeps the second category's row only; the first one's logit is zero
+            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+            intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+        self.weight[found] = torch.from_numpy(coefficients).to(self.weight)
+        self.bias[found] = torch.from_numpy(intercepts).to(self.bias)
+
+    def pool(self, batch: Batch) -> Tensor:
+        """Means over present frames, (N, d_l + d_a + d_v); the training split's mean where nothing is present."""
+        parts = [
+            torch.where(batch.present[m].any(1, keepdim=True), masked_mean(batch.features[m], batch.present[m]), mean)
+            for m, mean in zip(MODALITIES, torch.split(self.mean, self.widths), strict=True)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy; it has no gradient, and the harness runs no epochs."""
+        return F.cross_entropy(self.predict(batch), batch.labels)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The standardised means, (N, d_l + d_a + d_v)."""
+        return (self.pool(batch) - self.mean) / self.scale
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return F.linear(self.represent(batch), self.weight, self.bias)

@@ -1,0 +1,171 @@
+"""MCTN: Multimodal Cyclic Translation Network, the hierarchical one for three modalities.
+
+Paper: Pham, Liang, Manzini, Morency and Póczos, "Found in Translation: Learning Robust Joint Representations by Cyclic
+Translations between Modalities", AAAI 2019. Deviations from the official code are listed in ``cards/mctn.yaml``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from benchmark import Batch, Method, TaskSpec, register
+
+
+def filled(frames: Tensor) -> Tensor:
+    """Real frames (N, T), where a sample without one counts as one (zero) frame; needed by packing and attention."""
+    first = torch.arange(frames.shape[1], device=frames.device) == 0
+    return frames | (first & ~frames.any(1, keepdim=True))
+
+
+def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:
+    """Softmax of `scores` (N, T) over the real frames, and the mean of `states` (N, T, d) under it: (N, d)."""
+    weights = scores.masked_fill(~frames, float("-inf")).softmax(1)
+    return (weights[:, None] @ states).squeeze(1)
+
+
+def squared_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
+    """Mean square over the real frames' numbers; (N, T, d) twice and (N, T) → scalar, zero where there are none."""
+    error = (found - target).square().sum(-1) * frames
+    return error.sum() / (frames.sum() * target.shape[-1]).clamp(min=1)
+
+
+class Encoder(nn.Module):
+    """A bidirectional LSTM; the two directions' states are added. (N, T, d_in) → (N, T, hidden)."""
+
+    def __init__(self, d_in: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, hidden, bidirectional=True, batch_first=True)
+
+    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Padding is not run over; its states are zero. Every sample has a frame, see :func:`filled`."""
+        packed = pack_padded_sequence(x, frames.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        forwards, backwards = states.chunk(2, dim=-1)
+        return forwards + backwards
+
+
+class Decoder(nn.Module):
+    """An LSTM that attends to the encoder's states and puts out one frame a step.
+
+    As in the official code, its input is what it attends to, not the frame before.
+    """
+
+    def __init__(self, hidden: int, d_out: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(hidden, hidden)
+        self.query = nn.Linear(hidden, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)
+        self.cell = nn.LSTMCell(hidden, hidden)
+        self.output = nn.Linear(hidden, d_out)
+
+    def forward(self, states: Tensor, frames: Tensor, num_frames: int) -> Tensor:
+        """Encoder states (N, T, hidden) and its real frames (N, T) → (N, num_frames, d_out)."""
+        keys = self.key(states)
+        h = c = states.new_zeros(len(states), states.shape[-1])  # (N, hidden)
+        outputs = []
+        for _ in range(num_frames):
+            scores = self.score((keys + self.query(c)[:, None]).tanh()).squeeze(-1)  # (N, T)
+            h, c = self.cell(attend(scores, states, frames), (h, c))
+            outputs.append(h)
+        return self.output(torch.stack(outputs, dim=1))
+
+
+@register("mctn", paper="Pham et al., AAAI 2019", trains_on="complete")
+class MCTN(Method):
+    """Language is translated to audio and back, and what the two share to vision; the last encoding is classified.
+
+    ``loss = CE + translation_weight (audio + vision) + cycle_weight (language from the translated audio)``
+
+    Audio and vision are needed for the translations of training alone: the prediction reads nothing but language.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    hidden : int
+        Width of all LSTMs.
+    translation_weight, cycle_weight : float
+        Of the mean squared errors of the translations, and of the translation back.
+    head_penalty : float
+        Of the squared weights of the last layer.
+    """
+
+    training_defaults = {"learning_rate": 1e-4, "batch_size": 32}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        hidden: int = 32,
+        translation_weight: float = 0.1,
+        cycle_weight: float = 0.1,
+        head_penalty: float = 0.01,
+    ) -> None:
+        super().__init__(task)
+        self.translation_weight = translation_weight
+        self.cycle_weight = cycle_weight
+        self.head_penalty = head_penalty
+        # One encoder and one decoder translate both ways, so language and audio are padded to one width.
+        self.width = max(task.feature_dims["l"], task.feature_dims["a"])
+        self.encoder = Encoder(self.width, hidden)
+        self.decoder = Decoder(hidden, self.width)
+        self.second_encoder = Encoder(hidden, hidden)
+        self.second_decoder = Decoder(hidden, task.feature_dims["v"])
+        self.reader = nn.LSTM(hidden, hidden, batch_first=True)
+        self.score = nn.Linear(hidden, 1)
+        self.head = nn.Linear(hidden, task.num_categories)
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Zeros behind the features, so that language and audio are equally wide: (N, T, d_m) → (N, T, width)."""
+        return F.pad(x, (0, self.width - x.shape[-1]))
+
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Language's frames (N, T_l), its encoding, and the encoding of that: (N, T_l, hidden) each."""
+        frames = filled(batch.frames["l"])
+        first = self.encoder(self.widen(batch.features["l"]), frames)
+        return frames, first, self.second_encoder(first, frames)
+
+    def read(self, states: Tensor, frames: Tensor) -> Tensor:
+        """The joint representation: an LSTM over the last encoding, pooled by attention, (N, hidden)."""
+        states, _ = self.reader(states)  # padding comes last, so it cannot reach a real frame
+        return attend(self.score(states).squeeze(-1).tanh(), states, frames)
+
+    def translation_losses(
+        self, batch: Batch, frames: Tensor, first: Tensor, second: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Errors of audio translated from language, language translated back from that, and vision."""
+        if batch.complete is None:
+            raise ValueError("the translations need the complete features, which training batches alone have")
+        target, real = batch.complete, batch.frames
+        audio = self.decoder(first, frames, target["a"].shape[1])[..., : target["a"].shape[-1]]
+        audio_frames = filled(real["a"])
+        back = self.encoder(self.widen(audio), audio_frames)
+        language = self.decoder(back, audio_frames, target["l"].shape[1])[..., : target["l"].shape[-1]]
+        vision = self.second_decoder(second, frames, target["v"].shape[1])
+        return (
+            squared_error(audio, target["a"], real["a"]),
+            squared_error(language, target["l"], real["l"]),
+            squared_error(vision, target["v"], real["v"]),
+        )
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy, the translations, the cycle and the penalty of the last layer."""
+        frames, first, second = self.encode(batch)
+        audio, language, vision = self.translation_losses(batch, frames, first, second)
+        return (
+            F.cross_entropy(self.head(self.read(second, frames)), batch.labels)
+            + self.translation_weight * (audio + vision)
+            + self.cycle_weight * language
+            + self.head_penalty * self.head.weight.square().sum()
+        )
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The joint representation, (N, hidden), from language alone."""
+        frames, _, second = self.encode(batch)
+        return self.read(second, frames)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(self.represent(batch))

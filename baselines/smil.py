@@ -1,0 +1,239 @@
+"""SMIL: Multimodal Learning with Severely Missing Modality.
+
+Paper: Ma, Ren, Zhao, Tulyakov, Wu and Peng, AAAI 2021. Deviations from the official code are listed in
+``cards/smil.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.cluster import KMeans
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark.layers import TemporalConv, masked_mean
+
+PRETRAINING = Stage("pretraining", trains_on="complete")
+META_LEARNING = Stage("meta-learning")
+
+
+class Extractor(nn.Module):
+    """A temporal convolution, averaged over the present frames: (N, T, d_in) and (N, T) → (N, d)."""
+
+    def __init__(self, d_in: int, d: int, *, kernel: int) -> None:
+        super().__init__()
+        self.convolution = TemporalConv(d_in, d, kernel=kernel)
+        self.output = nn.Linear(d, d)
+
+    def forward(self, x: Tensor, present: Tensor) -> Tensor:
+        """Zero before the last layer where nothing is present."""
+        return self.output(masked_mean(self.convolution(x).relu(), present)).relu()
+
+
+class Perturbation(nn.Module):
+    """Feature regularisation: a positive number to add to each feature, drawn around a learned mean in training."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.mean = nn.Linear(d_in, d_out)
+        self.log_variance = nn.Linear(d_in, d_out)
+
+    def forward(self, x: Tensor, noisy: bool) -> Tensor:
+        """(N, d_in) → (N, d_out)."""
+        mean = self.mean(x)
+        if noisy:
+            deviation = (0.5 * self.log_variance(x)).exp().clamp(max=1.0)
+            mean = mean + deviation * torch.randn_like(mean)
+        return F.softplus(mean)
+
+
+class Response(NamedTuple):
+    """What the network makes of some samples: (N, K), (N, 3 d), (N, hidden)."""
+
+    logits: Tensor
+    joint: Tensor
+    hidden: Tensor
+
+
+class Head(nn.Module):
+    """The classifier; features of samples that lack a modality are perturbed before each of its layers."""
+
+    def __init__(self, joint: int, hidden: int, num_categories: int, *, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(joint, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(hidden, num_categories)
+
+    def forward(
+        self, joint: Tensor, available: Tensor, incomplete: Tensor, perturbations: nn.ModuleList, noisy: bool
+    ) -> Response:
+        """Classify.
+
+        Parameters
+        ----------
+        joint : Tensor, shape (N, 3 d)
+            The modalities' features, rebuilt where missing.
+        available : Tensor, shape (N, 3 d)
+            The same, zero where missing.
+        incomplete : bool Tensor, shape (N, 1)
+        perturbations : ModuleList of two `Perturbation`
+        noisy : bool
+            Whether they are drawn or fixed.
+        """
+        joint = joint + incomplete * perturbations[0](available, noisy)
+        hidden = self.first(joint).relu()
+        hidden = hidden + incomplete * perturbations[1](joint, noisy)
+        return Response(self.last(self.dropout(hidden)), joint, hidden)
+
+
+@register("smil", paper="Ma et al., AAAI 2021", trains_on="missing")
+class SMIL(Method):
+    """A missing modality is rebuilt from centres of its training features; how, is learned by meta-learning.
+
+    First the network is trained on complete samples; then k-means finds the centres of each modality's features. In
+    the second stage, one half of a batch (meta-train) moves the classifier by a gradient step, with a graph:
+    ``theta* = theta - inner_learning_rate grad CE(theta, meta-train)``, and with ``theta*`` the other half
+    (meta-test), which is seen both with what is missing and complete, is to be right and alike:
+
+    ``loss = CE(theta, meta-train) + CE(theta*, meta-test) + joint_weight MSE(joint) + hidden_weight MSE(hidden)``
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Size of a modality's features.
+    kernel : int
+        Of the temporal convolutions.
+    hidden : int
+        Width of the classifier.
+    dropout : float
+        Of the classifier.
+    clusters : int
+        How many centres a modality has.
+    inner_steps : int
+    inner_learning_rate : float
+    joint_weight, hidden_weight : float
+        Of the differences between incomplete and complete samples.
+    """
+
+    priors: Tensor
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 64, "weight_decay": 1e-4}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 64,
+        kernel: int = 3,
+        hidden: int = 64,
+        dropout: float = 0.5,
+        clusters: int = 10,
+        inner_steps: int = 1,
+        inner_learning_rate: float = 1e-3,
+        joint_weight: float = 0.01,
+        hidden_weight: float = 0.01,
+    ) -> None:
+        super().__init__(task)
+        self.stages = (PRETRAINING, META_LEARNING)
+        self.stage = META_LEARNING
+        self.inner_steps = inner_steps
+        self.inner_learning_rate = inner_learning_rate
+        self.weights = (joint_weight, hidden_weight)
+        joint = len(MODALITIES) * d
+        self.extractors = nn.ModuleDict({m: Extractor(task.feature_dims[m], d, kernel=kernel) for m in MODALITIES})
+        self.head = Head(joint, hidden, task.num_categories, dropout=dropout)
+        # Given what is available, and a flag for each modality: the weights of each modality's centres.
+        self.reconstruction = nn.Linear(joint + len(MODALITIES), len(MODALITIES) * clusters)
+        self.perturbations = nn.ModuleList([Perturbation(joint, joint), Perturbation(joint, hidden)])
+        self.register_buffer("priors", torch.zeros(len(MODALITIES), clusters, d))
+
+    def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
+        """Extractors and classifier first; then the extractors are frozen and the centres of their features found."""
+        self.stage = stage
+        pretraining = stage == PRETRAINING
+        self.extractors.requires_grad_(pretraining)
+        self.reconstruction.requires_grad_(not pretraining)
+        self.perturbations.requires_grad_(not pretraining)
+        if pretraining:
+            return
+        batches = list(training_set)
+        for i, m in enumerate(MODALITIES):
+            real = torch.cat([batch.frames[m].any(1) for batch in batches])
+            features = torch.cat([self.extractors[m](batch.features[m], batch.frames[m]) for batch in batches])[real]
+            if len(features):
+                self.priors[i] = self.find_centres(features)
+
+    def find_centres(self, features: Tensor) -> Tensor:
+        """The k-means centres of some features, (M, d) → (clusters, d); repeated where there are fewer features."""
+        clusters = self.priors.shape[1]
+        kmeans = KMeans(n_clusters=min(clusters, len(features)), random_state=0).fit(features.cpu().double().numpy())
+        centres = np.resize(kmeans.cluster_centers_, (clusters, features.shape[1]))
+        return torch.from_numpy(centres).to(features)
+
+    def extract(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Features (N, 3, d), zero for a modality of which no frame is present, and which are there, (N, 3)."""
+        there = torch.stack([present[m].any(1) for m in MODALITIES], dim=1)
+        extracted = torch.stack([self.extractors[m](features[m], present[m]) for m in MODALITIES], dim=1)
+        return extracted * there[:, :, None], there
+
+    def rebuild(self, available: Tensor, there: Tensor) -> Tensor:
+        """Every modality as a convex combination of its centres: (N, 3, d) and (N, 3) → (N, 3, d)."""
+        weights = self.reconstruction(torch.cat([available.flatten(1), there.to(available.dtype)], dim=1))
+        weights = F.normalize(F.softplus(weights.unflatten(1, self.priors.shape[:2])), p=1.0, dim=-1)  # (N, 3, C)
+        return torch.einsum("nmc,mcd->nmd", weights, self.priors)
+
+    def respond(
+        self, available: Tensor, there: Tensor, *, noisy: bool, head: Mapping[str, Tensor] | None = None
+    ) -> Response:
+        """Rebuild what is missing, and classify; with the parameters `head` instead of the classifier's own."""
+        joint = torch.where(there[:, :, None], available, self.rebuild(available, there)).flatten(1)
+        inputs = (joint, available.flatten(1), ~there.all(1, keepdim=True), self.perturbations, noisy)
+        return self.head(*inputs) if head is None else functional_call(self.head, dict(head), inputs)
+
+    def adapt(self, available: Tensor, there: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The inner steps: the loss of the meta-train half, and the classifier's theta*, with its graph."""
+        head: dict[str, Tensor] = dict(self.head.named_parameters())
+        losses = []
+        for _ in range(self.inner_steps):
+            losses.append(F.cross_entropy(self.respond(available, there, noisy=True, head=head).logits, labels))
+            gradients = torch.autograd.grad(losses[-1], list(head.values()), create_graph=True)
+            head = {
+                name: value - self.inner_learning_rate * gradient
+                for (name, value), gradient in zip(head.items(), gradients, strict=True)
+            }
+        return losses[-1], head
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Pretraining: cross-entropy of the samples as they are. Meta-learning: see the class."""
+        available, there = self.extract(batch.features, batch.present)
+        if self.stage == PRETRAINING:
+            return F.cross_entropy(self.respond(available, there, noisy=False).logits, batch.labels)
+        if batch.complete is None:
+            raise ValueError("meta-learning needs the complete features, which training batches alone have")
+        complete, real = self.extract(batch.complete, batch.frames)
+        rows = torch.arange(len(batch), device=batch.device)
+        train, test = (rows[0::2], rows[1::2]) if len(batch) > 1 else (rows, rows)
+        train_loss, head = self.adapt(available[train], there[train], batch.labels[train])
+        incomplete = self.respond(available[test], there[test], noisy=False, head=head)
+        clean = self.respond(complete[test], real[test], noisy=False, head=head)
+        joint_weight, hidden_weight = self.weights
+        return (
+            train_loss
+            + F.cross_entropy(incomplete.logits, batch.labels[test])
+            + joint_weight * F.mse_loss(incomplete.joint, clean.joint)
+            + hidden_weight * F.mse_loss(incomplete.hidden, clean.hidden)
+        )
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the classifier's last layer sees, (N, hidden)."""
+        return self.respond(*self.extract(batch.features, batch.present), noisy=False).hidden
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.respond(*self.extract(batch.features, batch.present), noisy=False).logits

@@ -1,0 +1,140 @@
+"""TransModality: An End2End Fusion Method with Transformer for Multimodal Sentiment Analysis.
+
+Paper: Wang, Wan and Wan, The Web Conference (WWW) 2020. There is no official code; what we chose where the paper is
+silent is listed in ``cards/transm.yaml``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import Dropout, Transformer, masked_mean
+
+DIRECTIONS = (("l", "a"), ("a", "l"), ("l", "v"), ("v", "l"))
+"""The translations, from which modality to which: two fusion cells, language with audio and with vision, both ways."""
+
+OPPOSITE = (1, 0, 3, 2)
+"""Which translation leads back."""
+
+
+def absolute_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
+    """Mean absolute error over the real frames' numbers; (N, T, d) twice and (N, T) → scalar, zero without frames."""
+    error = (found - target).abs().sum(-1) * frames
+    return error.sum() / (frames.sum() * target.shape[-1]).clamp(min=1)
+
+
+@register("transm", paper="Wang et al., WWW 2020", trains_on="complete")
+class TransM(Method):
+    """Transformers translate between modalities, there and back; what their encoders say of the sources is fused.
+
+    ``loss = CE + forward_weight MAE(translated, target) + backward_weight MAE(translated back, source)``
+
+    each averaged over the four translations. Only the encoders are needed to predict.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Width of the Transformers.
+    heads, layers : int
+        Of encoders and decoders.
+    dropout : float
+        Of the Transformers and of the head.
+    head_hidden : int
+    forward_weight, backward_weight : float
+    """
+
+    training_defaults = {"learning_rate": 3e-4, "batch_size": 32}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 40,
+        heads: int = 5,
+        layers: int = 1,
+        dropout: float = 0.1,
+        head_hidden: int = 64,
+        forward_weight: float = 1.0,
+        backward_weight: float = 1.0,
+    ) -> None:
+        super().__init__(task)
+        self.forward_weight = forward_weight
+        self.backward_weight = backward_weight
+        self.d = d
+        self.projections = nn.ModuleDict({m: nn.Linear(task.feature_dims[m], d) for m in MODALITIES})
+        self.encoders = Transformer(
+            len(DIRECTIONS), d, heads=heads, layers=layers, dropout=dropout, attention_dropout=dropout
+        )
+        self.decoders = Transformer(
+            len(DIRECTIONS), d, heads=heads, layers=layers, dropout=dropout, attention_dropout=dropout
+        )
+        self.outputs = nn.ModuleList(nn.Linear(d, task.feature_dims[target]) for _, target in DIRECTIONS)
+        self.head = nn.Sequential(
+            nn.Linear(len(DIRECTIONS) * d, head_hidden),
+            nn.ReLU(),
+            Dropout(dropout),
+            nn.Linear(head_hidden, task.num_categories),
+        )
+
+    def encode(self, sources: list[Tensor], frames: list[Tensor]) -> list[Tensor]:
+        """Each translation's source, 4 x (N, T_source, d_source) → 4 x (N, T_source, d)."""
+        projected = [self.projections[source](x) for (source, _), x in zip(DIRECTIONS, sources, strict=True)]
+        return self.encoders(projected, frames)
+
+    def decode(self, encoded: list[Tensor], source_frames: list[Tensor], target_frames: list[Tensor]) -> list[Tensor]:
+        """Encoders' states → each translation, 4 x (N, T_target, d_target).
+
+        All frames of the target at once: their positions alone, which the Transformer adds, are the queries.
+        """
+        queries = [e.new_zeros(*frames.shape, self.d) for e, frames in zip(encoded, target_frames, strict=True)]
+        decoded = self.decoders(queries, target_frames, encoded, source_frames)
+        return [output(x) for output, x in zip(self.outputs, decoded, strict=True)]
+
+    def encode_sources(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
+        """The encoders' states of what is given, and its real frames. Missing frames are zero vectors."""
+        frames = [batch.frames[source] for source, _ in DIRECTIONS]
+        return self.encode([batch.features[source] for source, _ in DIRECTIONS], frames), frames
+
+    def translation_losses(self, batch: Batch, encoded: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Mean absolute errors of the translations, and of what their opposites make of them: two scalars."""
+        if batch.complete is None:
+            raise ValueError("the translations need the complete features, which training batches alone have")
+        source_frames = [batch.frames[source] for source, _ in DIRECTIONS]
+        target_frames = [batch.frames[target] for _, target in DIRECTIONS]
+        there = self.decode(encoded, source_frames, target_frames)
+        # The translation back starts where the opposite one usually does, but from translated features.
+        returned = [there[i] for i in OPPOSITE]
+        back = self.decode(self.encode(returned, source_frames), source_frames, target_frames)
+        errors = [
+            torch.stack(
+                [
+                    absolute_error(found, batch.complete[target], batch.frames[target])
+                    for (_, target), found in zip(DIRECTIONS, translated, strict=True)
+                ]
+            ).mean()
+            for translated in (there, back)
+        ]
+        return errors[0], errors[1]
+
+    def fuse(self, encoded: list[Tensor], frames: list[Tensor]) -> Tensor:
+        """The encoders' states, averaged over the real frames and side by side: (N, 4 d)."""
+        return torch.cat([masked_mean(x, mask) for x, mask in zip(encoded, frames, strict=True)], dim=1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy and the translations there and back."""
+        encoded, frames = self.encode_sources(batch)
+        there, back = self.translation_losses(batch, encoded)
+        task_loss = F.cross_entropy(self.head(self.fuse(encoded, frames)), batch.labels)
+        return task_loss + self.forward_weight * there + self.backward_weight * back
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The fused encoder states, (N, 4 d)."""
+        return self.fuse(*self.encode_sources(batch))
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(self.represent(batch))
