@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import masked_mean
 
 S = len(MODALITIES)
 
@@ -195,20 +196,19 @@ class GCNet(Method):
         """
         if batch.complete is None:
             raise ValueError("the completion loss needs the complete features, which training batches alone have")
-        hidden = nodes.hidden.unflatten(1, (S, self.num_windows))  # (N, S, W, D)
+        hidden = nodes.hidden.view(len(batch), S, self.num_windows, -1)  # (N, S, W, D)
         total = hidden.new_zeros(())
         for s, m in enumerate(MODALITIES):
             lost = windows(batch.frames[m], self.num_windows) & (batch.frames[m] & ~batch.present[m])[:, None]
             where = lost.any(-1)  # (N, W)
             target = window_mean(batch.complete[m], lost)[where]
             total = total + (self.completers[m](hidden[:, s][where]) - target).square().mean(-1).sum()
-        moments = nodes.real.unflatten(1, (S, self.num_windows)).any(1).sum()
+        moments = nodes.real.view(len(batch), S, self.num_windows).any(1).sum()
         return total / moments.clamp(min=1)
 
     def readout(self, nodes: Nodes) -> Tensor:
         """Mean over a sample's nodes, (N, D); zero where there is none."""
-        weights = nodes.real.to(nodes.hidden.dtype)[:, None, :]
-        return ((weights @ nodes.hidden) / weights.sum(-1, keepdim=True).clamp(min=1.0)).squeeze(1)
+        return masked_mean(nodes.hidden, nodes.real)
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy and completion."""
