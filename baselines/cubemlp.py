@@ -1,0 +1,161 @@
+"""CubeMLP: an MLP-based model for multimodal sentiment analysis.
+
+Paper: Sun, Wang, Liu, Chen and Lin, "CubeMLP: An MLP-based Model for Multimodal Sentiment Analysis and Depression
+Estimation", ACM Multimedia 2022. Deviations from the official code are listed in ``cards/cubemlp.yaml``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+
+SEQUENCE, MODALITY, CHANNEL = 1, 2, 3
+"""The axes of the cube, (N, L, M, D)."""
+
+
+class RecurrentEncoder(nn.Module):
+    """A two-layer bidirectional GRU; its two directions are added, normalised and rectified."""
+
+    def __init__(self, d_in: int, d: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(d_in, d, num_layers=2, bidirectional=True, batch_first=True)
+        self.norm = nn.LayerNorm(d, eps=1e-6)
+
+    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
+        """(N, T, d_in) and real frames (N, T) → (N, T, d). Padding is never run over."""
+        lengths = frames.sum(1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
+        forwards, backwards = states.chunk(2, dim=-1)
+        return self.norm(forwards + backwards).relu()
+
+
+def place(x: Tensor, frames: Tensor, *, length: int, max_frames: int) -> Tensor:
+    """Bring a modality to `length` positions, in a way that does not depend on the batch.
+
+    Frame t stands at position t. Where the longest sample of the task has more frames than there are positions, time
+    is divided into `length` equal parts instead, and a position is the mean of the real frames in its part.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, T, d)
+    frames : bool Tensor, shape (N, T)
+        Real frames; nothing else is read.
+    length : int
+    max_frames : int
+        Of the modality, in any sample of the task.
+
+    Returns
+    -------
+    Tensor, shape (N, length, d)
+        Zero where there is no real frame.
+    """
+    time = torch.arange(x.shape[1], device=x.device)
+    position = (time * length // max(length, max_frames)).clamp(max=length - 1)  # only padding can be beyond the last
+    share = F.one_hot(position, length) * frames[:, :, None]  # (N, T, length)
+    share = share.to(x.dtype).transpose(1, 2)
+    return share @ x / share.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+class AxisMLP(nn.Module):
+    """Mix along one axis of the cube: ``x ← W_r x + dropout(W_2 GELU(W_1 LayerNorm(x)))``.
+
+    Parameters
+    ----------
+    axis : {SEQUENCE, MODALITY, CHANNEL}
+    size_in, size_out : int
+        Of that axis, before and after.
+    dropout : float
+    """
+
+    def __init__(self, axis: int, size_in: int, size_out: int, dropout: float) -> None:
+        super().__init__()
+        self.axis = axis
+        self.residual = nn.Linear(size_in, size_out, bias=False)
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(size_in, eps=1e-6),
+            nn.Linear(size_in, size_out),
+            nn.GELU(),
+            nn.Linear(size_out, size_out),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, cube: Tensor) -> Tensor:
+        """(N, L, M, D), with `size_in` at the axis → the same with `size_out` there."""
+        x = cube.movedim(self.axis, -1)
+        return (self.residual(x) + self.mlp(x)).movedim(-1, self.axis)
+
+
+def mixing_block(sizes_in: tuple[int, int, int], sizes_out: tuple[int, int, int], dropout: float) -> nn.Sequential:
+    """One block: mix along sequence, modality and channel in turn, (N, *sizes_in) → (N, *sizes_out)."""
+    axes = zip((SEQUENCE, MODALITY, CHANNEL), sizes_in, sizes_out, strict=True)
+    return nn.Sequential(*(AxisMLP(axis, size_in, size_out, dropout) for axis, size_in, size_out in axes))
+
+
+@register("cubemlp", paper="Sun et al., ACM MM 2022", trains_on="complete")
+class CubeMLP(Method):
+    """The modalities as one cube of sequence, modality and channel, mixed along each of its axes by MLPs.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Channels of the cube.
+    length : int
+        Most positions of the cube's sequence; a task with fewer frames gets as many as its longest sample has.
+    mixed_length, mixed_modalities, mixed_d : int
+        Sizes of the cube after the last block.
+    dropout : float
+        On the encoded modalities.
+    mlp_dropout : float
+    """
+
+    training_defaults = {"learning_rate": 4e-3, "batch_size": 128, "clip_norm": 1.0}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 128,
+        length: int = 50,
+        mixed_length: int = 10,
+        mixed_modalities: int = 3,
+        mixed_d: int = 32,
+        dropout: float = 0.1,
+        mlp_dropout: float = 0.1,
+    ) -> None:
+        super().__init__(task)
+        self.length = min(length, max(task.max_frames.values()))
+        self.projection = nn.Linear(task.feature_dims["l"], d, bias=False)
+        self.recurrent = nn.ModuleDict({m: RecurrentEncoder(task.feature_dims[m], d) for m in ("a", "v")})
+        self.dropout = nn.Dropout(dropout)
+        full = (self.length, len(MODALITIES), d)
+        mixed = (mixed_length, mixed_modalities, mixed_d)
+        self.mix = nn.Sequential(mixing_block(full, full, mlp_dropout), mixing_block(full, mixed, mlp_dropout))
+        self.head = nn.Linear(mixed_modalities * mixed_d, task.num_categories)
+
+    def cube(self, batch: Batch) -> Tensor:
+        """The encoded modalities side by side, (N, L, M, D), zero at padding. Missing frames are zero vectors."""
+        encoded = {"l": self.projection(batch.features["l"])}
+        encoded |= {m: self.recurrent[m](batch.features[m], batch.frames[m]) for m in ("a", "v")}
+        placed = [
+            place(self.dropout(encoded[m]), batch.frames[m], length=self.length, max_frames=self.task.max_frames[m])
+            for m in MODALITIES
+        ]
+        return torch.stack(placed, dim=MODALITY)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """The mixed cube, averaged over its sequence: (N, mixed_modalities * mixed_d)."""
+        return self.mix(self.cube(batch)).mean(SEQUENCE).flatten(1)
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(self.represent(batch))
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy."""
+        return F.cross_entropy(self.predict(batch), batch.labels)

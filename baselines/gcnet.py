@@ -1,0 +1,225 @@
+"""GCNet: Graph Completion Network for Incomplete Multimodal Learning in Conversation.
+
+Paper: Lian, Chen, Sun, Liu and Tao, IEEE TPAMI 2023. The paper's graph joins the utterances of a conversation. Here a
+sample is judged by itself, so the conversation is the sample: its modalities are the speakers, and a stretch of time of
+a modality is an utterance. This and other deviations are listed in ``cards/gcnet.yaml``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import masked_mean
+
+S = len(MODALITIES)
+
+
+def windows(frames: Tensor, num_windows: int) -> Tensor:
+    """Which frames each window covers: the sample's real time, divided into equal parts.
+
+    Window w covers frames ``floor(w T / W)`` to ``ceil((w + 1) T / W)`` of the sample's own T, so none is empty unless
+    T is 0; in samples of fewer frames than windows, neighbouring windows share frames.
+
+    Parameters
+    ----------
+    frames : bool Tensor, shape (N, T)
+        Real frames, which come first.
+    num_windows : int
+        W.
+
+    Returns
+    -------
+    bool Tensor, shape (N, W, T)
+    """
+    lengths = frames.sum(1)[:, None, None]  # (N, 1, 1)
+    w = torch.arange(num_windows, device=frames.device)[:, None]
+    t = torch.arange(frames.shape[1], device=frames.device)
+    start = w * lengths // num_windows
+    stop = ((w + 1) * lengths + num_windows - 1) // num_windows
+    return (t >= start) & (t < stop)
+
+
+def window_mean(x: Tensor, covered: Tensor) -> Tensor:
+    """Mean over the frames that each window covers, (N, T, d) and (N, W, T) → (N, W, d); zero where it covers none."""
+    weights = covered.to(x.dtype)
+    return weights @ x / weights.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+def relations(num_windows: int, past: int, future: int) -> tuple[Tensor, Tensor]:
+    """The two graphs over the S W nodes of a sample, modality by modality; entry (r, i, j) is an edge from j to i.
+
+    Both have the same edges, from windows no further than `past` before and `future` after a node's own, of whichever
+    modality; they differ in how these are told apart.
+
+    Returns
+    -------
+    Tensor, shape (3, S W, S W)
+        Temporal: from the past, from the same time, from the future.
+    Tensor, shape (S S, S W, S W)
+        Speaker: from each modality to each.
+    """
+    time = torch.arange(num_windows).repeat(S)
+    speaker = torch.arange(S).repeat_interleave(num_windows)
+    later = time[None, :] - time[:, None]  # how much later j is than i
+    edges = (later >= -past) & (later <= future)
+    temporal = torch.stack([edges & (later.sign() == sign) for sign in (-1, 0, 1)])
+    kind = speaker[:, None] * S + speaker[None, :]
+    return temporal.float(), torch.stack([edges & (kind == k) for k in range(S * S)]).float()
+
+
+class GraphNetwork(nn.Module):
+    """A relational graph convolution, a plain one, and a bidirectional LSTM over each speaker's nodes.
+
+    Parameters
+    ----------
+    d : int
+        Width of a node.
+    num_relations : int
+        R.
+    hidden : int
+        Width of the graph convolutions.
+    dropout : float
+        Between the layers of the LSTM.
+    attention : bool
+        Attention over each speaker's nodes after the LSTM.
+    """
+
+    def __init__(self, d: int, num_relations: int, hidden: int, *, dropout: float, attention: bool) -> None:
+        super().__init__()
+        self.relational = nn.Linear(num_relations * d, hidden, bias=False)  # a matrix W_r for each relation
+        self.root = nn.Linear(d, hidden)
+        self.neighbours = nn.Linear(hidden, hidden)
+        self.own = nn.Linear(hidden, hidden, bias=False)
+        width = d + hidden
+        self.lstm = nn.LSTM(width, width, num_layers=2, bidirectional=True, dropout=dropout, batch_first=True)
+        self.match = nn.Linear(2 * width, 2 * width) if attention else None
+        self.linear = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, graph: Tensor) -> Tensor:
+        """Nodes (N, M, d) and edges (N, R, M, M) → (N, M, d + hidden)."""
+        n, m, _ = x.shape
+        mean = graph / graph.sum(-1, keepdim=True).clamp(min=1.0)
+        received = (mean @ x[:, None]).transpose(1, 2).flatten(2)  # (N, M, R d)
+        h = self.root(x) + self.relational(received)
+        h = self.own(h) + self.neighbours(graph.sum(1) @ h)  # (N, M, hidden)
+        h, _ = self.lstm(torch.cat([x, h], dim=-1).view(n * S, m // S, -1))  # (N S, W, 2 (d + hidden))
+        if self.match is not None:
+            h = (self.match(h) @ h.transpose(1, 2)).tanh().softmax(-1) @ h
+        return self.linear(h).relu().reshape(n, m, -1)
+
+
+class Nodes(NamedTuple):
+    """What the graph networks made of the nodes, (N, S W, D), and which nodes there are, (N, S W)."""
+
+    hidden: Tensor
+    real: Tensor
+
+
+@register("gcnet", paper="Lian et al., TPAMI 2023", trains_on="missing")
+class GCNet(Method):
+    """Two graphs over the windows of all modalities; from the same nodes, the label and what is missing are inferred.
+
+    ``loss = CE + reconstruction_weight MSE(missing)``
+
+    Parameters
+    ----------
+    task : TaskSpec
+    num_windows : int
+        W, into how many windows each modality is divided.
+    hidden : int
+        Width of each direction of the context LSTM; the graph convolutions are half as wide.
+    past, future : int
+        How many windows before and after its own a node has edges from.
+    dropout : float
+        Between the layers of the LSTMs.
+    attention : bool
+        Attention after the LSTMs.
+    reconstruction_weight : float
+    """
+
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-5}
+    temporal_graph: Tensor
+    speaker_graph: Tensor
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        num_windows: int = 8,
+        hidden: int = 32,
+        past: int = 2,
+        future: int = 2,
+        dropout: float = 0.5,
+        attention: bool = False,
+        reconstruction_weight: float = 1.0,
+    ) -> None:
+        super().__init__(task)
+        self.num_windows = num_windows
+        self.reconstruction_weight = reconstruction_weight
+        self.projections = nn.ModuleDict({m: nn.Linear(task.feature_dims[m], 2 * hidden) for m in MODALITIES})
+        self.context = nn.LSTM(2 * hidden, hidden, num_layers=2, bidirectional=True, dropout=dropout, batch_first=True)
+        temporal, speaker = relations(num_windows, past, future)
+        self.register_buffer("temporal_graph", temporal, persistent=False)
+        self.register_buffer("speaker_graph", speaker, persistent=False)
+        d, width = 2 * hidden, hidden // 2
+        self.temporal = GraphNetwork(d, len(temporal), width, dropout=dropout, attention=attention)
+        self.speaker = GraphNetwork(d, len(speaker), width, dropout=dropout, attention=attention)
+        self.head = nn.Linear(d + width, task.num_categories)
+        self.completers = nn.ModuleDict({m: nn.Linear(d + width, task.feature_dims[m]) for m in MODALITIES})
+
+    def nodes(self, batch: Batch) -> Nodes:
+        """Run both graph networks over the nodes of each sample, and add what they give.
+
+        A node's features are the mean over the present frames of its window, zero where none is.
+        """
+        x, real = [], []
+        for m in MODALITIES:
+            covered = windows(batch.frames[m], self.num_windows)  # (N, W, T_m)
+            x.append(self.projections[m](window_mean(batch.features[m], covered & batch.present[m][:, None])))
+            real.append(covered.any(-1))
+        nodes, exists = torch.stack(x, dim=1), torch.cat(real, dim=1)  # (N, S, W, d), (N, S W)
+        context, _ = self.context(nodes.flatten(0, 1))  # over the windows of one modality, (N S, W, 2 hidden)
+        h = context.reshape(len(batch), S * self.num_windows, -1)
+        senders = exists[:, None, None, :].to(h.dtype)
+        hidden = self.temporal(h, self.temporal_graph * senders) + self.speaker(h, self.speaker_graph * senders)
+        return Nodes(hidden, exists)
+
+    def completion_loss(self, nodes: Nodes, batch: Batch) -> Tensor:
+        """Mean square of the error in what is missing, summed over modalities, as a share of all windows in time.
+
+        Each node with missing frames must give the mean of their complete features; nothing that is present counts.
+        """
+        if batch.complete is None:
+            raise ValueError("the completion loss needs the complete features, which training batches alone have")
+        hidden = nodes.hidden.view(len(batch), S, self.num_windows, -1)  # (N, S, W, D)
+        total = hidden.new_zeros(())
+        for s, m in enumerate(MODALITIES):
+            lost = windows(batch.frames[m], self.num_windows) & (batch.frames[m] & ~batch.present[m])[:, None]
+            where = lost.any(-1)  # (N, W)
+            target = window_mean(batch.complete[m], lost)[where]
+            total = total + (self.completers[m](hidden[:, s][where]) - target).square().mean(-1).sum()
+        moments = nodes.real.view(len(batch), S, self.num_windows).any(1).sum()
+        return total / moments.clamp(min=1)
+
+    def readout(self, nodes: Nodes) -> Tensor:
+        """Mean over a sample's nodes, (N, D); zero where there is none."""
+        return masked_mean(nodes.hidden, nodes.real)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy and completion."""
+        nodes = self.nodes(batch)
+        task_loss = F.cross_entropy(self.head(self.readout(nodes)), batch.labels)
+        return task_loss + self.reconstruction_weight * self.completion_loss(nodes, batch)
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the head sees, (N, D)."""
+        return self.readout(self.nodes(batch))
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(self.represent(batch))

@@ -1,0 +1,271 @@
+"""Self-MM: unimodal labels generated from the multimodal ones, for self-supervised multi-task learning.
+
+Paper: Yu, Xu, Yuan and Wu, "Learning Modality-Specific Representations with Self-Supervised Multi-Task Learning for
+Multimodal Sentiment Analysis", AAAI 2021. Deviations from the official code are listed in ``cards/self_mm.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+
+_EPSILON = 1e-8
+FUSION = "f"
+
+
+class Encoder(nn.Module):
+    """A one-layer LSTM whose last state goes through a linear layer: (N, T, d_in) → (N, d_out)."""
+
+    def __init__(self, d_in: int, hidden: int, d_out: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(d_in, hidden, batch_first=True)
+        self.linear = nn.Linear(hidden, d_out)
+
+    def forward(self, x: Tensor, frames: Tensor) -> Tensor:
+        """Padding is never run over. A sample without a single real frame counts as one zero frame."""
+        lengths = frames.sum(1).clamp(min=1).cpu()
+        _, (state, _) = self.lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+        return self.linear(state[0])
+
+
+class Head(nn.Module):
+    """From an encoding to F*, the representation whose distances make labels, and from there to the answer."""
+
+    def __init__(self, d_in: int, hidden: int, d_out: int, dropout: float) -> None:
+        super().__init__()
+        self.represent = nn.Sequential(nn.Dropout(dropout), nn.Linear(d_in, hidden), nn.ReLU())
+        self.answer = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, d_out))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, d_in) → F* (N, hidden) and the answer (N, d_out)."""
+        representation = self.represent(x)
+        return representation, self.answer(representation)
+
+
+def relative_distances(x: Tensor, centres: Tensor) -> Tensor:
+    """How much nearer each of K centres is than the others on average: ``(mean_{j != k} D_j - D_k) / D_k``.
+
+    For the positive one of two centres this is the paper's alpha.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, d)
+    centres : Tensor, shape (K, d)
+
+    Returns
+    -------
+    Tensor, shape (N, K)
+    """
+    distances = (x[:, None, :] - centres).norm(dim=-1)  # (N, K)
+    others = (distances.sum(1, keepdim=True) - distances) / (len(centres) - 1)
+    return (others - distances) / (distances + _EPSILON)
+
+
+def onto_simplex(x: Tensor) -> Tensor:
+    """The probability vector nearest to each row (Duchi et al., ICML 2008), shape (N, K)."""
+    descending = x.sort(dim=1, descending=True).values
+    ranks = torch.arange(1, x.shape[1] + 1, device=x.device)
+    excess = (descending.cumsum(1) - 1.0) / ranks  # what to take off if so many numbers stay above zero
+    kept = (descending > excess).sum(1, keepdim=True)
+    return (x - excess.gather(1, kept - 1)).clamp(min=0.0)
+
+
+class LabelMemory:
+    """The labels and representations of all training samples, kept by sample id across epochs.
+
+    The multimodal label y_m is that of the data and stays: an intensity (C = 1), or a one-hot vector (C = K). Each
+    modality's label y_s starts there and moves.
+
+    Parameters
+    ----------
+    ids : list of str, length n
+    labels : Tensor, shape (n, C)
+        y_m.
+    widths : mapping of head to int
+        Of the representations; the heads are the modalities and `FUSION`.
+    bound : float
+        H: generated intensities stay in [-H, H].
+    """
+
+    def __init__(self, ids: list[str], labels: Tensor, widths: Mapping[str, int], bound: float) -> None:
+        self.row = {sample_id: i for i, sample_id in enumerate(ids)}
+        self.bound = bound
+        self.emotions = labels.shape[1] > 1
+        self.labels = {h: labels.clone() for h in widths}
+        self.features = {h: labels.new_zeros(len(ids), width) for h, width in widths.items()}
+        self.seen = torch.zeros(len(ids), device=labels.device)  # how often, so in which epoch a sample is
+
+    def rows(self, ids: list[str]) -> Tensor:
+        """Where the samples are kept, shape (N,)."""
+        return torch.tensor([self.row[i] for i in ids], device=self.seen.device)
+
+    def weights(self, rows: Tensor, modality: str) -> Tensor:
+        """``tanh |y_s - y_m|``, shape (N,); one at a sample's first visit, before which no label could move."""
+        moved = (self.labels[modality][rows] - self.labels[FUSION][rows]).abs().sum(1)
+        return torch.where(self.seen[rows] > 0, moved.tanh(), 1.0)
+
+    def centres(self, head: str) -> Tensor | None:
+        """Mean representation of each category by the head's own labels, (K, d); None while a category is empty."""
+        labels = self.labels[head]
+        if self.emotions:
+            members = F.one_hot(labels.argmax(1), labels.shape[1]).to(labels.dtype)  # (n, K)
+        else:
+            members = torch.cat([labels < 0, labels >= 0], dim=1).to(labels.dtype)  # (n, 2): negative, positive
+        members = members * (self.seen > 0)[:, None]
+        counts = members.sum(0)
+        return members.T @ self.features[head] / counts[:, None] if bool((counts > 0).all()) else None
+
+    def update(self, rows: Tensor, features: Mapping[str, Tensor]) -> None:
+        """Move the labels of samples that were here before, and keep their new representations.
+
+        ``y_s <- (n - 1) / (n + 1) y_s + 2 / (n + 1) generated``, with n the number of visits, this one included.
+
+        Parameters
+        ----------
+        rows : Tensor, shape (N,)
+        features : mapping of head to Tensor, shape (N, d)
+        """
+        again = self.seen[rows] > 0
+        old = rows[again]
+        centres = {h: self.centres(h) for h in features} if len(old) else {}
+        fusion = centres.get(FUSION)
+        for m in MODALITIES:
+            own = centres.get(m)
+            if fusion is None or own is None:
+                continue
+            alpha_m = relative_distances(features[FUSION][again], fusion)
+            alpha_s = relative_distances(features[m][again], own)
+            generated = self.generate(self.labels[FUSION][old], alpha_s, alpha_m)
+            share = 2.0 / (self.seen[old] + 2.0)[:, None]
+            self.labels[m][old] = (1.0 - share) * self.labels[m][old] + share * generated
+        for h, x in features.items():
+            self.features[h][rows] = x
+        self.seen[rows] += 1
+
+    def generate(self, y_m: Tensor, alpha_s: Tensor, alpha_m: Tensor) -> Tensor:
+        """A modality's labels from the multimodal ones and both relative distances.
+
+        Intensities follow the paper: the mean of ``y_m alpha_s / alpha_m`` and ``y_m + alpha_s - alpha_m``, cut to
+        [-H, H]. Probability vectors are shifted by ``softmax(alpha_s) - softmax(alpha_m)``, which keeps their sum at
+        one, and put back onto the simplex where a number falls below zero.
+
+        Parameters
+        ----------
+        y_m : Tensor, shape (N, C)
+        alpha_s, alpha_m : Tensor, shape (N, K)
+
+        Returns
+        -------
+        Tensor, shape (N, C)
+        """
+        if self.emotions:
+            return onto_simplex(y_m + alpha_s.softmax(1) - alpha_m.softmax(1))
+        alpha_s, alpha_m = alpha_s[:, 1:], alpha_m[:, 1:]  # towards the positive centre, (N, 1)
+        generated = 0.5 * y_m * alpha_s / (alpha_m + _EPSILON) + 0.5 * (y_m + alpha_s - alpha_m)
+        return generated.clamp(-self.bound, self.bound)
+
+
+@register("self_mm", paper="Yu et al., AAAI 2021", trains_on="complete")
+class SelfMM(Method):
+    """Late fusion, and a head for each modality that learns labels which the method generates itself.
+
+    ``loss = CE(fusion) + sum_s mean(tanh |y_s - y_m| error(answer_s, y_s))``; the error of an intensity is absolute,
+    that of a probability vector the cross-entropy.
+
+    Parameters
+    ----------
+    task : TaskSpec
+    hidden_l, hidden_a, hidden_v : int
+        Widths of the LSTMs.
+    encoded_l, encoded_a, encoded_v : int
+        Widths of the encodings.
+    post_fusion, post_l, post_a, post_v : int
+        Widths of the heads, so of the representations F*.
+    fusion_dropout, dropout_l, dropout_a, dropout_v : float
+        On the heads' inputs.
+    bound : float
+        H, the largest intensity.
+    """
+
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-3}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        hidden_l: int = 128,
+        hidden_a: int = 32,
+        hidden_v: int = 64,
+        encoded_l: int = 128,
+        encoded_a: int = 16,
+        encoded_v: int = 32,
+        post_fusion: int = 128,
+        post_l: int = 64,
+        post_a: int = 16,
+        post_v: int = 32,
+        fusion_dropout: float = 0.1,
+        dropout_l: float = 0.0,
+        dropout_a: float = 0.1,
+        dropout_v: float = 0.1,
+        bound: float = 3.0,
+    ) -> None:
+        super().__init__(task)
+        self.bound = bound
+        self.widths = {FUSION: post_fusion, "l": post_l, "a": post_a, "v": post_v}
+        hidden = {"l": hidden_l, "a": hidden_a, "v": hidden_v}
+        encoded = {"l": encoded_l, "a": encoded_a, "v": encoded_v}
+        dropouts = {"l": dropout_l, "a": dropout_a, "v": dropout_v}
+        answers = task.num_categories if task.num_categories > 2 else 1  # probabilities, or an intensity
+        self.encoders = nn.ModuleDict({m: Encoder(task.feature_dims[m], hidden[m], encoded[m]) for m in MODALITIES})
+        self.heads = nn.ModuleDict({m: Head(encoded[m], self.widths[m], answers, dropouts[m]) for m in MODALITIES})
+        self.heads[FUSION] = Head(sum(encoded.values()), post_fusion, task.num_categories, fusion_dropout)
+        self.memory: LabelMemory | None = None
+
+    def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
+        """Every modality's label starts as the label of the data."""
+        batches = list(training_set)
+        labels = torch.cat([self.multimodal_labels(batch) for batch in batches])
+        ids = [i for batch in batches for i in batch.ids]
+        self.memory = LabelMemory(ids, labels, self.widths, self.bound)
+
+    def multimodal_labels(self, batch: Batch) -> Tensor:
+        """y_m: the intensities (N, 1) or, in an emotion task, the labels as one-hot vectors (N, K)."""
+        if batch.intensity is not None:
+            return batch.intensity[:, None]
+        return F.one_hot(batch.labels, self.task.num_categories).to(torch.float32)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """The modalities' encodings, and side by side as `FUSION`'s. Missing frames are zero vectors."""
+        encoded = {m: self.encoders[m](batch.features[m], batch.frames[m]) for m in MODALITIES}
+        return {**encoded, FUSION: torch.cat([encoded[m] for m in MODALITIES], dim=1)}
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The four tasks; then the labels move, for the sample's next visit."""
+        if self.memory is None:
+            raise RuntimeError("the labels are kept from the start of the training stage on")
+        rows = self.memory.rows(batch.ids)
+        outputs = {h: self.heads[h](x) for h, x in self.encode(batch).items()}
+        total = F.cross_entropy(outputs[FUSION][1], batch.labels)
+        for m in MODALITIES:
+            answer, label = outputs[m][1], self.memory.labels[m][rows]
+            if self.memory.emotions:
+                errors = F.cross_entropy(answer, label, reduction="none")
+            else:
+                errors = (answer - label).abs().squeeze(1)
+            total = total + (self.memory.weights(rows, m) * errors).mean()
+        self.memory.update(rows, {h: representation.detach() for h, (representation, _) in outputs.items()})
+        return total
+
+    def represent(self, batch: Batch) -> Tensor:
+        """F* of the fusion, (N, post_fusion)."""
+        return self.heads[FUSION](self.encode(batch)[FUSION])[0]
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits of the fusion, shape (N, K)."""
+        return self.heads[FUSION](self.encode(batch)[FUSION])[1]
