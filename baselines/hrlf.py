@@ -181,12 +181,17 @@ class HRLF(Method):
         self._teacher_logits: Tensor | None = None
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
-        """Train the teacher first; then freeze it and compute its outputs for the training set once."""
+        """Train the teacher first; then freeze it, compute its outputs once, and let the student start from its weights.
+
+        Were the student to start elsewhere, the discriminators would tell it from the teacher at once, and push it
+        about for as long as it is trained.
+        """
         self.stage = stage
         for name, part in self.named_children():  # critics and discriminators are trained with the student
             part.requires_grad_((name == "teacher") == (stage == TEACHER))
         if stage == TEACHER:
             return
+        self.student.load_state_dict(self.teacher.state_dict())
         self.teacher.eval()
         batches = list(training_set)
         outputs = [self.teacher(batch) for batch in batches]
