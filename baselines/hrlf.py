@@ -181,7 +181,7 @@ class HRLF(Method):
         self._teacher_logits: Tensor | None = None
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
-        """Train the teacher first; then freeze it, compute its outputs once, and let the student start from its weights.
+        """Train the teacher first; then freeze it, compute its outputs once, and start the student from its weights.
 
         Were the student to start elsewhere, the discriminators would tell it from the teacher at once, and push it
         about for as long as it is trained.
