@@ -120,6 +120,11 @@ class Corrected(NamedTuple):
     completeness: Tensor
 
 
+def _mend(language: Tensor, proxy: Tensor, completeness: Tensor) -> Tensor:
+    share = completeness[:, None, None]
+    return share * language + (1.0 - share) * proxy  # (N, tokens, d)
+
+
 @register("lnln", paper="Zhang et al., NeurIPS 2024", trains_on="missing")
 class LNLN(Method):
     """Language leads; as far as it is incomplete, a proxy made of the other modalities stands in.
@@ -174,19 +179,23 @@ class LNLN(Method):
         """Dominant modality completion: ``w language + (1 - w) proxy``, w estimated from the language itself."""
         w = self.completeness(self.examiner(compressed["l"])[:, 0]).squeeze(-1)  # (N,)
         proxy = self.generator(torch.cat([compressed["a"], compressed["v"]], dim=1))
-        share = w[:, None, None]
-        return Corrected(share * compressed["l"] + (1.0 - share) * proxy, proxy, w)
+        return Corrected(_mend(compressed["l"], proxy, w), proxy, w)
 
     def completeness_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
         """Squared error against the share of real language frames that are present, 0 where there are none."""
         present, real = batch.present["l"].sum(1), batch.frames["l"].sum(1)
         return F.mse_loss(estimate, present / real.clamp(min=1))
 
-    def adversarial_loss(self, dominant: Tensor, complete: Tensor) -> Tensor:
-        """The discriminator's cross-entropy on corrected and complete language; what corrects it is to deceive it."""
-        judged = self.discriminator(torch.cat([reverse_gradient(dominant), complete])).flatten(0, 1)  # (2 N tokens, 2)
-        corrected = torch.arange(len(judged), device=judged.device) < len(judged) // 2
-        return F.cross_entropy(judged, corrected.long())
+    def adversarial_loss(self, language: Tensor, corrected: Corrected, complete: Tensor) -> Tensor:
+        """The discriminator's cross-entropy on corrected and complete language; the proxy is to deceive it.
+
+        The proxy alone: a completeness that had to deceive, too, would lie.
+        """
+        proxy = reverse_gradient(corrected.proxy)
+        dominant = _mend(language.detach(), proxy, corrected.completeness.detach())
+        judged = self.discriminator(torch.cat([dominant, complete])).flatten(0, 1)  # (2 N tokens, 2)
+        is_corrected = torch.arange(len(judged), device=judged.device) < len(judged) // 2
+        return F.cross_entropy(judged, is_corrected.long())
 
     def reconstruction_loss(self, compressed: dict[str, Tensor], complete: dict[str, Tensor]) -> Tensor:
         """From what the incomplete frames give, what the complete ones would have given; mean over the modalities."""
@@ -206,7 +215,7 @@ class LNLN(Method):
         return (
             F.cross_entropy(logits, batch.labels)
             + completeness_weight * self.completeness_loss(corrected.completeness, batch)
-            + adversarial_weight * self.adversarial_loss(corrected.dominant, complete["l"])
+            + adversarial_weight * self.adversarial_loss(compressed["l"], corrected, complete["l"])
             + reconstruction_weight * self.reconstruction_loss(compressed, complete)
         )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.lnln import LNLN, Encoder
+from baselines.lnln import LNLN, Corrected, Encoder
 from benchmark.missing import MODALITIES
 from tests.batches import as_test, random_batch, small_task
 
@@ -32,19 +32,17 @@ def estimate(model, batch):
 
 
 def test_completeness_estimate_learns_the_share_of_present_language_frames():
-    model, batch = small_lnln(), of_all_ratios(24, seed=1)
-    before = model.completeness_loss(estimate(model, batch), batch)
+    """Trained with all its losses on ever new samples, it follows what is missing from samples it has not seen."""
+    model, unseen = small_lnln(), of_all_ratios(32, seed=0)
+    before = model.completeness_loss(estimate(model, unseen), unseen)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
+    for step in range(200):
         optimiser.zero_grad()
-        model.loss(batch).backward()
+        model.loss(of_all_ratios(32, seed=1 + step)).backward()
         optimiser.step()
-    found = estimate(model, batch)
-    assert model.completeness_loss(found, batch) < 0.1 * before
-    share = batch.present["l"].sum(1) / 8
+    found, share = estimate(model, unseen), unseen.present["l"].sum(1) / 8
+    assert model.completeness_loss(found, unseen) < 0.2 * before
     assert torch.corrcoef(torch.stack([found, share]))[0, 1] > 0.9
-    unseen = of_all_ratios(24, seed=2)  # it follows what is missing, not the samples
-    assert torch.corrcoef(torch.stack([estimate(model, unseen), share]))[0, 1] > 0.6
 
 
 def test_true_completeness_counts_real_language_frames_alone():
@@ -74,19 +72,22 @@ def test_dominant_modality_is_language_where_complete_and_proxy_where_not():
         assert not torch.allclose(model.correct({**compressed, m: -compressed[m]}).proxy, corrected.proxy, atol=1e-3)
 
 
-def test_gradient_is_reversed_for_the_corrected_language_alone():
+def test_gradient_is_reversed_for_the_proxy_alone():
     model = small_lnln()
-    dominant, complete = torch.randn(2, 4, 3, 16).unbind()
-    dominant.requires_grad_()
+    language, proxy, complete = (torch.randn(4, 3, 16, requires_grad=True) for _ in range(3))
+    w = torch.tensor([0.1, 0.4, 0.7, 1.0], requires_grad=True)
+    share = w[:, None, None]
+    dominant = share * language + (1 - share) * proxy
     judged = torch.cat([model.discriminator(dominant), model.discriminator(complete)]).flatten(0, 1)
     plain = F.cross_entropy(judged, torch.tensor([1] * 12 + [0] * 12))
-    loss = model.adversarial_loss(dominant, complete)
+    loss = model.adversarial_loss(language, Corrected(dominant, proxy, w), complete)
     assert torch.allclose(loss, plain)
     judges = list(model.discriminator.parameters())
-    found, *of_judges = torch.autograd.grad(loss, [dominant, *judges])
-    expected, *expected_of_judges = torch.autograd.grad(plain, [dominant, *judges])
+    found, *of_judges = torch.autograd.grad(loss, [proxy, *judges], retain_graph=True)
+    expected, *expected_of_judges = torch.autograd.grad(plain, [proxy, *judges])
     assert torch.allclose(found, -expected) and expected.any()
     assert all(torch.allclose(f, e) for f, e in zip(of_judges, expected_of_judges, strict=True))
+    assert torch.autograd.grad(loss, [language, w], allow_unused=True) == (None, None)
 
 
 def test_the_generator_learns_to_deceive_but_serves_the_task():
@@ -122,7 +123,7 @@ def test_loss_is_the_weighted_sum_and_predicting_needs_no_complete_features():
     expected = (
         F.cross_entropy(model.predict(as_test(batch)), batch.labels)
         + 0.9 * model.completeness_loss(corrected.completeness, batch)
-        + 0.8 * model.adversarial_loss(corrected.dominant, complete["l"])
+        + 0.8 * model.adversarial_loss(compressed["l"], corrected, complete["l"])
         + 0.1 * rebuilt
     )
     assert torch.allclose(model.loss(batch), expected, atol=1e-5)
@@ -136,6 +137,6 @@ def test_tokens_compress_the_real_frames():
     x, frames = torch.randn(2, 6, 8), torch.arange(6)[None, :] < torch.tensor([4, 0])[:, None]
     compressed = encoder(x, frames)
     assert compressed.shape == (2, 3, 8)
-    changed = torch.where(frames[:, :, None], x, x + 5.0)
+    changed = torch.where(frames[:, :, None], x, x - 2.0 * x.flip(-1))
     assert torch.allclose(encoder(changed, frames), compressed, atol=1e-6)
-    assert not torch.allclose(encoder(x + 5.0 * frames[:, :, None], frames)[0], compressed[0], atol=1e-3)
+    assert not torch.allclose(encoder(-x, frames)[0], compressed[0], atol=1e-3)
