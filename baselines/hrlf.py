@@ -97,7 +97,9 @@ class HRLFNetwork(nn.Module):
         With Z_ab decoded from the sentiment Q_a and the specifics U_b: Z_aa must equal Z_a (mean over three), Z_ab must
         equal Z_b (mean over six), and the sentiment of Z_ba, read by a's encoder, must equal Q_a (mean over nine).
         """
-        within, across, semantic = [], [], []
+        within: list[Tensor] = []
+        across: list[Tensor] = []
+        semantic: list[Tensor] = []
         for target in MODALITIES:
             for source in MODALITIES:
                 z = self.translate(factors.sentiment[source], factors.specific[target])  # in the manner of target

@@ -77,5 +77,5 @@ def reverse_gradient(x: Tensor) -> Tensor:
     -------
     Tensor, the same shape
     """
-    result: Tensor = _ReverseGradient.apply(x)
+    result: Tensor = _ReverseGradient.apply(x)  # type: ignore[no-untyped-call]
     return result
