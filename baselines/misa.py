@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
 from benchmark.layers import run_recurrent
+from benchmark.losses import central_moment_discrepancy
 
 _EPSILON = 1e-6
 
@@ -40,27 +41,6 @@ def orthogonality(x: Tensor, y: Tensor) -> Tensor:
 def _unit_rows(x: Tensor) -> Tensor:
     x = x - x.mean(0)
     return x / (x.detach().norm(dim=1, keepdim=True) + _EPSILON)
-
-
-def central_moment_discrepancy(x: Tensor, y: Tensor, moments: int) -> Tensor:
-    """CMD of Zellinger et al. (ICLR 2017) between two sets of vectors with entries in an interval of length one.
-
-    ``|E x - E y| + sum_{k=2..moments} |C_k(x) - C_k(y)|`` with central moments C_k by coordinate, Euclidean lengths.
-
-    Parameters
-    ----------
-    x, y : Tensor, shape (N, D)
-    moments : int
-
-    Returns
-    -------
-    Tensor, scalar
-    """
-    x_mean, y_mean = x.mean(0), y.mean(0)  # (D,)
-    total = (x_mean - y_mean).norm()  # unlike a square root's, its gradient at zero is zero
-    for k in range(2, moments + 1):
-        total = total + ((x - x_mean).pow(k).mean(0) - (y - y_mean).pow(k).mean(0)).norm()
-    return total
 
 
 class UtteranceEncoder(nn.Module):

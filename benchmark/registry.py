@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from benchmark.method import Method
 
 FOLDERS = ("corrkd", "baselines")
+SHARED = ("benchmark.layers", "benchmark.losses")  # what methods are built from; part of their source
 ROOT = Path(__file__).resolve().parent.parent
 TRAINS_ON = ("complete", "missing")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -369,8 +370,8 @@ def source_digest(entry: Entry) -> str:
     """Identifies the code of a method: SHA-256 over its file and the project's files it imports.
 
     Counted are the method's own file and, transitively, what it imports from the method folders and from
-    ``benchmark.layers``. Comments, docstrings and blank lines do not count, so that mending a sentence does not
-    throw trained cells away.
+    ``benchmark.layers`` and ``benchmark.losses``. Comments, docstrings and blank lines do not count, so that mending a
+    sentence does not throw trained cells away.
     """
     seen: dict[str, str] = {}
     _collect_sources(entry.path, seen)
@@ -394,7 +395,7 @@ def _collect_sources(path: Path, seen: dict[str, str]) -> None:
             modules.add(node.module)
             modules.update(f"{node.module}.{alias.name}" for alias in node.names)
     for module in sorted(modules):
-        if module == "benchmark.layers" or module.split(".")[0] in FOLDERS:
+        if module in SHARED or module.split(".")[0] in FOLDERS:
             file = ROOT.joinpath(*module.split(".")).with_suffix(".py")
             if file.is_file():
                 _collect_sources(file, seen)

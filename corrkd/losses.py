@@ -10,6 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.losses import jensen_shannon_information
+
+__all__ = ["category_prototype", "jensen_shannon_information", "sample_contrastive", "split_response"]
+
 _EPSILON = 1e-12
 
 
@@ -96,23 +100,3 @@ def split_response(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     column = torch.arange(logits.shape[1] - 1, device=logits.device)
     others = column + (column >= labels[:, None])  # (N, K-1): the categories but the true one
     return probabilities.gather(1, labels[:, None]), probabilities.gather(1, others)
-
-
-def jensen_shannon_information(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
-    """Jensen-Shannon estimate of mutual information (Hjelm et al., ICLR 2019), to be maximised.
-
-    ``I = E_joint[-softplus(-F)] - E_marginals[softplus(F)]`` from a critic's scores F; at most 0, and larger the
-    better the critic tells joint from marginal pairs.
-
-    Parameters
-    ----------
-    joint_scores, marginal_scores : Tensor, any shape
-        An empty one contributes 0 (a batch of one sample has no marginal pairs).
-
-    Returns
-    -------
-    Tensor, scalar
-    """
-    joint = F.softplus(-joint_scores).sum() / max(1, joint_scores.numel())
-    marginal = F.softplus(marginal_scores).sum() / max(1, marginal_scores.numel())
-    return -joint - marginal

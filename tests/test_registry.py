@@ -200,7 +200,8 @@ def test_source_digest_follows_imports():
     entry = registry.catalogue()["corrkd"]
     seen: dict[str, str] = {}
     registry._collect_sources(entry.path, seen)
-    assert {"corrkd/method.py", "corrkd/losses.py", "corrkd/networks.py", "benchmark/layers.py"} <= set(seen)
+    assert {"corrkd/method.py", "corrkd/losses.py", "corrkd/networks.py"} <= set(seen)
+    assert {"benchmark/layers.py", "benchmark/losses.py"} <= set(seen)
     assert "benchmark/training.py" not in seen
 
 
@@ -210,3 +211,23 @@ def test_a_process_that_outlives_a_run_takes_the_plugin_that_is_asked_for(tmp_pa
     first, second = (registry.catalogue([plugin(tmp_path / folder)])["mine"] for folder in ("a", "b"))
     for entry in (first, second, first):
         assert registry._file_of(registry.load(entry)) == entry.path
+
+
+def test_source_digest_changes_with_shared_losses(tmp_path, monkeypatch):
+    (tmp_path / "benchmark").mkdir()
+    method, losses = tmp_path / "mine.py", tmp_path / "benchmark" / "losses.py"
+    monkeypatch.setattr(registry, "ROOT", tmp_path)
+
+    def digest(statement, text):
+        method.write_text(statement)
+        losses.write_text(text)
+        return registry.source_digest(registry.Entry("mine", "x", "complete", method))
+
+    for statement in (
+        "from benchmark.losses import term\n",
+        "from benchmark import losses\n",
+        "import benchmark.losses\n",
+    ):
+        assert digest(statement, "term = 1\n") != digest(statement, "term = 2\n")
+        assert digest(statement, "term = 1\n") == digest(statement, "term = 1  # why\n")
+    assert digest("x = 1\n", "term = 1\n") == digest("x = 1\n", "term = 2\n")

@@ -1,0 +1,263 @@
+"""DMD: Decoupled Multimodal Distilling for Emotion Recognition.
+
+Paper: Li, Wang and Cui, CVPR 2023. Deviations from the official code are listed in ``cards/dmd.yaml``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, last_frame, masked_mean
+
+_TARGETS = [MODALITIES.index(target) for target, _ in PAIRS]
+_SOURCES = [MODALITIES.index(source) for _, source in PAIRS]
+# Directions (target, source) that the official code favours in advance: from language, and from vision to audio.
+_FAVOURED = {"shared": {("a", "l"), ("v", "l")}, "private": {("a", "l"), ("v", "l"), ("a", "v")}}
+
+
+def margin_loss(shared: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Shared vectors lie nearer to another modality's of the same category than to the own modality's of another.
+
+    Mean over the triplets (i, j, k) of ``max(0, margin - cos(i, j) + cos(i, k))`` where i and j are of different
+    modalities and the same category, i and k of the same modality and different categories.
+
+    Parameters
+    ----------
+    shared : Tensor, shape (M, N, d)
+        By modality and sample.
+    labels : int64 Tensor, shape (N,)
+    margin : float
+
+    Returns
+    -------
+    Tensor, scalar
+        0 where there is no triplet.
+    """
+    m, n, _ = shared.shape
+    vectors = F.normalize(shared, dim=-1, eps=1e-6).flatten(0, 1)  # (M * N, d)
+    cosine = vectors @ vectors.T  # (M * N, M * N)
+    modality = torch.arange(m, device=labels.device).repeat_interleave(n)
+    same_modality = modality[:, None] == modality[None, :]
+    same_label = (labels[:, None] == labels[None, :]).repeat(m, m)
+    near, far = same_label & ~same_modality, same_modality & ~same_label
+    triplets = near[:, :, None] & far[:, None, :]  # (M * N, M * N, M * N)
+    excess = (margin - cosine[:, :, None] + cosine[:, None, :]).relu()
+    return (excess * triplets).sum() / triplets.sum().clamp(min=1)
+
+
+class GraphDistillation(nn.Module):
+    """A graph whose vertices are the modalities; each learned edge weighs how much one learns from another.
+
+    An edge comes from the logits and representations of its two ends, by sample, and the six edges of a sample sum to
+    one. Their means over a batch are held near a prior, or else they would all turn to what is alike already.
+
+    Parameters
+    ----------
+    num_categories, width, hidden : int
+        K, the size of a representation, and that of what edges are read from.
+    favoured : set of (target, source)
+        The directions that the prior prefers.
+    """
+
+    prior: Tensor
+
+    def __init__(self, num_categories: int, width: int, hidden: int, favoured: set[tuple[str, str]]) -> None:
+        super().__init__()
+        self.read_logits = nn.Linear(num_categories, hidden)
+        self.read_representation = nn.Linear(width, hidden)
+        self.read_edge = nn.Linear(4 * hidden, 1)
+        preference = torch.tensor([float(pair in favoured) for pair in PAIRS])
+        self.register_buffer("prior", (preference / 0.25).softmax(0))
+
+    def edges(self, logits: Tensor, representations: Tensor) -> Tensor:
+        """Weights of the six directions, in the order of `PAIRS`: (M, N, K) and (M, N, width) → (6, N)."""
+        vertices = torch.cat([self.read_logits(logits), self.read_representation(representations)], dim=-1)
+        pairs = torch.cat([vertices[_TARGETS], vertices[_SOURCES]], dim=-1)  # (6, N, 4 hidden)
+        return (self.read_edge(pairs).squeeze(-1) / 8).softmax(0)
+
+    def forward(self, logits: Tensor, representations: Tensor, representation_weight: float) -> Tensor:
+        """Weighted L1 distances of each modality to what it learns from, and the edges' distance to the prior.
+
+        Gradients of a distance go to the modality that learns, not to the one it learns from.
+        """
+        edges = self.edges(logits, representations)
+        weights = edges + self.prior[:, None]  # (6, N)
+
+        def distance(x: Tensor) -> Tensor:
+            return ((x[_TARGETS] - x[_SOURCES].detach()).abs().sum(-1) * weights).mean(1).sum()
+
+        total = distance(logits) + 10.0 * (edges.mean(1) - self.prior).square().sum()
+        return total + representation_weight * distance(representations) if representation_weight else total
+
+
+class ResidualHead(nn.Module):
+    """Two linear layers with a shortcut around them, then a classifier: (..., d) → what it sees and its logits."""
+
+    def __init__(self, d: int, num_categories: int, dropout: float) -> None:
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(d, d), nn.ReLU(), Dropout(dropout), nn.Linear(d, d))
+        self.classifier = nn.Linear(d, num_categories)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, d) → (N, d) and (N, K)."""
+        x = x + self.block(x)
+        return x, self.classifier(x)
+
+
+class Parts(NamedTuple):
+    """Each modality's frames, taken apart: dicts of modality to Tensor, shape (N, T_m, d)."""
+
+    x: dict[str, Tensor]
+    shared: dict[str, Tensor]
+    private: dict[str, Tensor]
+
+
+@register("dmd", paper="Li et al., CVPR 2023", trains_on="complete")
+class DMD(Method):
+    """Modalities are decoupled into shared and private parts, and in both spaces they learn from each other.
+
+    ``loss = sum of 8 CE + distillation_weight (GD_shared + GD_private)
+    + decoupling_weight (L_rec + L_cyc + 0.1 (L_margin + L_ort))``
+
+    Parameters
+    ----------
+    task : TaskSpec
+    d : int
+        Width of each modality after the temporal convolution.
+    heads, layers : int
+        Of all twelve Transformers.
+    kernel : int
+        Of the temporal convolutions.
+    input_dropout : float
+        On the language features.
+    attention_dropout, embedding_dropout, output_dropout : float
+    distillation_weight, decoupling_weight, constraint_weight : float
+        `constraint_weight` stands for the 0.1 before margin and orthogonality.
+    representation_weight : float
+        Of representations against logits in the private graph.
+    margin : float
+    """
+
+    training_defaults = {"learning_rate": 1e-4, "batch_size": 16, "clip_norm": 0.6}
+
+    def __init__(
+        self,
+        task: TaskSpec,
+        *,
+        d: int = 50,
+        heads: int = 10,
+        layers: int = 4,
+        kernel: int = 5,
+        input_dropout: float = 0.5,
+        attention_dropout: float = 0.2,
+        embedding_dropout: float = 0.2,
+        output_dropout: float = 0.5,
+        distillation_weight: float = 0.05,
+        decoupling_weight: float = 0.1,
+        constraint_weight: float = 0.1,
+        representation_weight: float = 10.0,
+        margin: float = 0.15,
+    ) -> None:
+        super().__init__(task)
+        self.weights = (distillation_weight, decoupling_weight, constraint_weight)
+        self.representation_weight = representation_weight
+        self.margin = margin
+        k, count = task.num_categories, len(MODALITIES)
+        self.input_dropout = Dropout(input_dropout)
+        self.convolutions = nn.ModuleDict(
+            {m: TemporalConv(task.feature_dims[m], d, kernel=kernel, bias=False) for m in MODALITIES}
+        )
+        self.shared = nn.Linear(d, d, bias=False)  # one for all modalities
+        self.private = nn.ModuleDict({m: nn.Linear(d, d, bias=False) for m in MODALITIES})
+        self.decoders = nn.ModuleDict({m: nn.Linear(2 * d, d, bias=False) for m in MODALITIES})
+        transformer: dict[str, Any] = {
+            "heads": heads,
+            "layers": layers,
+            "attention_dropout": attention_dropout,
+            "embedding_dropout": embedding_dropout,
+        }
+        self.attend_shared = Transformer(count, d, **transformer)
+        self.attend_private = Transformer(len(PAIRS), d, **transformer)
+        self.attend_crossed = Transformer(count, 2 * d, **transformer)
+        self.shared_heads = nn.ModuleDict({m: ResidualHead(d, k, output_dropout) for m in MODALITIES})
+        self.private_heads = nn.ModuleDict({m: ResidualHead(2 * d, k, output_dropout) for m in MODALITIES})
+        self.joint_shared_head = ResidualHead(count * d, k, output_dropout)
+        self.gates = nn.ModuleDict({m: nn.Linear(2 * d, 2 * d) for m in MODALITIES})
+        self.shared_gate = nn.Linear(count * d, count * d)
+        self.head = ResidualHead(3 * count * d, k, output_dropout)
+        self.shared_graph = GraphDistillation(k, d, 64, _FAVOURED["shared"])
+        self.private_graph = GraphDistillation(k, 2 * d, 32, _FAVOURED["private"])
+
+    def decouple(self, batch: Batch) -> Parts:
+        """Convolve each modality and take its frames apart. Missing frames are zero vectors to it."""
+        features = dict(batch.features)
+        features["l"] = self.input_dropout(features["l"])  # the official code drops language inputs only
+        x = {m: self.convolutions[m](features[m]) for m in MODALITIES}
+        return Parts(x, {m: self.shared(x[m]) for m in MODALITIES}, {m: self.private[m](x[m]) for m in MODALITIES})
+
+    def fuse(self, parts: Parts, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Shared (N, 3 d), private by modality (N, 2 d), and all of it behind gates (N, 9 d)."""
+        masks, causal = [batch.frames[m] for m in MODALITIES], [0] * len(MODALITIES)
+        attended = self.attend_shared([parts.shared[m] for m in MODALITIES], masks, causal_offset=causal)
+        shared = torch.cat([last_frame(h, mask) for h, mask in zip(attended, masks, strict=True)], dim=1)
+        crossed = attend_across(self.attend_private, parts.private, batch.frames, self.task.max_frames)
+        attended = self.attend_crossed([crossed[m] for m in MODALITIES], masks, causal_offset=causal)
+        private = {m: last_frame(h, mask) for m, h, mask in zip(MODALITIES, attended, masks, strict=True)}
+        gated = [self.gates[m](private[m]).sigmoid() for m in MODALITIES]
+        return shared, private, torch.cat([*gated, self.shared_gate(shared).sigmoid()], dim=1)
+
+    def decoupling_loss(self, parts: Parts, batch: Batch) -> Tensor:
+        """L_rec + L_cyc + 0.1 (L_margin + L_ort), over real frames and summed over the modalities.
+
+        Shared and private together must give the frame back, the rebuilt frame the same private part again; the two
+        parts of a frame must not point the same way.
+        """
+        total = batch.features["l"].new_zeros(())
+        constraints = margin_loss(self.pool(parts.shared, batch), batch.labels, self.margin)
+        for m in MODALITIES:
+            real = batch.frames[m]
+            x, shared, private = parts.x[m][real], parts.shared[m][real], parts.private[m][real]  # (frames, d)
+            rebuilt = self.decoders[m](torch.cat([private, shared], dim=-1))
+            again = self.private[m](rebuilt)
+            count = max(1, x.numel())
+            total = total + ((rebuilt - x).square().sum() + (again - private).square().sum()) / count
+            overlap = F.cosine_similarity(shared, private, dim=-1).relu()
+            constraints = constraints + overlap.sum() / max(1, len(overlap))
+        return total + self.weights[2] * constraints
+
+    def pool(self, frames: dict[str, Tensor], batch: Batch) -> Tensor:
+        """Mean over each modality's real frames, (M, N, d)."""
+        return torch.stack([masked_mean(frames[m], batch.frames[m]) for m in MODALITIES])
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropies of the joint, the shared and each modality's heads; distillation; decoupling."""
+        parts = self.decouple(batch)
+        shared, private, joint = self.fuse(parts, batch)
+        pooled = dict(zip(MODALITIES, self.pool(parts.shared, batch), strict=True))
+        spaces = []
+        for heads, x in ((self.shared_heads, pooled), (self.private_heads, private)):
+            seen, logits = zip(*(heads[m](x[m]) for m in MODALITIES), strict=True)
+            spaces.append((torch.stack(logits), torch.stack(seen)))  # (M, N, K), (M, N, width)
+        (shared_logits, shared_seen), (private_logits, private_seen) = spaces
+        answers = [self.head(joint)[1], self.joint_shared_head(shared)[1], *shared_logits, *private_logits]
+        distillation = self.shared_graph(shared_logits, shared_seen, 0.0)
+        distillation = distillation + self.private_graph(private_logits, private_seen, self.representation_weight)
+        distillation_weight, decoupling_weight, _ = self.weights
+        return (
+            torch.stack([F.cross_entropy(logits, batch.labels) for logits in answers]).sum()
+            + distillation_weight * distillation
+            + decoupling_weight * self.decoupling_loss(parts, batch)
+        )
+
+    def represent(self, batch: Batch) -> Tensor:
+        """What the classifier sees, (N, 9 d)."""
+        return self.head(self.fuse(self.decouple(batch), batch)[2])[0]
+
+    def predict(self, batch: Batch) -> Tensor:
+        """Logits, shape (N, K)."""
+        return self.head(self.fuse(self.decouple(batch), batch)[2])[1]
