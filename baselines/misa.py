@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import run_recurrent
 from benchmark.losses import central_moment_discrepancy
 
 _EPSILON = 1e-6
@@ -64,16 +64,14 @@ class UtteranceEncoder(nn.Module):
 
         Padding is never run over. A sample without a single real frame counts as one zero frame.
         """
-        lengths = frames.sum(1).clamp(min=1)
-        (first,) = run_recurrent([self.first], [x], [lengths])  # (N, T, 2 hidden)
-        (second,) = run_recurrent([self.second], [self.norm(first)], [lengths])
-        return torch.cat([_last_states(first, lengths), _last_states(second, lengths)], dim=1)
-
-
-def _last_states(states: Tensor, lengths: Tensor) -> Tensor:
-    """(N, T, 2 hidden) → (N, 2 hidden): forward, a sample's last frame is the last; backward, frame 0 is."""
-    forward, backward = states.chunk(2, dim=-1)
-    return torch.cat([forward[torch.arange(len(lengths), device=lengths.device), lengths - 1], backward[:, 0]], dim=1)
+        lengths = frames.sum(1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        packed, (first, _) = self.first(packed)  # first: (2, N, hidden)
+        normed = PackedSequence(
+            self.norm(packed.data), packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
+        )
+        _, (second, _) = self.second(normed)
+        return torch.cat([*first, *second], dim=1)
 
 
 class Parts(NamedTuple):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, run_recurrent
+from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, run_grus
 
 
 class GatedEncoder(nn.Module):
@@ -161,7 +161,7 @@ class TFRNet(Method):
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
         """The gated encoders' results side by side, (N, fusion_l + fusion_a + fusion_v)."""
-        contexts = run_recurrent(
+        contexts = run_grus(
             [encoder.gru for encoder in self.encoders.values() if isinstance(encoder, GatedEncoder)],
             [extracted[m] for m in MODALITIES],
             [frames[m].sum(1).clamp(min=1) for m in MODALITIES],

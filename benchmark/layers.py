@@ -9,7 +9,7 @@ number of operations and into memory that is written and read again, not into ar
   slower than those with one four numbers high, and keeps one array of the size T x T' for the backward pass.
 - :func:`dropout` takes its coins from a stretch of a fixed pool that starts at a random place: the one random number
   it draws decides all.
-- :func:`run_recurrent` steps through both directions of several recurrent networks at once.
+- :func:`run_grus` steps through both directions of several GRUs at once.
 
 All parts are safe for samples without a single real frame: attention over nothing returns the mean of the values,
 never NaN, and pooled or gathered results of such a sample are zero.
@@ -224,6 +224,33 @@ def attend(q: Tensor, kv: Tensor, bias: Tensor, *, heads: int, p: float = 0.0) -
     return attended.view(samples, d, num_queries).transpose(1, 2)
 
 
+class _ReLUDropout(torch.autograd.Function):
+    """ReLU and dropout in the place of their input; what is kept for the backward pass is the result alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor | None) -> Tensor:
+        x.relu_()
+        if mask is not None:
+            x.mul_(mask)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.mask = mask
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (result,) = ctx.saved_tensors
+        by_x = torch.ops.aten.threshold_backward(gradient, result, 0)
+        return (by_x if ctx.mask is None else by_x.mul_(ctx.mask)), None
+
+
+def relu_dropout_(x: Tensor, p: float, training: bool) -> Tensor:
+    """ReLU, then dropout, written over `x`. First derivatives only."""
+    mask = dropout_mask(x.shape, p, x) if training and p > 0 else None
+    return cast(Callable[..., Tensor], _ReLUDropout.apply)(x, mask)
+
+
 class StreamLinear(nn.Module):
     """S independent linear layers as one batched product: (S, M, d_in) → (S, M, d_out)."""
 
@@ -301,7 +328,7 @@ class TransformerLayer(nn.Module):
         self.expand = StreamLinear(streams, d, feedforward)
         self.contract = StreamLinear(streams, feedforward, d)
         self.dropout = Dropout(dropout)
-        self.relu_dropout = Dropout(relu_dropout)
+        self.relu_dropout = relu_dropout
 
     def forward(
         self, x: Tensor, memory: Tensor | None, bias: Tensor, num_samples: int, group: Sequence[int] | slice
@@ -330,8 +357,9 @@ class TransformerLayer(nn.Module):
         p = self.attention_dropout if self.training else 0.0
         attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), bias, heads=self.heads, p=p)
         x = x + self.dropout(self.output(attended.reshape(x.shape), group))
-        hidden = self.norm_feedforward.then([self.expand], _normalise(x), group).relu_()
-        return x + self.dropout(self.contract(self.relu_dropout(hidden), group))
+        hidden = self.norm_feedforward.then([self.expand], _normalise(x), group)
+        hidden = relu_dropout_(hidden, self.relu_dropout, self.training)
+        return x + self.dropout(self.contract(hidden, group))
 
 
 class Transformer(nn.Module):
@@ -441,57 +469,36 @@ class Transformer(nn.Module):
 
 
 class _Scan(torch.autograd.Function):
-    """The steps of S recurrent networks of one width side by side; GRU or LSTM by the number of gates.
+    """The steps of S GRUs of one width side by side: h' = n + z (h - n) with n = tanh(gates_n + r (h W_n + b_n)).
 
-    Gradients of the recurrent weights are one product over all steps, after them. Gates as in torch: r, z, n of a GRU
-    and i, f, g, o of an LSTM.
+    Gradients of the recurrent weights are one product over all steps, after them.
     """
 
     @staticmethod
     def forward(ctx: Any, gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        steps, streams, n, width = gates.shape
-        ctx.cell = cell = _LSTMStep if width == 4 * weight.shape[1] else _GRUStep
-        hidden = gates.new_zeros(steps + 1, streams, n, weight.shape[1])  # (T + 1, S, N, H), from the zero state on
-        kept = cell.scan(gates, weight, bias, hidden)
-        ctx.save_for_backward(weight, hidden, *kept)
+        steps, streams, samples, _ = gates.shape
+        h = weight.shape[1]
+        hidden = gates.new_zeros(steps + 1, streams, samples, h)  # from the zero state on
+        rz, n, recurrent = gates.clone(), gates.new_empty(steps, streams, samples, h), torch.empty_like(gates)
+        for t in range(steps):
+            torch.baddbmm(bias, hidden[t], weight, out=recurrent[t])
+            r_z = rz[t, ..., : 2 * h].add_(recurrent[t, ..., : 2 * h]).sigmoid_()
+            torch.addcmul(gates[t, ..., 2 * h :], r_z[..., :h], recurrent[t, ..., 2 * h :], out=n[t]).tanh_()
+            torch.lerp(n[t], hidden[t], r_z[..., h:], out=hidden[t + 1])
+        ctx.save_for_backward(weight, hidden, rz, n, recurrent)
         return hidden[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
-        weight, hidden, *kept = ctx.saved_tensors
-        by_gates, by_recurrent = ctx.cell.back(gradient, weight, hidden, kept)  # (T, S, N, gates * H) both
-        streams = weight.shape[0]
-        before = hidden[:-1].transpose(0, 1).reshape(streams, -1, hidden.shape[-1])  # (S, T * N, H)
-        g = by_recurrent.transpose(0, 1).reshape(streams, -1, by_recurrent.shape[-1])
-        return by_gates, before.transpose(1, 2) @ g, g.sum(1, keepdim=True)
-
-
-class _GRUStep:
-    """h' = n + z (h - n) with n = tanh(gates_n + r (h W_n + b_n))."""
-
-    @staticmethod
-    def scan(gates: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor) -> list[Tensor]:
-        h = hidden.shape[-1]
-        rz, n, recurrent = gates.clone(), gates.new_empty((*gates.shape[:-1], h)), torch.empty_like(gates)
-        for t in range(len(gates)):
-            torch.baddbmm(bias, hidden[t], weight, out=recurrent[t])
-            r_z = rz[t, ..., : 2 * h].add_(recurrent[t, ..., : 2 * h]).sigmoid_()
-            torch.addcmul(gates[t, ..., 2 * h :], r_z[..., :h], recurrent[t, ..., 2 * h :], out=n[t]).tanh_()
-            torch.lerp(n[t], hidden[t], r_z[..., h:], out=hidden[t + 1])
-        return [rz[..., : 2 * h], n, recurrent[..., 2 * h :]]
-
-    @staticmethod
-    def back(gradient: Tensor, weight: Tensor, hidden: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
-        rz, n, recurrent_n = kept
-        h = hidden.shape[-1]
-        r, z = rz[..., :h], rz[..., h:]
-        # What does not depend on the later steps' gradient is done for all steps at once.
+        weight, hidden, rz, n, recurrent = ctx.saved_tensors
+        h = weight.shape[1]
+        r, z = rz[..., :h], rz[..., h : 2 * h]
+        # What does not depend on later steps' gradients is done for all steps at once.
         to_n = (1 - z) * (1 - n * n)
         to_z = (hidden[:-1] - n) * (z * (1 - z))
-        to_r = recurrent_n * (r * (1 - r))
-        by_gates = gradient.new_empty((*gradient.shape[:-1], 3 * h))
-        by_recurrent = torch.empty_like(by_gates)
+        to_r = recurrent[..., 2 * h :] * (r * (1 - r))
+        by_gates, by_recurrent = torch.empty_like(rz), torch.empty_like(rz)
         backwards = weight.transpose(1, 2)
         carried = torch.zeros_like(gradient[0])
         for t in range(len(gradient) - 1, -1, -1):
@@ -502,59 +509,20 @@ class _GRUStep:
             torch.mul(carried, to_z[t], out=by_recurrent[t, ..., h : 2 * h])
             carried = torch.baddbmm(carried * z[t], by_recurrent[t], backwards)
         by_gates[..., : 2 * h] = by_recurrent[..., : 2 * h]
-        return by_gates, by_recurrent
+        before, g = (x.transpose(0, 1).flatten(1, 2) for x in (hidden[:-1], by_recurrent))  # (S, T * N, ...)
+        return by_gates, before.transpose(1, 2) @ g, g.sum(1, keepdim=True)
 
 
-class _LSTMStep:
-    """c' = f c + i g, h' = o tanh(c')."""
-
-    @staticmethod
-    def scan(gates: Tensor, weight: Tensor, bias: Tensor, hidden: Tensor) -> list[Tensor]:
-        h = hidden.shape[-1]
-        activated, cells, squashed = gates + bias, torch.zeros_like(hidden), torch.empty_like(hidden[1:])
-        for t in range(len(gates)):
-            a = activated[t].baddbmm_(hidden[t], weight)
-            a[..., : 2 * h].sigmoid_()
-            a[..., 2 * h : 3 * h].tanh_()
-            a[..., 3 * h :].sigmoid_()
-            torch.mul(a[..., h : 2 * h], cells[t], out=cells[t + 1]).addcmul_(a[..., :h], a[..., 2 * h : 3 * h])
-            torch.tanh(cells[t + 1], out=squashed[t])
-            torch.mul(a[..., 3 * h :], squashed[t], out=hidden[t + 1])
-        return [activated, cells, squashed]
-
-    @staticmethod
-    def back(gradient: Tensor, weight: Tensor, hidden: Tensor, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
-        activated, cells, squashed = kept
-        h = hidden.shape[-1]
-        i, f, g, o = activated.chunk(4, -1)
-        to_o = squashed * (o * (1 - o))
-        to_c = o * (1 - squashed * squashed)
-        to_gates = torch.cat([g * (i * (1 - i)), cells[:-1] * (f * (1 - f)), i * (1 - g * g)], -1)  # i, f, g from c
-        by_gates = torch.empty_like(activated)
-        backwards = weight.transpose(1, 2)
-        carried, by_cell = torch.zeros_like(gradient[0]), torch.zeros_like(gradient[0])
-        streams, n = gradient.shape[1:3]
-        for t in range(len(gradient) - 1, -1, -1):
-            carried += gradient[t]
-            by_cell.addcmul_(carried, to_c[t])
-            three = by_gates[t, ..., : 3 * h].view(streams, n, 3, h)
-            torch.mul(by_cell[:, :, None], to_gates[t].view(streams, n, 3, h), out=three)
-            torch.mul(carried, to_o[t], out=by_gates[t, ..., 3 * h :])
-            by_cell *= f[t]
-            carried = torch.bmm(by_gates[t], backwards)
-        return by_gates, by_gates
-
-
-def run_recurrent(networks: Sequence[nn.RNNBase], x: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[Tensor]:
-    """Bidirectional GRUs or LSTMs, one stream each, stepped through side by side: what torch gives for packed input.
+def run_grus(networks: Sequence[nn.GRU], x: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[Tensor]:
+    """Bidirectional GRUs, one stream each, stepped through side by side: what torch gives for packed input.
 
     Both directions of all streams are one batched product a step. Streams of unequal width are padded with units that
-    stay zero, streams of unequal length with frames that nothing sees.
+    stay zero, streams of unequal length with frames that nothing sees. (For an LSTM, torch's own is as fast.)
 
     Parameters
     ----------
-    networks : S nn.GRU, or S nn.LSTM
-        Bidirectional, with biases, without projection, dropout or a state to begin with; all of as many layers.
+    networks : S nn.GRU
+        Bidirectional, with biases, without dropout or a state to begin with; all of as many layers.
     x : S Tensors, shape (N, T_s, d_s)
     lengths : S int64 Tensors, shape (N,)
         How many frames of each sample to run over; at least 1.
@@ -562,8 +530,7 @@ def run_recurrent(networks: Sequence[nn.RNNBase], x: Sequence[Tensor], lengths: 
     Returns
     -------
     list of S Tensors, shape (N, T_s, 2 H_s)
-        Forward states, then backward states, of the last layer; zero behind a sample's length. The last forward state
-        of a sample is at its last frame, the last backward state at frame 0.
+        Forward states, then backward states, of the last layer; zero behind a sample's length.
     """
     widest = max(network.hidden_size for network in networks)
     longest = max(part.shape[1] for part in x)

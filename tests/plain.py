@@ -51,7 +51,7 @@ class PlainTransformer(nn.Module):
         d, feedforward = first.expand.weight.shape[1:]
         self.embedding_dropout = nn.Dropout(fast.embedding_dropout.p)
         self.layers = nn.ModuleList(
-            PlainLayer(d, layer.heads, feedforward, layer.attention_dropout, layer.relu_dropout.p, layer.dropout.p)
+            PlainLayer(d, layer.heads, feedforward, layer.attention_dropout, layer.relu_dropout, layer.dropout.p)
             for layer in fast.layers
         )
         self.norm = nn.LayerNorm(d)
@@ -222,5 +222,6 @@ def without_dropout(methods: Sequence[nn.Module]) -> None:
                 module.p = 0.0
             if isinstance(module, nn.MultiheadAttention):
                 module.dropout = 0.0
-            if hasattr(module, "attention_dropout"):
-                module.attention_dropout = 0.0
+            for name in ("attention_dropout", "relu_dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)

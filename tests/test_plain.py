@@ -69,8 +69,8 @@ def test_dropout_acts_everywhere_in_the_fast_parts():
         for transformer in (fast.crossmodal, fast.selfattention):
             holders = [transformer] if name == "embedding_dropout" else list(transformer.layers)
             for holder in holders:
-                if name == "attention_dropout":
-                    holder.attention_dropout = 0.3
+                if isinstance(getattr(holder, name), float):
+                    setattr(holder, name, 0.3)
                 else:
                     getattr(holder, name).p = 0.3
         fast.train()

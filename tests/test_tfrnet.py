@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.tfrnet import GatedEncoder, TFRNet
-from benchmark.layers import PAIRS, run_recurrent
+from benchmark.layers import PAIRS, run_grus
 from benchmark.missing import MODALITIES
 from tests.batches import as_test, random_batch, small_task
 
@@ -135,7 +135,7 @@ def test_gated_encoder_runs_over_the_real_frames_of_each_sample_alone():
     encoder = GatedEncoder(5, 3, layers=2, dropout=0.0)
     x = torch.randn(3, 6, 5)
     frames = torch.arange(6)[None, :] < torch.tensor([2, 6, 0])[:, None]
-    (context,) = run_recurrent([encoder.gru], [x], [frames.sum(1).clamp(min=1)])
+    (context,) = run_grus([encoder.gru], [x], [frames.sum(1).clamp(min=1)])
     encoded = encoder(x, context, frames)  # what stands at padding does not count
     for i, length in enumerate((2, 6)):
         context, _ = encoder.gru(x[i : i + 1, :length])

@@ -95,7 +95,7 @@ class Contender:
 
     def settings(self) -> list[Setting]:
         """Those of the full grid."""
-        return load_grid("full")[1].settings()
+        return load_grid("full")[1].settings
 
     def together(self) -> None:
         """All settings, as the benchmark evaluates."""
