@@ -123,7 +123,7 @@ def test_attention_drops_weights_and_differentiates_what_it_dropped():
 @pytest.mark.parametrize("num_layers", [1, 3])
 def test_grus_side_by_side_equal_torch(num_layers):
     torch.manual_seed(0)
-    nets = [network(5, h, num_layers=num_layers, bidirectional=True, batch_first=True).double() for h in (4, 7, 3)]
+    nets = [nn.GRU(5, h, num_layers=num_layers, bidirectional=True, batch_first=True).double() for h in (4, 7, 3)]
     x = [torch.randn(6, t, 5, dtype=torch.double, requires_grad=True) for t in (9, 4, 6)]
     lengths = [torch.tensor([t, 1, 2, t, 3, 2]) for t in (9, 4, 6)]
     results = run_grus(nets, x, lengths)
