@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,13 @@ class Representations:
 def setting_name(setting: Setting, draw: int) -> str:
     """``lav@0.3#0``."""
     return f"{setting}#{draw}"
+
+
+@lru_cache(maxsize=64)
+def _parse_settings(names: tuple[str, ...]) -> tuple[tuple[Setting, int], ...]:
+    """The inverse of :func:`setting_name`; the cells of a grid share one result."""
+    parts = (name.rsplit("#", 1) for name in names)
+    return tuple((Setting.parse(setting), int(draw)) for setting, draw in parts)
 
 
 class Store:
@@ -129,11 +137,10 @@ class Store:
         path = self.path(key) / "predictions.npz"
         try:
             with np.load(path, allow_pickle=False) as archive:
-                settings = [str(s).rsplit("#", 1) for s in archive["settings"]]
                 return Predictions(
                     ids=archive["ids"],
                     labels=archive["labels"],
-                    settings=tuple((Setting.parse(s), int(draw)) for s, draw in settings),
+                    settings=_parse_settings(tuple(map(str, archive["settings"]))),
                     logits=archive["logits"],
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
