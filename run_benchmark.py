@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
+    from benchmark.data.dataset import Dataset
     from benchmark.grid import Grid
     from benchmark.registry import Entry
 
@@ -205,9 +206,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     from benchmark.store import DONE, FAILED, Store
 
     overrides = parse_overrides(options.set)
-    grid = build(name, config, rows, entries, tasks, overrides)
-    for task in tasks:
-        _say_source(task)
+    grid = build(name, config, rows, entries, tasks, overrides, on_data=_say_source)
     store = Store(out)
     jobs = options.jobs or os.cpu_count() or 1
     states = {cell.key: state_of(store, cell, grid) for cell in grid.cells}
@@ -235,13 +234,8 @@ def _make_writable(out: Path) -> None:
         raise BenchmarkError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
-def _say_source(task: object) -> None:
-    from benchmark.data import load_task
-    from benchmark.data.source import TaskSource
-
-    assert isinstance(task, TaskSource)
-    dataset = load_task(task)
-    print(f"task {task.name}: {dataset.source} data ({dataset.origin})")
+def _say_source(dataset: Dataset) -> None:
+    print(f"task {dataset.name}: {dataset.source} data ({dataset.origin})")
     for warning in dataset.warnings:
         print(f"warning: {warning}")
 

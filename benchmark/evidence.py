@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from benchmark.collect import Model
 from benchmark.metrics import metric_names
@@ -175,10 +178,17 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
         by_task.setdefault((model.task, model.source), []).append(model)
     intervals: list[pd.DataFrame] = []
     comparisons: list[pd.DataFrame] = []
-    for (task, source), own in by_task.items():
-        group, where = _Group(own), {"task": task, "source": source}
+
+    def sampled(own: Sequence[Model]) -> tuple[_Group, dict[str, list[_Plan]]]:
+        group = _Group(own)
         planned = dict(_comparisons(group, rows, against))
         group.sample((p.method, p.against) for plans in planned.values() for p in plans if p.weights is None)
+        return group, planned
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # a task a thread
+        groups = zip(by_task, threads.map(sampled, by_task.values()), strict=True)
+    for (task, source), (group, planned) in groups:
+        where = {"task": task, "source": source}
         for method in group.labels:
             intervals.append(_interval_rows(group, method).assign(**where, method=method))
         for purpose, plans in planned.items():

@@ -113,9 +113,10 @@ class Store:
         BenchmarkError
             If the file is damaged.
         """
-        path = self.path(key) / "cell.json"
+        path = f"{self.cells}/{key}/cell.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, "rb") as file:  # noqa: PTH123 - of thousands of cells, paths would take half the time
+                record = json.loads(file.read())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import matplotlib as mpl
@@ -138,7 +140,7 @@ def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
 def _middle(axes: Axes, rows: pd.DataFrame, start: int, colour: str) -> None:
     """Many seeds of a stage, summarised, so that a figure does not grow with their number."""
     for loss, dash in _LOSSES.items():
-        low, median, high = rows.groupby("epoch")[loss].quantile([0.1, 0.5, 0.9]).unstack().to_numpy().T
+        low, median, high = rows.groupby("epoch")[loss].quantile(np.array([0.1, 0.5, 0.9])).unstack().to_numpy().T
         epochs = start + np.sort(rows["epoch"].unique())
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
         axes.plot(epochs, median, color=colour, linestyle=dash, linewidth=0.7)
@@ -190,8 +192,10 @@ def representation_plots(
         figure = new_figure(width, (side + 0.3) * rows + 0.3, about)
         grid = figure.subplots(rows, columns, squeeze=False)
         size = fitting_size(methods, side - 0.1, 8)
-        for axes, method in zip(grid.flat, methods, strict=False):
-            places = _embed(shown[method].values)
+        # Outside the threads too, for each of them restores what it found.
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:
+            embedded = list(threads.map(_embed, [shown[method].values for method in methods]))
+        for axes, method, places in zip(grid.flat, methods, embedded, strict=False):
             for category, colour, marker in zip(categories, colours, MARKERS, strict=False):
                 at = places[shown[method].categories == category]
                 axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")

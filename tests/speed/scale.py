@@ -72,7 +72,8 @@ def read_grid(path: Path) -> Grid:
     """What ``--grid PATH`` runs."""
     name, config = load_grid(str(path))
     entries = registry.catalogue()
-    labels = [*registry.both_ways(entries), *config.variants]
+    methods = registry.both_ways(entries) if config.methods == "both ways" else config.methods
+    labels = [*methods, *config.variants]
     tasks, _ = find_tasks(config.tasks, None, asked=False)
     return build(name, config, registry.rows(labels, entries, config.variants), entries, tasks, {})
 
