@@ -88,6 +88,7 @@ def write_report(
             for suffix in ("png", "pdf"):
                 contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
             images[part.stem] = contents[f"figures/{part.stem}.png"]
+            part.figure.clear()  # its texts hold on to what it was drawn on, tens of MiB
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     return [_write(out / name, content) for name, content in contents.items()]
