@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -138,12 +139,12 @@ def collect(*stores: Store) -> Collection:
     place = {slot: (order.index(slot[0]), *slot[1:]) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
     models: list[Model] = []
-    histories: list[list[dict[str, Any]]] = []
+    histories: list[list[tuple[Any, ...]]] = []
     representations: dict[tuple[str, str, str], Representation] = {}
     for store, record in cells:
         models.append(_model(record, store.predictions(record["key"]), models[-1:]))
         name = {k: getattr(models[-1], k) for k in ("task", "source", "method", "seed")}
-        histories.append([{k: epoch[k] for k in EPOCH} for epoch in store.history(record["key"])])
+        histories.append([_epoch(epoch) for epoch in store.history(record["key"])])
         slot = (models[-1].task, models[-1].source, models[-1].method)
         if slot not in representations and (stored := store.representations(record["key"])) is not None:
             truth = category_indices(stored.labels, models[-1].kind)
@@ -293,7 +294,12 @@ def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
     return np.array(texts, dtype=object)
 
 
-def _histories(models: Sequence[Model], histories: Sequence[Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+def _epoch(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What is kept of an epoch's record, which is one of very many."""
+    return (sys.intern(record["stage"]), *(record[name] for name in EPOCH[1:]))
+
+
+def _histories(models: Sequence[Model], histories: Sequence[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:
     sizes = [len(history) for history in histories]
     if not sum(sizes):
         return pd.DataFrame()
@@ -302,7 +308,7 @@ def _histories(models: Sequence[Model], histories: Sequence[Sequence[Mapping[str
         {
             **{name: np.repeat(column, sizes) for name, column in names.items()},
             "seed": np.repeat([model.seed for model in models], sizes),
-            **{name: [epoch[name] for history in histories for epoch in history] for name in EPOCH},
+            **{name: [epoch[i] for history in histories for epoch in history] for i, name in enumerate(EPOCH)},
         }
     )
 
