@@ -16,6 +16,7 @@ from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.cluster import Cluster
+    from benchmark.data.dataset import Dataset
     from benchmark.grid import Grid
     from benchmark.registry import Entry
 
@@ -231,9 +232,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     from benchmark.store import DONE, FAILED, Store
 
     overrides = parse_overrides(options.set)
-    grid = build(name, config, rows, entries, tasks, overrides)
-    for task in tasks:
-        _say_source(task)
+    grid = build(name, config, rows, entries, tasks, overrides, on_data=_say_source)
     store = Store(out)
     jobs = cluster.workers if cluster else options.jobs or os.cpu_count() or 1
     states = {cell.key: state_of(store, cell, grid) for cell in grid.cells}
@@ -269,13 +268,8 @@ def _make_writable(out: Path) -> None:
         raise BenchmarkError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
-def _say_source(task: object) -> None:
-    from benchmark.data import load_task
-    from benchmark.data.source import TaskSource
-
-    assert isinstance(task, TaskSource)
-    dataset = load_task(task)
-    print(f"task {task.name}: {dataset.source} data ({dataset.origin})")
+def _say_source(dataset: Dataset) -> None:
+    print(f"task {dataset.name}: {dataset.source} data ({dataset.origin})")
     for warning in dataset.warnings:
         print(f"warning: {warning}")
 

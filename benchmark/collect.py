@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from benchmark.data import TASKS
 from benchmark.data.dataset import category_indices
 from benchmark.errors import BenchmarkError
-from benchmark.metrics import scores
+from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import Setting
 from benchmark.store import DONE, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
+EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
+"""What is kept of an epoch's record."""
+
 CONFUSED = (Setting(), Setting("l"), Setting("lav", 0.5))
 """The settings whose confusion matrices are drawn."""
 
@@ -134,13 +138,13 @@ def collect(*stores: Store) -> Collection:
     order = list(TASKS)
     place = {slot: (order.index(slot[0]), *slot[1:]) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
-    models, rows, histories, representations = [], [], [], {}
+    models: list[Model] = []
+    histories: list[list[tuple[Any, ...]]] = []
+    representations: dict[tuple[str, str, str], Representation] = {}
     for store, record in cells:
-        predictions = store.predictions(record["key"])
-        models.append(_model(record, predictions))
-        rows += _rows(record, predictions)
+        models.append(_model(record, store.predictions(record["key"]), models[-1:]))
         name = {k: getattr(models[-1], k) for k in ("task", "source", "method", "seed")}
-        histories += [name | epoch for epoch in store.history(record["key"])]
+        histories.append([_epoch(epoch) for epoch in store.history(record["key"])])
         slot = (models[-1].task, models[-1].source, models[-1].method)
         if slot not in representations and (stored := store.representations(record["key"])) is not None:
             truth = category_indices(stored.labels, models[-1].kind)
@@ -153,10 +157,10 @@ def collect(*stores: Store) -> Collection:
             )
     succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(
-        scores=pd.DataFrame(rows, columns=COLUMNS),
+        scores=_scores(models, [record["key"] for _, record in cells]),
         records=[record for _, record in cells],
         models=models,
-        histories=pd.DataFrame(histories),
+        histories=_histories(models, histories),
         representations=list(representations.values()),
         failures=[
             {"task": task, "method": label, "seed": str(seed), "error": record["error"]}
@@ -227,8 +231,12 @@ def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store
     return shown
 
 
-def _model(record: dict[str, Any], predictions: Predictions) -> Model:
-    data = record["data"]
+def _model(record: dict[str, Any], predictions: Predictions, before: Sequence[Model]) -> Model:
+    """A cell's model; where its labels are those of the model before it, as nearly always, they are kept once."""
+    data, labels = record["data"], predictions.labels
+    for model in before:
+        if model.labels.dtype == labels.dtype and np.array_equal(model.labels, labels):
+            labels = model.labels
     return Model(
         task=record["task"]["name"],
         source=data["source"],
@@ -237,35 +245,72 @@ def _model(record: dict[str, Any], predictions: Predictions) -> Model:
         method=record["label"],
         seed=record["seed"],
         settings=predictions.settings,
-        labels=predictions.labels,
-        predicted=predictions.logits.argmax(-1).astype(np.int8),
+        labels=labels,
+        predicted=predicted_categories(predictions.logits).astype(np.int8),
     )
 
 
-def _rows(record: dict[str, Any], predictions: Predictions) -> list[dict[str, Any]]:
-    data = record["data"]
-    rows = []
-    for (setting, draw), logits in zip(predictions.settings, predictions.logits, strict=True):
-        for score in scores(
-            labels=predictions.labels, logits=logits, kind=data["kind"], categories=tuple(data["categories"])
-        ):
-            rows.append(
-                {
-                    "task": record["task"]["name"],
-                    "source": data["source"],
-                    "method": record["label"],
-                    "seed": record["seed"],
-                    "kind": setting.kind,
-                    "available": setting.available,
-                    "ratio": setting.ratio,
-                    "draw": draw,
-                    "metric": score.metric,
-                    "value": score.value,
-                    "n": score.n,
-                    "key": record["key"],
-                }
-            )
-    return rows
+def _scores(models: Sequence[Model], keys: Sequence[str]) -> pd.DataFrame:
+    """The tidy scores: model by model, setting by setting, metric by metric."""
+    if not models:
+        return pd.DataFrame(columns=COLUMNS)
+    parts: dict[str, list[NDArray[Any]]] = {
+        name: [] for name in ("kind", "available", "ratio", "draw", "metric", "value", "n")
+    }
+    for model in models:
+        values, n = score_settings(
+            labels=model.labels, predicted=model.predicted, kind=model.kind, categories=model.categories
+        )  # (S, M)
+        for name, column in _setting_columns(model.settings, values.shape[1]).items():
+            parts[name].append(column)
+        parts["metric"].append(np.tile(_objects(metric_names(model.kind, model.categories)), len(values)))
+        parts["value"].append(values.ravel())
+        parts["n"].append(np.tile(n, len(values)))
+    sizes = [len(part) for part in parts["value"]]
+    names = {name: _objects([getattr(m, name) for m in models]) for name in ("task", "source", "method")}
+    columns: dict[str, NDArray[Any]] = {
+        **{name: np.repeat(column, sizes) for name, column in names.items()},
+        "seed": np.repeat([model.seed for model in models], sizes),
+        **{name: np.concatenate(column) for name, column in parts.items()},
+        "key": np.repeat(_objects(keys), sizes),
+    }
+    return pd.DataFrame(columns)
+
+
+@lru_cache(maxsize=64)
+def _setting_columns(settings: tuple[tuple[Setting, int], ...], repeats: int) -> dict[str, NDArray[Any]]:
+    """``kind, available, ratio, draw`` of each setting, each `repeats` times."""
+    columns = {
+        "kind": _objects([setting.kind for setting, _ in settings]),
+        "available": _objects([setting.available for setting, _ in settings]),
+        "ratio": np.array([setting.ratio for setting, _ in settings]),
+        "draw": np.array([draw for _, draw in settings]),
+    }
+    return {name: np.repeat(column, repeats) for name, column in columns.items()}
+
+
+def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
+    """Texts that stay the same objects however often they are repeated."""
+    return np.array(texts, dtype=object)
+
+
+def _epoch(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What is kept of an epoch's record, which is one of very many."""
+    return (sys.intern(record["stage"]), *(record[name] for name in EPOCH[1:]))
+
+
+def _histories(models: Sequence[Model], histories: Sequence[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:
+    sizes = [len(history) for history in histories]
+    if not sum(sizes):
+        return pd.DataFrame()
+    names = {name: _objects([getattr(m, name) for m in models]) for name in ("task", "source", "method")}
+    return pd.DataFrame(
+        {
+            **{name: np.repeat(column, sizes) for name, column in names.items()},
+            "seed": np.repeat([model.seed for model in models], sizes),
+            **{name: [epoch[i] for history in histories for epoch in history] for i, name in enumerate(EPOCH)},
+        }
+    )
 
 
 def confusions(models: Sequence[Model]) -> pd.DataFrame:
@@ -276,17 +321,21 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
     DataFrame
         ``task, source, method, condition, truth, predicted, count``.
     """
-    rows = []
+    counts: dict[tuple[str, str, str, str], tuple[tuple[str, ...], NDArray[np.int64]]] = {}
     for model in models:
-        for (setting, _), predicted in zip(model.settings, model.predicted, strict=True):
-            if setting in CONFUSED:
-                counts = confusion_matrix(model.truth, predicted, labels=range(len(model.categories)))
-                names = product(model.categories, model.categories)  # in truth, as predicted
-                for (truth, category), count in zip(names, counts.ravel(), strict=True):
-                    rows.append((model.task, model.source, model.method, setting.condition, truth, category, count))
-    columns = ["task", "source", "method", "condition", "truth", "predicted", "count"]
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame.groupby(columns[:-1], sort=False)["count"].sum().reset_index()
+        places = [i for i, (setting, _) in enumerate(model.settings) if setting in CONFUSED]
+        found = count_confusions(
+            truth=model.truth, predicted=model.predicted[places], num_categories=len(model.categories)
+        )
+        for place, own in zip(places, found, strict=True):
+            slot = (model.task, model.source, model.method, model.settings[place][0].condition)
+            counts[slot] = (model.categories, own + (counts[slot][1] if slot in counts else 0))
+    rows = [
+        (*slot, truth, category, count)
+        for slot, (categories, own) in counts.items()
+        for (truth, category), count in zip(product(categories, categories), own.ravel(), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["task", "source", "method", "condition", "truth", "predicted", "count"])
 
 
 def read_scores(path: Path) -> pd.DataFrame:

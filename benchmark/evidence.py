@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from benchmark.collect import Model
+from benchmark.metrics import metric_names
 from benchmark.missing import Setting
 from benchmark.registry import Row
 from benchmark.resampling import (
     Array,
     Condition,
     Estimate,
+    Pool,
+    Resampler,
     Sampled,
-    combine,
     conditions,
     estimate,
-    metric_names,
-    resampled_scores,
+    in_conditions,
     sample_draws,
 )
 from benchmark.statistics import DROP, holm
@@ -66,67 +70,83 @@ class _Sample:
         return Sampled(s.seeds, s.values[:, rows], s.draws[:, rows], s.interaction[rows])
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """A comparison to be made: of two methods seed by seed, or a weighted sum of independent ones."""
+
+    method: str
+    against: str
+    weights: Mapping[str, float] | None
+
+
 class _Group:
     """The models of one task and source, and the draws of their test split."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         first = models[0]
-        self.weights = sample_draws(len(first.labels))
-        self.polar = first.labels != 0 if first.kind == "sentiment" else None
+        polar = first.labels != 0 if first.kind == "sentiment" else None
+        self.resampler = Resampler(
+            truth=first.truth,
+            polar=polar,
+            weights=sample_draws(len(first.labels)),
+            num_categories=len(first.categories),
+        )
         self.metrics = metric_names(first.kind, first.categories)
-        polar = len(first.labels) if self.polar is None else int(self.polar.sum())
-        self.n = [polar if metric == "f1" else len(first.labels) for metric in self.metrics]
+        num_polar = len(first.labels) if polar is None else int(polar.sum())
+        self.n = [num_polar if metric == "f1" else len(first.labels) for metric in self.metrics]
         self.by_method: dict[str, dict[int, Model]] = {}
         for model in models:
             self.by_method.setdefault(model.method, {})[model.seed] = model
-        self.samples = {method: self._sample(method) for method in self.by_method if self._shared(method)}
+        self.shared = {method: self._shared(method) for method in self.by_method}
+        self.labels = [method for method, settings in self.shared.items() if settings]
+        self.samples: dict[tuple[str, ...], _Sample] = {}
 
     def _shared(self, *methods: str) -> list[tuple[Setting, int]]:
         """The settings that all models of some methods were tested in."""
-        models = [model for method in methods for model in self.by_method[method].values()]
-        return [s for s in models[0].settings if all(s in model.settings for model in models)]
+        tested = dict.fromkeys(model.settings for method in methods for model in self.by_method[method].values())
+        first, *others = tested
+        common = set(first).intersection(*others)
+        return [setting for setting in first if setting in common]
 
-    def _sample(self, *methods: str) -> _Sample:
-        """Of one method; or of the differences of two, seed by seed."""
-        own = [self.by_method[method] for method in methods]
-        settings = self._shared(*methods)
-        found = conditions(settings)
-        sums = np.stack([condition.weights for condition in found], axis=1)  # (S, C)
+    def sample(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Score the models on the draws, seed by seed: each method, and the differences of some pairs of methods."""
+        wanted = [*((method,) for method in self.labels), *dict.fromkeys(pairs)]
+        settings = {methods: self._shared(*methods) for methods in wanted}
+        found = {methods: conditions(settings[methods]) for methods in wanted}
+        pools = {methods: Pool() for methods in wanted}
+        for seed in dict.fromkeys(seed for own in self.by_method.values() for seed in own):
+            models = {m: self.by_method[m][seed] for m in self.labels if seed in self.by_method[m]}
+            by_setting = {m: self.resampler.scores(model.predicted) for m, model in models.items()}
+            summed: dict[tuple[str, tuple[str, ...]], Array] = {}  # by method, and methods with the same settings
+            for methods in wanted:
+                if methods[0] not in models:
+                    continue
+                terms = []
+                for m in methods:
+                    alike = (m,) if settings[(m,)] == settings[methods] else methods
+                    if (m, alike) not in summed:
+                        rows = [models[m].settings.index(s) for s in settings[methods]]
+                        summed[m, alike] = in_conditions(by_setting[m][:, rows], found[methods])
+                    terms.append(summed[m, alike])
+                pools[methods].add(seed, terms[0] if len(terms) == 1 else terms[0] - terms[1])
+        self.samples = {methods: _Sample(found[methods], pools[methods].sampled()) for methods in wanted}
 
-        def scores(model: Model) -> Array:
-            """(B + 1, C, metrics)."""
-            by_setting = resampled_scores(
-                model.predicted[[model.settings.index(s) for s in settings]],
-                truth=model.truth,
-                polar=self.polar,
-                weights=self.weights,
-                num_categories=len(model.categories),
-            )  # (B + 1, S, metrics)
-            return np.einsum("bsm,sc->bcm", by_setting, sums)
-
-        def by_seed(seed: int) -> Array:
-            first, *second = (scores(models[seed]) for models in own)
-            return first - second[0] if second else first
-
-        return _Sample(found, combine((seed, by_seed(seed)) for seed in own[0]))
-
-    def compare(self, method: str, against: str, *, by_seed: bool) -> _Compared:
+    def compare(self, method: str, against: str, *, by_seed: bool) -> _Plan:
         """The difference of two methods; `by_seed` where one seed gives both the same start and batches."""
         same_seeds = self.by_method[method].keys() == self.by_method[against].keys()
-        if by_seed and same_seeds and self._shared(method, against):
-            sample = self._sample(method, against)
-            return _Compared(method, against, [c.name for c in sample.conditions], estimate((1.0, sample.sampled)))
-        return self.contrast(method, against, {method: 1.0, against: -1.0})
+        paired = by_seed and same_seeds and bool(self._shared(method, against))
+        return _Plan(method, against, None if paired else {method: 1.0, against: -1.0})
 
-    def contrast(self, method: str, against: str, weights: Mapping[str, float]) -> _Compared:
-        """A weighted sum of methods whose models are independent, in the conditions that all of them have."""
-        names = [
-            condition.name
-            for condition in self.samples[method].conditions
-            if all(condition.name in {c.name for c in self.samples[label].conditions} for label in weights)
-        ]
-        terms = ((weight, self.samples[label].only(names)) for label, weight in weights.items())
-        return _Compared(method, against, names, estimate(*terms))
+    def made(self, plan: _Plan) -> _Compared:
+        """A comparison, in the conditions that all its methods have; after :meth:`sample`."""
+        if plan.weights is None:
+            sample = self.samples[plan.method, plan.against]
+            names, terms = [c.name for c in sample.conditions], [(1.0, sample.sampled)]
+        else:
+            known = [{c.name for c in self.samples[(label,)].conditions} for label in plan.weights]
+            names = [c.name for c in self.samples[(plan.method,)].conditions if all(c.name in own for own in known)]
+            terms = [(weight, self.samples[(label,)].only(names)) for label, weight in plan.weights.items()]
+        return _Compared(plan.method, plan.against, names, estimate(*terms))
 
 
 @dataclass(frozen=True)
@@ -158,11 +178,21 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
         by_task.setdefault((model.task, model.source), []).append(model)
     intervals: list[pd.DataFrame] = []
     comparisons: list[pd.DataFrame] = []
-    for (task, source), own in by_task.items():
-        group, where = _Group(own), {"task": task, "source": source}
-        for method in group.samples:
+
+    def sampled(own: Sequence[Model]) -> tuple[_Group, dict[str, list[_Plan]]]:
+        group = _Group(own)
+        planned = dict(_comparisons(group, rows, against))
+        group.sample((p.method, p.against) for plans in planned.values() for p in plans if p.weights is None)
+        return group, planned
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # a task a thread
+        groups = zip(by_task, threads.map(sampled, by_task.values()), strict=True)
+    for (task, source), (group, planned) in groups:
+        where = {"task": task, "source": source}
+        for method in group.labels:
             intervals.append(_interval_rows(group, method).assign(**where, method=method))
-        for purpose, compared in _comparisons(group, rows, against):
+        for purpose, plans in planned.items():
+            compared = [group.made(plan) for plan in plans]
             comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
     return Evidence(_concatenated(intervals), _concatenated(comparisons))
 
@@ -172,7 +202,7 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
-    sample = group.samples[method]
+    sample = group.samples[(method,)]
     found = estimate((1.0, sample.sampled))
     seeds = sample.sampled.seeds
     std = sample.sampled.values.std(0, ddof=1) if len(seeds) > 1 else np.full_like(found.value, np.nan)
@@ -199,11 +229,11 @@ def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Compared]]]:
+def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Plan]]]:
     """Each purpose with its comparisons."""
-    if against is not None and against in group.samples:
+    if against is not None and against in group.labels:
         one_method = {label for label, row in rows.items() if against in rows and row.name == rows[against].name}
-        others = [label for label in group.samples if label != against]
+        others = [label for label in group.labels if label != against]
         yield REFERENCE, [group.compare(m, against, by_seed=m in one_method) for m in others]
     trained = {way: _plain(group, rows, way) for way in ("complete", "missing")}
     both = [name for name in trained["missing"] if name in trained["complete"]]
@@ -213,12 +243,12 @@ def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) ->
     if both and len(labels) > 1:
         against_mean = f"mean of {len(labels)} methods trained on incomplete samples"
         share = dict.fromkeys(labels, -1.0 / len(labels))
-        yield IDEA, [group.contrast(m, against_mean, share | {m: 1.0 + share[m]}) for m in labels]
+        yield IDEA, [_Plan(m, against_mean, share | {m: 1.0 + share[m]}) for m in labels]
 
 
 def _plain(group: _Group, rows: Mapping[str, Row], trains_on: str) -> dict[str, str]:
     """Label by method, of the rows trained in one way that are no variants."""
-    found = [rows[label] for label in group.samples if label in rows]
+    found = [rows[label] for label in group.labels if label in rows]
     return {row.name: row.label for row in found if row.trains_on == trains_on and not row.variant}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_type_hints
@@ -15,10 +15,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from benchmark.config import GridConfig, TrainingConfig, validated
 from benchmark.data import TaskSource, load_task
+from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.missing import Setting
 from benchmark.registry import Entry, Row, load, source_digest, unknown
+from benchmark.store import setting_name
 from benchmark.training import PROTOCOL_VERSION
 
 EVERY_METHOD = "training"  # as a method's name in --set: all of them
@@ -73,6 +75,11 @@ class Grid:
     settings: list[Setting]
     draw: int
 
+    @cached_property
+    def setting_names(self) -> frozenset[str]:
+        """The settings as stored cells name them."""
+        return frozenset(setting_name(setting, self.draw) for setting in self.settings)
+
 
 def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     """``["mult.layers=3"]`` → ``{"mult": {"layers": 3}}``; values as in YAML.
@@ -110,8 +117,11 @@ def build(
     entries: Mapping[str, Entry],
     tasks: Sequence[TaskSource],
     overrides: Mapping[str, Mapping[str, Any]],
+    on_data: Callable[[Dataset], None] = lambda dataset: None,
 ) -> Grid:
     """The cells of a grid, task by task, seed by seed, so that a worker loads a task once.
+
+    `on_data` is called with each task's data, which are not kept.
 
     Raises
     ------
@@ -122,10 +132,11 @@ def build(
         for method in origin:
             if method != EVERY_METHOD and method not in entries:
                 raise BenchmarkError(unknown("method in --set", method, [*entries, EVERY_METHOD]))
-    digests = {row.name: source_digest(entries[row.name]) for row in rows}
+    digests = {name: source_digest(entries[name]) for name in {row.name for row in rows}}
     cells = []
     for task in tasks:
         dataset = load_task(task)
+        on_data(dataset)
         resolved = {
             row.label: hyperparameters(
                 load(entries[row.name]),

@@ -7,10 +7,12 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.collect import Collection
 from benchmark.training import SELECTION
+
+if TYPE_CHECKING:
+    from benchmark.collect import Collection
 
 
 def build_manifest(
@@ -59,6 +61,7 @@ def build_manifest(
         "finished": max((record["finished"] for record in records), default=""),
         "superseded": collection.superseded,
         "failed": len(collection.failures),
+        **({"failures": collection.failures} if collection.failures else {}),
         "cells": [cell_summary(record) for record in records],
     }
 
@@ -120,8 +123,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
 def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
+    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against")
     return {
-        **{k: v for k, v in manifest.items() if k not in ("versions", "cells", "failed", "superseded", "against")},
+        **{k: v for k, v in manifest.items() if k not in elsewhere},
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
         "cells": {"done": len(manifest.get("cells", [])), "failed": len(failures)},
         "methods": methods,

@@ -21,6 +21,21 @@ from benchmark.store import DONE, FAILED, Store
 REFERENCE = ROOT / "results" / "reference"
 
 
+class _Mean:
+    """Of numbers that come one at a time."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, number: float) -> None:
+        self.total += number
+        self.count += 1
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count
+
+
 class Estimates:
     """Seconds to expect of a cell: the mean of its like in this folder, else in the reference results.
 
@@ -34,11 +49,11 @@ class Estimates:
     def __init__(self, store: Store, reference: Path = REFERENCE) -> None:
         from benchmark.manifest import cell_summary, read_manifest
 
-        self._seconds: dict[tuple[str, str], list[float]] = {}
-        self._reference: dict[tuple[str, str], list[float]] = {}
+        self._seconds: dict[tuple[str, str], _Mean] = {}
+        self._reference: dict[tuple[str, str], _Mean] = {}
         for path in sorted(reference.glob("*/manifest.json")):
             for summary in read_manifest(path).get("cells", []):
-                self._reference.setdefault((summary["method"], summary["task"]), []).append(summary["seconds"])
+                self._reference.setdefault((summary["method"], summary["task"]), _Mean()).add(summary["seconds"])
         for key in store.stored_keys():
             record = store.read(key)
             if record is not None and record["state"] == DONE:
@@ -47,15 +62,15 @@ class Estimates:
 
     def add(self, method: str, task: str, seconds: float) -> None:
         """Learn from a cell that is done."""
-        self._seconds.setdefault((method, task), []).append(seconds)
+        self._seconds.setdefault((method, task), _Mean()).add(seconds)
 
     def of(self, cell: Cell) -> float | None:
         """Seconds to expect, or None where nothing like it was ever run."""
         for known in (self._seconds, self._reference):
             for label in (cell.row.label, cell.row.name):
                 same = known.get((label, cell.task.name))
-                if same:
-                    return sum(same) / len(same)
+                if same is not None:
+                    return same.value
         return None
 
     def total(self, cells: list[Cell], jobs: int) -> str:

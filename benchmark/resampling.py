@@ -96,18 +96,110 @@ def conditions(settings: Sequence[tuple[Setting, int]]) -> list[Condition]:
     return found
 
 
-def metric_names(kind: str, categories: Sequence[str]) -> list[str]:
-    """The metrics of a task, in the order of the last axis of :func:`resampled_scores`."""
-    if kind == "sentiment":
-        return ["f1", "f1_nonneg", "accuracy"]
-    return ["f1", *(f"f1_{name}" for name in categories), "accuracy"]
-
-
 def sample_draws(num_samples: int, draws: int = DRAWS) -> Array:
     """How often each sample is drawn, shape (draws + 1, N); the first row is the test split as it is."""
     rng = np.random.default_rng(0)
     counts = rng.multinomial(num_samples, np.full(num_samples, 1.0 / num_samples), size=draws)
     return np.concatenate([np.ones((1, num_samples)), counts]).astype(np.float32)
+
+
+class Resampler:
+    """Scores models on draws of one test split.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (N,)
+        Categories.
+    polar : ndarray of bool, shape (N,), or None
+        Sentiment tasks: the samples on which `f1` is computed. None in emotion tasks.
+    weights : ndarray, shape (B, N)
+        From :func:`sample_draws`.
+    num_categories : int
+        K.
+    """
+
+    def __init__(
+        self,
+        *,
+        truth: NDArray[np.integer[Any]],
+        polar: NDArray[np.bool_] | None,
+        weights: Array,
+        num_categories: int,
+    ) -> None:
+        self.num_draws, self.num_categories, self.sentiment = len(weights), num_categories, polar is not None
+        by_category = [truth == category for category in range(num_categories)]
+        parts = [rows & half for rows in by_category for half in ([polar, ~polar] if polar is not None else [True])]
+        # A product with the weights of the samples of one true category counts a row of the confusions.
+        self._strata = [(np.flatnonzero(part), np.ascontiguousarray(weights[:, part].T)) for part in parts]
+        supports = [w.sum(0) for _, w in self._strata]  # each (B,)
+        self._polar_support = supports[::2]
+        self._support = (
+            [a + b for a, b in zip(supports[::2], supports[1::2], strict=True)] if self.sentiment else supports
+        )
+
+    def scores(self, predicted: NDArray[np.integer[Any]]) -> Array:
+        """All scores of one model in all settings, on each draw.
+
+        Parameters
+        ----------
+        predicted : ndarray of int, shape (S, N)
+            Categories.
+
+        Returns
+        -------
+        ndarray of float32, shape (metrics, S, B)
+            In [0, 1], metrics as :func:`benchmark.metrics.metric_names` says. NaN where a draw holds no sample that
+            counts.
+        """
+        counts = [self._count(predicted[:, rows], w) for rows, w in self._strata]  # each K x (S, B)
+        if not self.sentiment:
+            everything = counts
+        else:
+            everything = [
+                [a + b for a, b in zip(*halves, strict=True)] for halves in zip(counts[::2], counts[1::2], strict=True)
+            ]
+        hits = [everything[k][k] for k in range(self.num_categories)]
+        with np.errstate(invalid="ignore"):
+            accuracy = sum(hits[1:], start=hits[0]) / sum(self._support)
+            if self.sentiment:  # with two categories, one against the rest is both
+                only_polar = counts[::2]
+                return np.stack(
+                    [
+                        _f1_against_rest(only_polar, self._polar_support, 0),
+                        _f1_against_rest(everything, self._support, 0),
+                        accuracy,
+                    ]
+                )
+            f1 = [_f1_against_rest(everything, self._support, k) for k in range(self.num_categories)]
+            return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
+
+    def _count(self, predicted: NDArray[np.integer[Any]], weights: Array) -> list[Array]:
+        """How often each category was predicted, K arrays of shape (S, B)."""
+        found = [(predicted == k).astype(np.float32) @ weights for k in range(self.num_categories - 1)]
+        return [*found, weights.sum(0) - sum(found)]
+
+
+def in_conditions(scores: Array, found: Sequence[Condition]) -> Array:
+    """Scores by setting → weighted sums of them.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (metrics, S, B)
+        From :meth:`Resampler.scores`.
+    found : sequence of C Condition
+
+    Returns
+    -------
+    ndarray of float64, shape (B, C, metrics)
+        Times 100.
+    """
+    by_setting = np.multiply(scores, 100.0, dtype=np.float64)
+    summed = np.empty((scores.shape[2], len(found), len(scores)))
+    for c, condition in enumerate(found):
+        places = np.flatnonzero(condition.weights)  # most conditions are one setting
+        parts = (by_setting[:, s] * condition.weights[s] for s in places)
+        summed[:, c] = sum(parts, start=np.zeros(())).T
+    return summed
 
 
 def resampled_scores(
@@ -118,58 +210,25 @@ def resampled_scores(
     weights: Array,
     num_categories: int,
 ) -> Array:
-    """All scores of one model in all settings, on each draw of the test split.
-
-    Parameters
-    ----------
-    predicted : ndarray of int, shape (S, N)
-        Categories.
-    truth : ndarray of int, shape (N,)
-    polar : ndarray of bool, shape (N,), or None
-        Sentiment tasks: the samples on which `f1` is computed. None in emotion tasks.
-    weights : ndarray, shape (B, N)
-        From :func:`sample_draws`.
-    num_categories : int
-        K.
+    """All scores of one model in all settings, on each draw of the test split; parameters as in :class:`Resampler`.
 
     Returns
     -------
     ndarray of float64, shape (B, S, metrics)
-        Times 100, metrics as :func:`metric_names` says. NaN where a draw holds no sample that counts.
+        Times 100.
     """
-    num_settings = len(predicted)
-    strata = truth if polar is None else 2 * truth + polar
-    shape = (len(weights), num_settings, num_categories, num_categories)
-    everything, only_polar = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    for stratum in np.unique(strata):  # samples of one true category, so that a product counts a row of the confusions
-        rows = strata == stratum
-        hit = predicted[:, rows, None] == np.arange(num_categories)  # (S, n, K)
-        hit = hit.transpose(1, 0, 2).reshape(rows.sum(), -1).astype(np.float32)
-        counts = (weights[:, rows] @ hit).reshape(len(weights), num_settings, num_categories)
-        category = stratum if polar is None else stratum // 2
-        everything[:, :, category] += counts
-        if polar is not None and stratum % 2:
-            only_polar[:, :, category] += counts
-    with np.errstate(invalid="ignore"):
-        accuracy = np.trace(everything, axis1=2, axis2=3) / everything.sum((2, 3))
-    by_category = _f1_against_rest(everything)
-    if polar is not None:  # with two categories, one against the rest is both
-        found = [_f1_against_rest(only_polar)[..., 0], by_category[..., 0], accuracy]
-    else:
-        found = [by_category.mean(-1), *np.moveaxis(by_category, -1, 0), accuracy]
-    return 100.0 * np.stack(found, axis=-1, dtype=np.float64)
+    resampler = Resampler(truth=truth, polar=polar, weights=weights, num_categories=num_categories)
+    return 100.0 * resampler.scores(predicted).transpose(2, 1, 0).astype(np.float64)
 
 
-def _f1_against_rest(confusions: Array) -> Array:
-    """Weighted F1 of each category against the rest, (..., K, K) → (..., K)."""
-    total = confusions.sum((-2, -1))[..., None]  # (..., 1)
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., K)
-    support, predicted = confusions.sum(-1), confusions.sum(-2)
-    rest_hits, rest_support, rest_predicted = total - support - predicted + hits, total - support, total - predicted
+def _f1_against_rest(confusions: Sequence[Sequence[Array]], supports: Sequence[Array], category: int) -> Array:
+    """Weighted F1 of a category against the rest, on K x K counts of shape (S, B) → (S, B)."""
+    hits, support, total = confusions[category][category], supports[category], sum(supports)
+    predicted = sum((row[category] for row in confusions[1:]), start=confusions[0][category])
+    rest_hits, rest_support, rest_predicted = (total - support) - predicted + hits, total - support, total - predicted
     own = 2 * hits / np.maximum(support + predicted, 1)  # 0 where a category is neither there nor predicted
     rest = 2 * rest_hits / np.maximum(rest_support + rest_predicted, 1)
-    with np.errstate(invalid="ignore"):
-        return (support * own + rest_support * rest) / total
+    return (support * own + rest_support * rest) / total
 
 
 @dataclass(frozen=True)
@@ -203,27 +262,44 @@ class Sampled:
         return self.values.var(0, ddof=1) / len(self.seeds) if len(self.seeds) > 1 else np.zeros_like(self.values[0])
 
 
-def combine(models: Iterable[tuple[int, Array]]) -> Sampled:
-    """Put the models of a method together.
+class Pool:
+    """Puts the models of a method together, one at a time, so that no more than one need be in memory."""
 
-    Parameters
-    ----------
-    models : iterable of (seed, ndarray of shape (B + 1, ...))
-        The first row on the test split as it is, the others on the draws of it. They are used one at a time.
-    """
-    seeds, values = [], []
-    total: Array | float = 0.0
-    spread: Array | float = 0.0
+    def __init__(self) -> None:
+        self._seeds: list[int] = []
+        self._values: list[Array] = []
+        self._total: Array = np.zeros(())
+        self._spread: Array = np.zeros(())
+
+    def add(self, seed: int, scores: Array) -> None:
+        """Take in a model.
+
+        Parameters
+        ----------
+        seed : int
+        scores : ndarray of shape (B + 1, ...)
+            The first row on the test split as it is, the others on the draws of it.
+        """
+        self._seeds.append(seed)
+        self._values.append(scores[0].copy())
+        self._total = self._total + scores[1:]
+        self._spread = self._spread + scores[1:].var(0, ddof=1)
+
+    def sampled(self) -> Sampled:
+        """What came of those taken in."""
+        r = len(self._seeds)
+        draws = self._total / r
+        # Mean over samples of the variance over seeds, by what the draws do: sum of squares less square of the sum.
+        inside = np.maximum(self._spread - r * draws.var(0, ddof=1), 0.0)
+        return Sampled(self._seeds, np.stack(self._values), draws, inside / max(1, r * (r - 1)))
+
+
+def combine(models: Iterable[tuple[int, Array]]) -> Sampled:
+    """Put the models of a method together; pairs of what :meth:`Pool.add` takes."""
+    pool = Pool()
     for seed, scores in models:
-        seeds.append(seed)
-        values.append(scores[0])
-        total = total + scores[1:]
-        spread = spread + scores[1:].var(0, ddof=1)
-    r = len(seeds)
-    draws = np.asarray(total) / r
-    # Mean over samples of the variance over seeds, by what the draws do: sum of squares less square of the sum.
-    inside = np.maximum(np.asarray(spread) - r * draws.var(0, ddof=1), 0.0)
-    return Sampled(seeds, np.stack(values), draws, inside / max(1, r * (r - 1)))
+        pool.add(seed, scores)
+    return pool.sampled()
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,7 @@ def state_of(store: Store, cell: Cell, grid: Grid) -> str:
         return TODO
     if record["state"] == FAILED:
         return FAILED
-    stored = set(record["settings"])
-    return DONE if all(setting_name(setting, grid.draw) in stored for setting in grid.settings) else EXTEND
+    return DONE if grid.setting_names.issubset(record["settings"]) else EXTEND
 
 
 def run_grid(

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ def setting_name(setting: Setting, draw: int) -> str:
     return f"{setting}#{draw}"
 
 
+@lru_cache(maxsize=64)
+def _parse_settings(names: tuple[str, ...]) -> tuple[tuple[Setting, int], ...]:
+    """The inverse of :func:`setting_name`; the cells of a grid share one result."""
+    parts = (name.rsplit("#", 1) for name in names)
+    return tuple((Setting.parse(setting), int(draw)) for setting, draw in parts)
+
+
 class Store:
     """The cells under an output folder.
 
@@ -110,9 +118,10 @@ class Store:
         BenchmarkError
             If the file is damaged.
         """
-        path = self.path(key) / "cell.json"
+        path = f"{self.cells}/{key}/cell.json"
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, "rb") as file:  # noqa: PTH123 - of thousands of cells, paths would take half the time
+                record = json.loads(file.read())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -134,11 +143,10 @@ class Store:
         path = self.path(key) / "predictions.npz"
         try:
             with np.load(path, allow_pickle=False) as archive:
-                settings = [str(s).rsplit("#", 1) for s in archive["settings"]]
                 return Predictions(
                     ids=archive["ids"],
                     labels=archive["labels"],
-                    settings=tuple((Setting.parse(s), int(draw)) for s, draw in settings),
+                    settings=_parse_settings(tuple(map(str, archive["settings"]))),
                     logits=archive["logits"],
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES
-from benchmark.metrics import scores, weighted_f1
+from benchmark.metrics import count_confusions, metric_names, score_settings, scores, weighted_f1
 
 
 def loop_weighted_f1(truth, predicted):
@@ -30,6 +30,52 @@ def test_weighted_f1_equals_the_loop_and_scikit_learn(pairs):
     expected = loop_weighted_f1(truth.tolist(), predicted.tolist())
     assert weighted_f1(y_true=truth, y_pred=predicted) == pytest.approx(expected)
     assert expected == pytest.approx(f1_score(truth, predicted, average="weighted", zero_division=0))
+
+
+def sklearn_scores(labels, predicted, kind, categories):
+    """Of one setting, by scikit-learn alone."""
+
+    def f1(truth, guess):
+        return 100 * f1_score(truth, guess, average="weighted", zero_division=0) if len(truth) else np.nan
+
+    if kind == "sentiment":
+        truth, polar = (labels >= 0).astype(int), labels != 0
+        return [f1(truth[polar], predicted[polar]), f1(truth, predicted), 100 * accuracy_score(truth, predicted)]
+    each = [f1(labels == k, predicted == k) for k in range(len(categories))]
+    return [np.mean(each), *each, 100 * accuracy_score(labels, predicted)]
+
+
+@st.composite
+def predicted_settings(draw):
+    """Labels and predictions, often with a category that is not there, or never predicted, or no polar sample."""
+    kind = draw(st.sampled_from(["sentiment", "emotion"]))
+    k, n, settings = (2 if kind == "sentiment" else 4), draw(st.integers(1, 30)), draw(st.integers(1, 4))
+    there = draw(st.lists(st.sampled_from([-3.0, -0.2, 0.0, 0.4, 2.0] if k == 2 else range(4)), min_size=1, max_size=4))
+    labels = draw(st.lists(st.sampled_from(there), min_size=n, max_size=n))
+    guessed = draw(st.lists(st.integers(0, k - 1), min_size=1, max_size=k))
+    predicted = draw(
+        st.lists(st.lists(st.sampled_from(guessed), min_size=n, max_size=n), min_size=settings, max_size=settings)
+    )
+    return kind, np.array(labels), np.array(predicted, dtype=np.int8)
+
+
+@given(predicted_settings())
+def test_all_settings_at_once_score_what_scikit_learn_scores(case):
+    kind, labels, predicted = case
+    categories = SENTIMENT_CATEGORIES if kind == "sentiment" else EMOTIONS
+    values, n = score_settings(labels=labels, predicted=predicted, kind=kind, categories=categories)
+    assert values.shape == (len(predicted), len(metric_names(kind, categories))) and len(n) == values.shape[1]
+    expected = [sklearn_scores(labels, row, kind, categories) for row in predicted]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+    assert n[0] == ((labels != 0).sum() if kind == "sentiment" else len(labels)) and set(n[1:]) == {len(labels)}
+
+
+@given(predicted_settings())
+def test_confusions_are_those_of_scikit_learn(case):
+    kind, labels, predicted = case
+    truth, k = ((labels >= 0).astype(int), 2) if kind == "sentiment" else (labels, 4)
+    found = count_confusions(truth=truth, predicted=predicted, num_categories=k)
+    np.testing.assert_array_equal(found, [confusion_matrix(truth, row, labels=range(k)) for row in predicted])
 
 
 def test_arguments_cannot_be_swapped():

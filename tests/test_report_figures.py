@@ -328,6 +328,23 @@ def test_training_copes_with_short_stages_and_lost_losses():
     assert training_curves(make_histories(["constant"]), method_looks(["constant"])) is None
 
 
+def test_training_curves_of_many_seeds_are_their_median_and_a_band():
+    histories = make_histories(["mult"], seeds=40)
+    picture = training_curves(histories, method_looks(["mult"]))
+    (axes,) = picture.figure.axes
+    few = training_curves(histories[histories["seed"] < 11], method_looks(["mult"])).figure.axes[0]
+    assert len(axes.lines) == len(few.lines) == 3 and len(axes.collections) == len(few.collections) == 2
+    by_epoch = histories.groupby("epoch")["valid_loss"]
+    np.testing.assert_allclose(axes.lines[1].get_xydata()[:, 1], by_epoch.median())
+    band = axes.collections[1].get_paths()[0].vertices
+    epoch_five = np.unique(band[band[:, 0] == 5.0][:, 1])
+    np.testing.assert_allclose(epoch_five[[0, -1]], by_epoch.quantile([0.1, 0.9])[5])
+    best = histories.loc[histories.groupby("seed")["valid_loss"].idxmin()]
+    np.testing.assert_allclose(axes.lines[2].get_xydata()[0], best[["epoch", "valid_loss"]].median())
+    assert "median" in picture.caption and "40 seeds" in picture.caption
+    assert_legible(picture.figure)
+
+
 def test_rows_of_confusion_matrices_sum_to_one():
     confusions = make_confusions(FIVE, 4)
     confusions.loc[(confusions["method"] == "mult") & (confusions["truth"] == "sad"), "count"] = 0

@@ -155,6 +155,15 @@ def test_without_scores_the_page_says_what_failed():
     check_basics(Page(page_source(pd.DataFrame())))
 
 
+def test_a_page_does_not_grow_with_the_number_of_failures():
+    failures = [{"method": "mult", "task": "mosi", "seed": str(i), "error": f"Oops {i}."} for i in range(1000)]
+    page = Page(page_source(pd.DataFrame(), failures=failures))
+    check_basics(page)
+    text = " ".join(page.text.split())
+    assert "1000 cells failed" in text and text.count("Oops") == 100
+    assert "The first 100 of 1000; manifest.json lists them all." in text
+
+
 def test_what_is_simulated_stands_first():
     simulated = Page(page_source(make_scores(seeds=1), provenance={"cells": {"done": 3, "failed": 0}})).text
     assert simulated.index("Simulated data.") < simulated.index("No cell failed.") < simulated.index("Summary")

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmark.metrics import scores
+from benchmark.metrics import metric_names, scores
 from benchmark.missing import SUBSETS, Setting
 from benchmark.resampling import (
     combine,
     conditions,
     estimate,
-    metric_names,
     resampled_scores,
     sample_draws,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import matplotlib as mpl
@@ -32,6 +34,9 @@ from benchmark.report.figures import (
 )
 from benchmark.report.tables import number_range, order_methods
 
+MOST_LINES = 10
+"""Seeds of a method up to which each has a line of its own."""
+
 _LOSSES: dict[str, Any] = {"train_loss": "-", "valid_loss": (0, (3, 1.2))}
 
 
@@ -55,7 +60,7 @@ def training_curves(
     Returns
     -------
     Picture or None
-        A panel a method that has epochs; None without any.
+        A panel a method that has epochs; None without any. Of more than `MOST_LINES` seeds, the median and a band.
     """
     if histories.empty:
         return None
@@ -78,11 +83,16 @@ def training_curves(
         handles = [Line2D([], [], color="#333333", linewidth=0.8, linestyle=dash) for dash in _LOSSES.values()]
         handles.append(Line2D([], [], color="#333333", linestyle="none", marker="o"))
         add_legend(figure, handles, ["training", "validation", "lowest validation loss"])
-    seeds = number_range(histories.groupby("method", observed=True)["seed"].nunique())
+    counts = histories.groupby("method", observed=True)["seed"].nunique()
+    seeds = number_range(counts)
+    lines = f"a line a seed ({seeds} {'seed' if seeds == '1' else 'seeds'})"
+    dots = "dots mark the epoch of the lowest validation loss in each stage"
+    if counts.max() > MOST_LINES:
+        lines += f" or, of more than {MOST_LINES}, the median of those still in training and a band of the middle 80 %"
+        dots += " (its median)"
     what = "Training and validation loss by epoch"
     caption = (
-        f"{about} {what}, a line a seed ({seeds} {'seed' if seeds == '1' else 'seeds'}); dots mark the epoch of the "
-        "lowest validation loss in each stage. Stages follow one another at vertical lines; losses of different stages "
+        f"{about} {what}, {lines}; {dots}. Stages follow one another at vertical lines; losses of different stages "
         "and methods are not on one scale, and axes that span more than a factor of ten are logarithmic."
     )
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
@@ -95,11 +105,15 @@ def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
     for i, stage in enumerate(stages):
         rows = history[history["stage"] == stage]
         end = start + int(rows["epoch"].max())
-        for _, run in rows.sort_values("epoch").groupby("seed", sort=True):
-            for loss, dash in _LOSSES.items():
-                axes.plot(start + run["epoch"], run[loss], color=colour, linestyle=dash, linewidth=0.7)
-            lowest = run[run["valid_loss"] == run["valid_loss"].min()].head(1)
-            axes.plot(start + lowest["epoch"], lowest["valid_loss"], "o", color=colour, markersize=3, zorder=3)
+        rows = rows.sort_values("epoch")
+        if rows["seed"].nunique() > MOST_LINES:
+            _middle(axes, rows, start, colour)
+        else:
+            for _, run in rows.groupby("seed", sort=True):
+                for loss, dash in _LOSSES.items():
+                    axes.plot(start + run["epoch"], run[loss], color=colour, linestyle=dash, linewidth=0.7)
+                lowest = run[run["valid_loss"] == run["valid_loss"].min()].head(1)
+                axes.plot(start + lowest["epoch"], lowest["valid_loss"], "o", color=colour, markersize=3, zorder=3)
         if i:
             axes.axvline(start + 0.5, color="#888888", linewidth=0.6)
         start, stages[i] = end, (stage, start, end)
@@ -121,6 +135,18 @@ def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
         for i, (stage, first, last) in enumerate(stages):
             place, side = (first / start + 0.02, "left") if first < start / 2 else (last / start - 0.02, "right")
             axes.text(place, 0.98 - 0.12 * i, stage, transform=axes.transAxes, size=6, ha=side, va="top", bbox=behind)
+
+
+def _middle(axes: Axes, rows: pd.DataFrame, start: int, colour: str) -> None:
+    """Many seeds of a stage, summarised, so that a figure does not grow with their number."""
+    for loss, dash in _LOSSES.items():
+        low, median, high = rows.groupby("epoch")[loss].quantile(np.array([0.1, 0.5, 0.9])).unstack().to_numpy().T
+        epochs = start + np.sort(rows["epoch"].unique())
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+        axes.plot(epochs, median, color=colour, linestyle=dash, linewidth=0.7)
+    lowest = rows.loc[rows.groupby("seed")["valid_loss"].idxmin().dropna()]
+    at = lowest[["epoch", "valid_loss"]].median()
+    axes.plot([start + at["epoch"]], [at["valid_loss"]], "o", color=colour, markersize=3, zorder=3)
 
 
 def representation_plots(
@@ -166,8 +192,10 @@ def representation_plots(
         figure = new_figure(width, (side + 0.3) * rows + 0.3, about)
         grid = figure.subplots(rows, columns, squeeze=False)
         size = fitting_size(methods, side - 0.1, 8)
-        for axes, method in zip(grid.flat, methods, strict=False):
-            places = _embed(shown[method].values)
+        # Outside the threads too, for each of them restores what it found.
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:
+            embedded = list(threads.map(_embed, [shown[method].values for method in methods]))
+        for axes, method, places in zip(grid.flat, methods, embedded, strict=False):
             for category, colour, marker in zip(categories, colours, MARKERS, strict=False):
                 at = places[shown[method].categories == category]
                 axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")

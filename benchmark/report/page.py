@@ -19,6 +19,9 @@ _ORDER = (
     *("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test"),  # of data
     *("started", "finished", "git_commit", "machine", "processor", "cores", "memory_gib", "versions"),
 )
+MOST_FAILURES = 100
+"""Failed cells that the page lists; ``manifest.json`` has them all."""
+
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
 
 
@@ -68,6 +71,7 @@ def render_page(
         simulated=_tasks_from(scores, "simulated"),
         from_files=_tasks_from(scores, "file"),
         failures=failures,
+        most_failures=MOST_FAILURES,
         cells=provenance.get("cells"),
         sections=sections,
         groups=lambda section: _groups(section, images),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +79,35 @@ def write_report(
         If `scores` holds two numbers for the same thing.
     """
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
-    sections = list(_sections(scores, provenance, method_order, evidence, against, collection, cards))
+    sections: list[Section] = []
     contents: dict[str, bytes] = {}
     images: dict[str, bytes] = {}
-    for part in (part for section in sections for part in section.parts):
-        if isinstance(part, Table):
-            for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
-                contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
-        else:
-            for suffix in ("png", "pdf"):
-                contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
-            images[part.stem] = contents[f"figures/{part.stem}.png"]
+    with _only_new_garbage():
+        for section in _sections(scores, provenance, method_order, evidence, against, collection, cards):
+            sections.append(section)
+            for part in section.parts:
+                if isinstance(part, Table):
+                    for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
+                        contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
+                else:
+                    for suffix in ("png", "pdf"):
+                        contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
+                    images[part.stem] = contents[f"figures/{part.stem}.png"]
+                    part.figure.clear()  # its texts, in circles, hold on to what it was drawn on: up to hundreds of MiB
+            gc.collect()
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     return [_write(out / name, content) for name, content in contents.items()]
+
+
+@contextmanager
+def _only_new_garbage() -> Iterator[None]:
+    """What is there already, such as the records of thousands of cells, is not searched for garbage in the block."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _sections(

@@ -226,7 +226,9 @@ def markdown(frame: pd.DataFrame) -> str:
     """A table; numbers with three digits, nothing where there is none."""
     rows = [frame.columns, ["---"] * len(frame.columns)]
     for row in frame.itertuples(index=False):
-        rows.append(["" if pd.isna(v) else v if isinstance(v, str) else f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in row])
+        rows.append(
+            ["" if pd.isna(v) else v if isinstance(v, str) else f"{v:.3g}" if v < 1000 else f"{v:.0f}" for v in row]
+        )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
