@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 # One thread a process; parallelism is over cells.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick full test lint clean
+.PHONY: quick full test lint speed clean
 
-quick: $(VENV)/.installed  ## every method on simulated MOSI, then tables, figures and results/quick/report.html
+quick: $(VENV)/.installed  ## five methods on simulated MOSI, then tables, figures and results/quick/report.html
 	$(BIN)/python run_benchmark.py --grid quick
 
 full: $(VENV)/.installed  ## the three simulated tasks, five seeds
@@ -28,6 +28,9 @@ $(VENV)/.installed: requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+speed: $(VENV)/.installed  ## seconds an epoch of every method against plain references; half an hour on an idle machine
+	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))
 
 clean:  ## remove the environment; results stay
 	rm -rf $(VENV)

@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
     what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
-    which.add_argument("--methods", nargs="+", metavar="METHOD", help="also with +mrm or -mrm behind: mult+mrm")
+    which.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="or a group of them; also with +mrm or -mrm behind: mult+mrm"
+    )
     which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei, iemocap")
     which.add_argument("--seeds", type=_at_least_one, metavar="N", help="how many: 0, 1, ..., N-1")
     which.add_argument(
@@ -162,10 +164,14 @@ def _list(entries: dict[str, Entry]) -> None:
 
     from benchmark.config import GRIDS, grid_names
     from benchmark.data import TASKS
+    from benchmark.registry import groups
 
     print("methods (each also with the suffix +mrm or -mrm, for training the other way):")
     for entry in entries.values():
         print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples")
+    print("groups of methods:")
+    for name, members in groups(entries).items():
+        print(f"  {name:<12} {'every method' if name == 'all' else ' '.join(members)}")
     print("tasks:")
     for name, description in TASKS.items():
         print(f"  {name:<12} {description}")
@@ -210,7 +216,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
             plugins = {path.resolve() for path in options.plugin}
             labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
         labels = [*labels, *config.variants]
-    rows = registry.rows(labels, entries, config.variants)
+    rows = registry.rows(registry.expand(labels, entries), entries, config.variants)
     if config.against:  # it need not be among the rows, but it must be a name
         registry.rows([config.against], entries, config.variants)
     simulator = config.simulator

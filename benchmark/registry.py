@@ -205,6 +205,32 @@ def _scan(path: Path) -> list[Entry]:
     return entries
 
 
+def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    """Names for several methods at once: ``all``, and what the cards' ``groups`` say, such as ``paper``."""
+    found = {"all": list(entries)}
+    for entry in entries.values():
+        for group in card(entry).get("groups", []):
+            found.setdefault(group, []).append(entry.name)
+    return found
+
+
+def expand(labels: Iterable[str], entries: Mapping[str, Entry]) -> list[str]:
+    """Names of groups → the methods in them; what is no group stays. A method wins over a group of its name.
+
+    With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not.
+    """
+    members = groups(entries)
+    found = []
+    for label in labels:
+        name, suffix = _parts(label)
+        if name in entries or name not in members:
+            found.append(label)
+            continue
+        wanted = {"+mrm": "missing", "-mrm": "complete"}.get(suffix)
+        found += [m if wanted in (None, entries[m].trains_on) else m + suffix for m in members[name]]
+    return list(dict.fromkeys(found))
+
+
 def rows(labels: Iterable[str], entries: dict[str, Entry], variants: Mapping[str, Variant] | None = None) -> list[Row]:
     """Labels such as ``mult`` or ``mult+mrm``, or names of a grid's variants → rows.
 

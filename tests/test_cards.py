@@ -9,7 +9,7 @@ from benchmark.config import TrainingConfig, load_grid
 
 ENTRIES = registry.catalogue()
 KEYS = {
-    "name", "title", "paper", "year", "official_code", "idea", "trains_on", "hyperparameters", "deviations", "choices",
+    "name", "title", "paper", "year", "official_code", "idea", "groups", "trains_on", "hyperparameters", "deviations", "choices",
     "published",
 }  # fmt: skip
 

@@ -231,3 +231,17 @@ def test_source_digest_changes_with_shared_losses(tmp_path, monkeypatch):
         assert digest(statement, "term = 1\n") != digest(statement, "term = 2\n")
         assert digest(statement, "term = 1\n") == digest(statement, "term = 1  # why\n")
     assert digest("x = 1\n", "term = 1\n") == digest("x = 1\n", "term = 2\n")
+
+
+def test_groups_come_from_the_cards_and_stand_for_their_methods():
+    entries = registry.catalogue()
+    groups = registry.groups(entries)
+    assert groups["all"] == list(entries)
+    assert set(groups["paper"]) == {
+        "corrkd", "self_mm", "cubemlp", "dmd", "mctn", "transm", "smil", "gcnet",
+    }  # fmt: skip
+    assert set(groups["recent"]) == {"lnln", "hrlf"}
+    assert registry.expand(["recent", "mult", "hrlf"], entries) == [*groups["recent"], "mult"]
+    assert registry.expand(["recent-mrm"], entries) == [f"{name}-mrm" for name in groups["recent"]]
+    assert registry.expand(["recent+mrm"], entries) == groups["recent"]  # they train on incomplete samples already
+    assert registry.expand(["nonsense", "mult+mrm"], entries) == ["nonsense", "mult+mrm"]
