@@ -232,6 +232,12 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def _number(value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
 def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
         if line.startswith("model name"):
