@@ -22,7 +22,7 @@ from benchmark import registry
 from benchmark.config import load_grid
 from benchmark.data.batches import SplitTensors, task_spec
 from benchmark.data.dataset import Dataset, Split
-from benchmark.evaluation import mask, predict_settings
+from benchmark.evaluation import _NUMBERS_A_BATCH, mask, predict_settings
 from benchmark.method import Method
 from benchmark.missing import MODALITIES, MRM, Setting
 from benchmark.training import train_epoch, training_batches
@@ -106,7 +106,7 @@ class Contender:
         """Setting by setting, in the split's order, in batches of as many rows as `together` takes."""
         test = SplitTensors(self.dataset, "test", CPU)
         settings = self.settings()
-        rows_a_batch = len(settings) * max(1, 2**22 // (FRAMES * sum(DIMS.values()) * len(settings)))
+        rows_a_batch = len(settings) * max(1, _NUMBERS_A_BATCH // (FRAMES * sum(DIMS.values()) * len(settings)))
         self.method.eval()
         for setting in settings:
             kept = {m: mask(test.split, m, setting, 0) for m in MODALITIES}
