@@ -44,7 +44,7 @@ from benchmark.store import (
 
 GRID = """
 description: five methods, four of them both ways, and five ablations
-methods: both ways
+methods: [constant, corrkd, corrkd-mrm, misa, misa+mrm, mult, mult+mrm, tfr_net, tfr_net-mrm]
 variants:
   w/o SCD: {method: corrkd, set: {scd_weight: 0.0}}
   w/o CPD: {method: corrkd, set: {cpd_weight: 0.0}}
@@ -72,8 +72,7 @@ def read_grid(path: Path) -> Grid:
     """What ``--grid PATH`` runs."""
     name, config = load_grid(str(path))
     entries = registry.catalogue()
-    methods = registry.both_ways(entries) if config.methods == "both ways" else config.methods
-    labels = [*methods, *config.variants]
+    labels = [*config.methods, *config.variants]
     tasks, _ = find_tasks(config.tasks, None, asked=False)
     return build(name, config, registry.rows(labels, entries, config.variants), entries, tasks, {})
 
