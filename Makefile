@@ -29,7 +29,7 @@ $(VENV)/.installed: requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-speed: $(VENV)/.installed  ## seconds an epoch of every method against plain references; half an hour on an idle machine
+speed: $(VENV)/.installed  ## seconds an epoch of every method, MulT and CorrKD beside plain ones; leave the machine alone
 	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))
 
 clean:  ## remove the environment; results stay

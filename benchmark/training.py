@@ -115,7 +115,7 @@ def train(
 
 
 def train_epoch(method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float) -> float:
-    """One pass over the training batches; nothing in it waits for the device until the end.
+    """One pass over the training batches; the loop itself waits for the device at the end only.
 
     Parameters
     ----------
