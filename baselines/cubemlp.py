@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import encode_distinct
 
 SEQUENCE, MODALITY, CHANNEL = 1, 2, 3
 """The axes of the cube, (N, L, M, D)."""
@@ -141,7 +142,7 @@ class CubeMLP(Method):
     def cube(self, batch: Batch) -> Tensor:
         """The encoded modalities side by side, (N, L, M, D), zero at padding. Missing frames are zero vectors."""
         encoded = {"l": self.projection(batch.features["l"])}
-        encoded |= {m: self.recurrent[m](batch.features[m], batch.frames[m]) for m in ("a", "v")}
+        encoded |= {m: encode_distinct(self.recurrent[m], batch, m) for m in ("a", "v")}
         placed = [
             place(self.dropout(encoded[m]), batch.frames[m], length=self.length, max_frames=self.task.max_frames[m])
             for m in MODALITIES

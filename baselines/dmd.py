@@ -234,7 +234,7 @@ class DMD(Method):
         """Mean over each modality's real frames, (M, N, d)."""
         return torch.stack([masked_mean(frames[m], batch.frames[m]) for m in MODALITIES])
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropies of the joint, the shared and each modality's heads; distillation; decoupling."""
         parts = self.decouple(batch)
         shared, private, joint = self.fuse(parts, batch)
@@ -248,11 +248,11 @@ class DMD(Method):
         distillation = self.shared_graph(shared_logits, shared_seen, 0.0)
         distillation = distillation + self.private_graph(private_logits, private_seen, self.representation_weight)
         distillation_weight, decoupling_weight, _ = self.weights
-        return (
-            torch.stack([F.cross_entropy(logits, batch.labels) for logits in answers]).sum()
-            + distillation_weight * distillation
-            + decoupling_weight * self.decoupling_loss(parts, batch)
-        )
+        return {
+            "cross-entropies": torch.stack([F.cross_entropy(logits, batch.labels) for logits in answers]).sum(),
+            "distillation": distillation_weight * distillation,
+            "decoupling": decoupling_weight * self.decoupling_loss(parts, batch),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """What the classifier sees, (N, 9 d)."""

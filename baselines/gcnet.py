@@ -210,11 +210,13 @@ class GCNet(Method):
         """Mean over a sample's nodes, (N, D); zero where there is none."""
         return masked_mean(nodes.hidden, nodes.real)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and completion."""
         nodes = self.nodes(batch)
-        task_loss = F.cross_entropy(self.head(self.readout(nodes)), batch.labels)
-        return task_loss + self.reconstruction_weight * self.completion_loss(nodes, batch)
+        return {
+            "cross-entropy": F.cross_entropy(self.head(self.readout(nodes)), batch.labels),
+            "completion": self.reconstruction_weight * self.completion_loss(nodes, batch),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """What the head sees, (N, D)."""

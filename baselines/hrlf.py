@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import Dropout, TemporalConv, Transformer, last_frame
+from benchmark.layers import Dropout, Remembered, TemporalConv, Transformer, last_frame
 from benchmark.losses import jensen_shannon_information, reverse_gradient
 
 TEACHER = Stage("teacher", trains_on="complete")
@@ -178,9 +178,7 @@ class HRLF(Method):
         self.discriminators = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)) for width in widths
         )
-        self._teacher_rows: dict[str, int] = {}
-        self._teacher_scales: list[Tensor] = []
-        self._teacher_logits: Tensor | None = None
+        self.teacher_outputs = Remembered()
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Train the teacher first; then freeze it, compute its outputs once, and start the student from its weights.
@@ -195,12 +193,11 @@ class HRLF(Method):
             return
         self.student.load_state_dict(self.teacher.state_dict())
         self.teacher.eval()
-        batches = list(training_set)
-        outputs = [self.teacher(batch) for batch in batches]
-        self._teacher_scales = [torch.cat([o.scales[i] for o in outputs]) for i in range(3)]
-        self._teacher_logits = torch.cat([o.logits for o in outputs])
-        ids = [i for batch in batches for i in batch.ids]
-        self._teacher_rows = {sample_id: row for row, sample_id in enumerate(ids)}
+        self.teacher_outputs = Remembered(self._teacher_on, training_set)
+
+    def _teacher_on(self, batch: Batch) -> tuple[Tensor, ...]:
+        outputs: Outputs = self.teacher(batch)
+        return *outputs.scales, outputs.logits
 
     def train(self, mode: bool = True) -> HRLF:
         """As in torch, but a frozen teacher stays in evaluation mode."""
@@ -208,24 +205,23 @@ class HRLF(Method):
         self.teacher.train(mode and self.stage == TEACHER)
         return self
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and factorisation; for the student also information, discriminators and responses."""
         network = self._predicting()
         own: Outputs = network(batch)
-        total = F.cross_entropy(own.logits, batch.labels) + network.factorisation_loss(own.factors)
+        terms = {
+            "cross-entropy": F.cross_entropy(own.logits, batch.labels),
+            "factorisation": network.factorisation_loss(own.factors),
+        }
         if self.stage == TEACHER:
-            return total
-        if self._teacher_logits is None:
-            raise RuntimeError("the teacher's outputs are computed when the student's stage starts")
-        rows = torch.tensor([self._teacher_rows[i] for i in batch.ids], device=batch.device)
-        teacher_scales = [scale[rows] for scale in self._teacher_scales]
-        responses = (own.logits.log_softmax(-1), self._teacher_logits[rows].log_softmax(-1))  # (N, K) each
-        return (
-            total
-            - self.information(teacher_scales, own.scales)
-            + self.adversarial_loss(teacher_scales, own.scales)
-            + F.kl_div(*responses, reduction="batchmean", log_target=True)
-        )
+            return terms
+        *teacher_scales, teacher_logits = self.teacher_outputs.of(batch)
+        responses = (own.logits.log_softmax(-1), teacher_logits.log_softmax(-1))  # (N, K) each
+        return terms | {
+            "information": -self.information(teacher_scales, own.scales),
+            "adversarial": self.adversarial_loss(teacher_scales, own.scales),
+            "responses": F.kl_div(*responses, reduction="batchmean", log_target=True),
+        }
 
     def information(self, teacher: list[Tensor], student: list[Tensor]) -> Tensor:
         """The information that teacher and student share, summed over the scales."""

@@ -202,7 +202,7 @@ class LNLN(Method):
         terms = [F.mse_loss(self.reconstructors[m](compressed[m]), complete[m]) for m in MODALITIES]
         return torch.stack(terms).mean()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and the three weighted terms."""
         if batch.complete is None:
             raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
@@ -212,12 +212,12 @@ class LNLN(Method):
         corrected = self.correct(compressed)
         logits = self.head(self.fusion(corrected.dominant, compressed["a"], compressed["v"]))
         completeness_weight, adversarial_weight, reconstruction_weight = self.weights
-        return (
-            F.cross_entropy(logits, batch.labels)
-            + completeness_weight * self.completeness_loss(corrected.completeness, batch)
-            + adversarial_weight * self.adversarial_loss(compressed["l"], corrected, complete["l"])
-            + reconstruction_weight * self.reconstruction_loss(compressed, complete)
-        )
+        return {
+            "cross-entropy": F.cross_entropy(logits, batch.labels),
+            "completeness": completeness_weight * self.completeness_loss(corrected.completeness, batch),
+            "adversarial": adversarial_weight * self.adversarial_loss(compressed["l"], corrected, complete["l"]),
+            "reconstruction": reconstruction_weight * self.reconstruction_loss(compressed, complete),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """The fused vector, (N, d)."""

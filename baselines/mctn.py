@@ -150,16 +150,16 @@ class MCTN(Method):
             squared_error(vision, target["v"], real["v"]),
         )
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy, the translations, the cycle and the penalty of the last layer."""
         frames, first, second = self.encode(batch)
         audio, language, vision = self.translation_losses(batch, frames, first, second)
-        return (
-            F.cross_entropy(self.head(self.read(second, frames)), batch.labels)
-            + self.translation_weight * (audio + vision)
-            + self.cycle_weight * language
-            + self.head_penalty * self.head.weight.square().sum()
-        )
+        return {
+            "cross-entropy": F.cross_entropy(self.head(self.read(second, frames)), batch.labels),
+            "translation": self.translation_weight * (audio + vision),
+            "cycle": self.cycle_weight * language,
+            "penalty": self.head_penalty * self.head.weight.square().sum(),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """The joint representation, (N, hidden), from language alone."""

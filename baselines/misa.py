@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark.layers import encode_distinct
 from benchmark.losses import central_moment_discrepancy
 
 _EPSILON = 1e-6
@@ -145,9 +146,7 @@ class MISA(Method):
 
     def split(self, batch: Batch) -> Parts:
         """Encode each modality and take it apart. Missing frames are zero vectors to it."""
-        utterance = [
-            self.projections[m](self.encoders[m](batch.features[m], batch.frames[m])) for m in MODALITIES
-        ]  # 3 x (N, hidden)
+        utterance = [self.projections[m](encode_distinct(self.encoders[m], batch, m)) for m in MODALITIES]
         shared = [self.shared(u) for u in utterance]
         private = [self.private[m](u) for m, u in zip(MODALITIES, utterance, strict=True)]
         return Parts(utterance, shared, private)
@@ -176,16 +175,16 @@ class MISA(Method):
         ]
         return torch.stack(terms).mean()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and the three weighted terms."""
         parts = self.split(batch)
         orthogonality_weight, similarity_weight, reconstruction_weight = self.weights
-        return (
-            F.cross_entropy(self.head(self.fuse(parts)), batch.labels)
-            + orthogonality_weight * self.orthogonality_loss(parts)
-            + similarity_weight * self.similarity_loss(parts)
-            + reconstruction_weight * self.reconstruction_loss(parts)
-        )
+        return {
+            "cross-entropy": F.cross_entropy(self.head(self.fuse(parts)), batch.labels),
+            "orthogonality": orthogonality_weight * self.orthogonality_loss(parts),
+            "similarity": similarity_weight * self.similarity_loss(parts),
+            "reconstruction": reconstruction_weight * self.reconstruction_loss(parts),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """The six vectors after the Transformer layer, (N, 6 hidden)."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark.layers import encode_distinct
 
 _EPSILON = 1e-8
 FUSION = "f"
@@ -242,25 +243,25 @@ class SelfMM(Method):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """The modalities' encodings, and side by side as `FUSION`'s. Missing frames are zero vectors."""
-        encoded = {m: self.encoders[m](batch.features[m], batch.frames[m]) for m in MODALITIES}
+        encoded = {m: encode_distinct(self.encoders[m], batch, m) for m in MODALITIES}
         return {**encoded, FUSION: torch.cat([encoded[m] for m in MODALITIES], dim=1)}
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The four tasks; then the labels move, for the sample's next visit."""
         if self.memory is None:
             raise RuntimeError("the labels are kept from the start of the training stage on")
         rows = self.memory.rows(batch.ids)
         outputs = {h: self.heads[h](x) for h, x in self.encode(batch).items()}
-        total = F.cross_entropy(outputs[FUSION][1], batch.labels)
+        terms = {"cross-entropy": F.cross_entropy(outputs[FUSION][1], batch.labels)}
         for m in MODALITIES:
             answer, label = outputs[m][1], self.memory.labels[m][rows]
             if self.memory.emotions:
                 errors = F.cross_entropy(answer, label, reduction="none")
             else:
                 errors = (answer - label).abs().squeeze(1)
-            total = total + (self.memory.weights(rows, m) * errors).mean()
+            terms[f"unimodal {m}"] = (self.memory.weights(rows, m) * errors).mean()
         self.memory.update(rows, {h: representation.detach() for h, (representation, _) in outputs.items()})
-        return total
+        return terms
 
     def represent(self, batch: Batch) -> Tensor:
         """F* of the fusion, (N, post_fusion)."""

@@ -209,11 +209,12 @@ class SMIL(Method):
             }
         return losses[-1], head
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Pretraining: cross-entropy of the samples as they are. Meta-learning: see the class."""
         available, there = self.extract(batch.features, batch.present)
         if self.stage == PRETRAINING:
-            return F.cross_entropy(self.respond(available, there, noisy=False).logits, batch.labels)
+            logits = self.respond(available, there, noisy=False).logits
+            return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
         if batch.complete is None:
             raise ValueError("meta-learning needs the complete features, which training batches alone have")
         complete, real = self.extract(batch.complete, batch.frames)
@@ -223,12 +224,12 @@ class SMIL(Method):
         incomplete = self.respond(available[test], there[test], noisy=False, head=head)
         clean = self.respond(complete[test], real[test], noisy=False, head=head)
         joint_weight, hidden_weight = self.weights
-        return (
-            train_loss
-            + F.cross_entropy(incomplete.logits, batch.labels[test])
-            + joint_weight * F.mse_loss(incomplete.joint, clean.joint)
-            + hidden_weight * F.mse_loss(incomplete.hidden, clean.hidden)
-        )
+        return {
+            "meta-train": train_loss,
+            "cross-entropy": F.cross_entropy(incomplete.logits, batch.labels[test]),
+            "joint": joint_weight * F.mse_loss(incomplete.joint, clean.joint),
+            "hidden": hidden_weight * F.mse_loss(incomplete.hidden, clean.hidden),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """What the classifier's last layer sees, (N, hidden)."""

@@ -184,11 +184,13 @@ class TFRNet(Method):
             total = total + self.reconstruction_weights[m] * error.sum() / count
         return total
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and reconstruction."""
         extracted = self.extract(batch)
-        task_loss = F.cross_entropy(self.head(self.fuse(extracted, batch.frames)), batch.labels)
-        return task_loss + self.reconstruction_loss(extracted, batch)
+        return {
+            "cross-entropy": F.cross_entropy(self.head(self.fuse(extracted, batch.frames)), batch.labels),
+            "reconstruction": self.reconstruction_loss(extracted, batch),
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """What the head sees, (N, fusion_l + fusion_a + fusion_v)."""

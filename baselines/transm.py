@@ -124,12 +124,15 @@ class TransM(Method):
         """The encoders' states, averaged over the real frames and side by side: (N, 4 d)."""
         return torch.cat([masked_mean(x, mask) for x, mask in zip(encoded, frames, strict=True)], dim=1)
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy and the translations there and back."""
         encoded, frames = self.encode_sources(batch)
         there, back = self.translation_losses(batch, encoded)
-        task_loss = F.cross_entropy(self.head(self.fuse(encoded, frames)), batch.labels)
-        return task_loss + self.forward_weight * there + self.backward_weight * back
+        return {
+            "cross-entropy": F.cross_entropy(self.head(self.fuse(encoded, frames)), batch.labels),
+            "translation": self.forward_weight * there,
+            "translation back": self.backward_weight * back,
+        }
 
     def represent(self, batch: Batch) -> Tensor:
         """The fused encoder states, (N, 4 d)."""

@@ -18,7 +18,7 @@ never NaN, and pooled or gathered results of such a sample are zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from benchmark.method import Batch
 from benchmark.missing import MODALITIES
 
 PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)
@@ -70,6 +71,70 @@ def last_frame(x: Tensor, mask: Tensor) -> Tensor:
     lengths = mask.sum(1)  # (N,)
     index = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[-1])  # (N, 1, d)
     return x.gather(1, index).squeeze(1) * (lengths > 0).to(x.dtype)[:, None]
+
+
+def encode_distinct(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch, modality: str) -> Tensor:
+    """A modality's encoding, computed once for what stands in the batch several times.
+
+    A batch that is tested holds each sample in many settings, and in several of them the same frames of a modality are
+    there. For encoders that take longer than the search for such rows.
+
+    Parameters
+    ----------
+    encoder : callable
+        Features (N, T_m, d_m) and real frames (N, T_m) → (N, ...), row by row.
+    batch : Batch
+    modality : str
+
+    Returns
+    -------
+    Tensor, shape (N, ...)
+    """
+    features, frames = batch.features[modality], batch.frames[modality]
+    if len(set(batch.ids)) == len(batch):
+        return encoder(features, frames)
+    first: dict[tuple[str, bytes], int] = {}
+    rows = zip(batch.ids, batch.present[modality].cpu().numpy(), strict=True)
+    same = [first.setdefault((sample_id, present.tobytes()), row) for row, (sample_id, present) in enumerate(rows)]
+    places = {row: place for place, row in enumerate(first.values())}
+    distinct = torch.tensor(list(places), device=features.device)
+    encoded = encoder(features[distinct], frames[distinct])
+    return encoded[torch.tensor([places[row] for row in same], device=features.device)]
+
+
+class Remembered:
+    """What a frozen network says of every training sample, computed once.
+
+    Parameters
+    ----------
+    network : callable
+        A batch → tensors with N rows each.
+    training_set : iterable of Batch
+        Nothing by default: then there is nothing to ask for.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Batch], tuple[Tensor, ...]] = lambda batch: (),
+        training_set: Iterable[Batch] = (),
+    ) -> None:
+        batches = list(training_set)
+        self.outputs = [torch.cat(parts) for parts in zip(*map(network, batches), strict=True)]
+        ids = [sample_id for batch in batches for sample_id in batch.ids]
+        self.rows = {sample_id: row for row, sample_id in enumerate(ids)}
+
+    def of(self, batch: Batch) -> list[Tensor]:
+        """The tensors' rows of a batch's samples.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing is remembered yet.
+        """
+        if not self.rows:
+            raise RuntimeError("the frozen network's outputs are computed when the stage that needs them starts")
+        rows = torch.tensor([self.rows[i] for i in batch.ids], device=batch.device)
+        return [output[rows] for output in self.outputs]
 
 
 def sinusoidal_positions(num_frames: int, d: int, device: torch.device | None = None) -> Tensor:

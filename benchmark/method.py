@@ -88,9 +88,9 @@ class Stage:
 class Method(nn.Module):
     """Base class of all methods.
 
-    A method implements `loss` and `predict`, and is registered with :func:`benchmark.register`. Its constructor
-    takes the task and keyword-only, typed hyper-parameters with the paper's defaults. It never draws masks and
-    never sees the validation or test labels; the harness owns the loop, the masks and the metrics.
+    A method implements `predict` and either `loss` or `terms`, and is registered with :func:`benchmark.register`. Its
+    constructor takes the task and keyword-only, typed hyper-parameters with the paper's defaults. It never draws masks
+    and never sees the validation or test labels; the harness owns the loop, the masks and the metrics.
 
     Class attributes
     ----------------
@@ -126,7 +126,15 @@ class Method(nn.Module):
         """
 
     def loss(self, batch: Batch) -> Tensor:
-        """The scalar training loss of a batch."""
+        """The scalar training loss of a batch: the sum of `terms`."""
+        first, *others = self.terms(batch).values()
+        return sum(others, start=first)
+
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        """What the loss is a sum of, by name: weighted scalars. For methods that do not override `loss`.
+
+        Each term's mean over an epoch is recorded, and one that becomes NaN or infinite is named.
+        """
         raise NotImplementedError
 
     def predict(self, batch: Batch) -> Tensor:

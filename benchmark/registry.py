@@ -126,9 +126,10 @@ def _check_contract(name: str, cls: type) -> None:
 
     if not (inspect.isclass(cls) and issubclass(cls, Method)):
         raise BenchmarkError(f"method {name!r}: {cls.__qualname__} must subclass benchmark.Method")
-    for required in ("loss", "predict"):
-        if getattr(cls, required) is getattr(Method, required):
-            raise BenchmarkError(f"method {name!r}: {cls.__qualname__} lacks {required}(self, batch)")
+    if cls.predict is Method.predict:
+        raise BenchmarkError(f"method {name!r}: {cls.__qualname__} lacks predict(self, batch)")
+    if cls.loss is Method.loss and cls.terms is Method.terms:
+        raise BenchmarkError(f"method {name!r}: {cls.__qualname__} lacks loss(self, batch)")
     parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     if not parameters or parameters[0].name != "task":
         raise BenchmarkError(f"method {name!r}: {cls.__qualname__}.__init__ must take task first")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from benchmark.config import TrainingConfig
 from benchmark.data.batches import SplitTensors
@@ -62,12 +63,13 @@ def train(
     Returns
     -------
     list of dict
-        A record an epoch: ``stage, epoch, train_loss, valid_loss, valid_f1, seconds``.
+        A record an epoch: ``stage, epoch, train_loss, terms, valid_loss, valid_f1, seconds``; ``terms`` are what
+        ``train_loss`` is a sum of, where the method names them.
 
     Raises
     ------
     TrainingError
-        If a loss becomes NaN or infinite; says where.
+        If a loss, a gradient or a validation logit becomes NaN or infinite; says where, and which term of the loss.
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
@@ -86,17 +88,17 @@ def train(
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
-            train_loss = train_epoch(method, optimiser, batches, config.clip_norm)
-            if not math.isfinite(train_loss):
-                raise TrainingError(f"the training loss became {train_loss} in stage {stage.name!r}, epoch {epoch}")
-            valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
-            if not math.isfinite(valid_loss):
-                raise TrainingError(f"the validation loss became {valid_loss} in stage {stage.name!r}, epoch {epoch}")
+            try:
+                terms = train_epoch(method, optimiser, batches, config.clip_norm)
+                valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
+            except TrainingError as error:
+                raise TrainingError(f"{error}, in stage {stage.name!r}, epoch {epoch}") from None
             history.append(
                 {
                     "stage": stage.name,
                     "epoch": epoch,
-                    "train_loss": train_loss,
+                    "train_loss": sum(terms.values()),
+                    **({"terms": terms} if len(terms) > 1 else {}),
                     "valid_loss": valid_loss,
                     "valid_f1": valid_f1,
                     "seconds": round(time.perf_counter() - started, 4),
@@ -114,7 +116,14 @@ def train(
     return history
 
 
-def train_epoch(method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float) -> float:
+def loss_terms(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """What a method's loss is a sum of, by name; ``loss`` alone where its class says no more."""
+    return method.terms(batch) if type(method).loss is Method.loss else {"loss": method.loss(batch)}
+
+
+def train_epoch(
+    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float
+) -> dict[str, float]:
     """One pass over the training batches; the loop itself waits for the device at the end only.
 
     Parameters
@@ -128,21 +137,43 @@ def train_epoch(method: Method, optimiser: torch.optim.Optimizer, batches: Itera
 
     Returns
     -------
-    float
-        Mean loss over the samples.
+    dict of str to float
+        Mean over the samples of each term of the loss.
+
+    Raises
+    ------
+    TrainingError
+        If a term or a gradient became NaN or infinite; names the first batch in which that was so.
     """
     method.train()
     parameters = optimiser.param_groups[0]["params"]
-    total, samples = torch.zeros((), device=parameters[0].device), 0
+    names: list[str] = []
+    seen, sizes = [], []
     for batch in batches:
         optimiser.zero_grad(set_to_none=True)
-        loss = method.loss(batch)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        terms = loss_terms(method, batch)
+        first, *others = terms.values()
+        torch.autograd.backward(sum(others, start=first))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimiser.step()
-        total += loss.detach() * len(batch)
-        samples += len(batch)
-    return float(total) / samples
+        names = list(terms)
+        seen.append(torch.stack([*(term.detach() for term in terms.values()), norm]))
+        sizes.append(len(batch))
+    numbers = torch.stack(seen).double().cpu().numpy()  # (batches, terms + 1), the norm of the gradient last
+    broken = ~np.isfinite(numbers)
+    if broken.any():
+        row = int(broken.any(1).argmax())
+        faulty = [name for name, is_broken in zip(names, broken[row], strict=False) if is_broken]
+        value = numbers[row][broken[row]][0]
+        if not faulty:
+            what = "the gradient"
+        elif names == ["loss"]:
+            what = "the training loss"
+        else:
+            what = f"the {' and the '.join(faulty)} term{'s' * (len(faulty) > 1)} of the loss"
+        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(seen)}")
+    means = np.average(numbers[:, :-1], axis=0, weights=sizes)
+    return dict(zip(names, means.tolist(), strict=True))
 
 
 class _Passes:
@@ -187,13 +218,16 @@ def _validation_batches(
 def _validate(
     method: Method, dataset: Dataset, validation: SplitTensors, examined: tuple[NDArray[np.int64], list[Batch]]
 ) -> tuple[float, float]:
-    """Cross-entropy and primary score."""
+    """Cross-entropy and primary score; raises TrainingError where a logit is NaN or infinite."""
     method.eval()
     rows, batches = examined
     logits = torch.cat([method.predict(batch) for batch in batches])
     if not torch.isfinite(logits).all():
-        return math.nan, math.nan
+        row = int((~torch.isfinite(logits)).any(1).int().argmax())
+        raise TrainingError(f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite")
     loss = F.cross_entropy(logits, validation.labels[torch.from_numpy(rows).to(logits.device)])
+    if not torch.isfinite(loss):
+        raise TrainingError(f"the validation loss became {float(loss)}")
     score = primary(
         labels=validation.split.labels[rows],
         logits=logits.cpu().numpy(),

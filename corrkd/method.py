@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Batch, Method, Stage, TaskSpec, register
+from benchmark.layers import Remembered
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
 from corrkd.networks import CorrKDNetwork, Critic
 
@@ -86,8 +86,7 @@ class CorrKD(Method):
         if self.with_critics:
             self.target_critic = Critic(1, critic_hidden)
             self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)
-        self._teacher_rows: dict[str, int] = {}
-        self._teacher_outputs: tuple[Tensor, Tensor] | None = None
+        self.teacher_outputs = Remembered()
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Train the teacher first; then freeze it and compute its outputs for the training set once."""
@@ -96,12 +95,7 @@ class CorrKD(Method):
             part.requires_grad_((name == "teacher") == (stage == TEACHER))
         if stage == TEACHER:
             return
-        self.teacher.eval()
-        batches = list(training_set)
-        outputs = [self.teacher.encode(batch) for batch in batches]
-        self._teacher_outputs = (torch.cat([h for h, _ in outputs]), torch.cat([r for _, r in outputs]))
-        ids = [i for batch in batches for i in batch.ids]
-        self._teacher_rows = {sample_id: row for row, sample_id in enumerate(ids)}
+        self.teacher_outputs = Remembered(self.teacher.eval().encode, training_set)
 
     def train(self, mode: bool = True) -> CorrKD:
         """As in torch, but a frozen teacher stays in evaluation mode."""
@@ -109,27 +103,21 @@ class CorrKD(Method):
         self.teacher.train(mode and self.stage == TEACHER)
         return self
 
-    def loss(self, batch: Batch) -> Tensor:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
         """Teacher: cross-entropy. Student: cross-entropy and the three distillation losses."""
         if self.stage == TEACHER:
             _, logits = self.teacher.encode(batch)
-            return F.cross_entropy(logits, batch.labels)
+            return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
         student_joint, student_logits = self.student.encode(batch)
-        teacher_joint, teacher_logits = self._teacher_on(batch)
+        teacher_joint, teacher_logits = self.teacher_outputs.of(batch)
         scd_weight, cpd_weight, rcd_weight = self.weights
-        return (
-            F.cross_entropy(student_logits, batch.labels)
-            + scd_weight * sample_contrastive(student_joint, teacher_joint, self.boundary)
-            + cpd_weight * category_prototype(student_joint, teacher_joint, batch.labels, self.task.num_categories)
-            + rcd_weight * self._response_loss(student_logits, teacher_logits, batch.labels)
-        )
-
-    def _teacher_on(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if self._teacher_outputs is None:
-            raise RuntimeError("the teacher's outputs are computed when the student's stage starts")
-        rows = torch.tensor([self._teacher_rows[i] for i in batch.ids], device=batch.device)
-        joint, logits = self._teacher_outputs
-        return joint[rows], logits[rows]
+        prototypes = category_prototype(student_joint, teacher_joint, batch.labels, self.task.num_categories)
+        return {
+            "cross-entropy": F.cross_entropy(student_logits, batch.labels),
+            "SCD": scd_weight * sample_contrastive(student_joint, teacher_joint, self.boundary),
+            "CPD": cpd_weight * prototypes,
+            "RCD": rcd_weight * self._response_loss(student_logits, teacher_logits, batch.labels),
+        }
 
     def _response_loss(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
         """RCD: minus the information that teacher and student share in the target and the other responses.

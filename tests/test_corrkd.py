@@ -61,7 +61,7 @@ def test_the_teacher_is_asked_once_and_on_complete_samples(small_iemocap, tensor
     method.train().loss(incomplete(tensors))
     monkeypatch.undo()
     shuffled = tensors.batch(np.array([9, 2, 31]), training=True)
-    joint, logits = method._teacher_on(shuffled)
+    joint, logits = method.teacher_outputs.of(shuffled)
     with torch.no_grad():
         expected = method.teacher.eval().encode(shuffled)
     assert torch.allclose(joint, expected[0], atol=1e-5) and torch.allclose(logits, expected[1], atol=1e-5)

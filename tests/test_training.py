@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -160,8 +161,71 @@ def test_a_loss_that_is_no_number_stops_the_training_and_says_where(small_mosi):
         def loss(self, batch):
             return super().loss(batch) * (float("nan") if len(self.trained) > 8 else 1.0)
 
-    with pytest.raises(TrainingError, match=r"training loss became nan in stage 'training', epoch 2"):
+    with pytest.raises(TrainingError, match=r"training loss became nan in batch 2 of 7, in stage 'training', epoch 2"):
         run(small_mosi, cls=Broken)
+
+
+@pytest.mark.parametrize(
+    ("number", "where", "said"),
+    [
+        ("nan", "second", "the second term of the loss became nan in batch 3 of 7, in stage 'training', epoch 1"),
+        ("inf", "second", "the second term of the loss became inf in batch 3 of 7, in stage 'training', epoch 1"),
+        ("nan", "both", "the first and the second terms of the loss became nan in batch 3 of 7"),
+        ("inf", "gradient", "the gradient became (inf|nan) in batch 3 of 7"),
+        ("nan", "gradient", "the gradient became nan in batch 3 of 7"),
+    ],
+)
+def test_the_term_that_became_no_number_is_named(small_mosi, number, where, said):
+    class Spoilt(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * float(number)
+
+    class Broken(Recorder):
+        loss = Method.loss
+
+        def terms(self, batch):
+            loss = Recorder.loss(self, batch)
+            broken = len(self.trained) == 3
+            factor = float(number) if broken else 1.0
+            return {
+                "first": loss * (factor if where == "both" else 1.0),
+                "second": (Spoilt.apply(loss) if broken else loss) * (factor if where != "gradient" else 1.0),
+            }
+
+    with pytest.raises(TrainingError, match=said):
+        run(small_mosi, cls=Broken)
+
+
+def test_a_logit_that_is_no_number_in_validation_stops_the_training_and_names_the_sample(small_mosi):
+    class Broken(Recorder):
+        def predict(self, batch):
+            logits = super().predict(batch)
+            return logits if self.training else logits / (torch.arange(len(batch)) != 3)[:, None]
+
+    sample = re.escape(small_mosi.splits["valid"].ids[3])
+    with pytest.raises(TrainingError, match=f"a logit of validation sample {sample} became NaN or infinite, in stage"):
+        run(small_mosi, cls=Broken)
+
+
+def test_the_mean_of_each_term_is_recorded_and_their_sum_is_the_loss(small_mosi):
+    class Two(Recorder):
+        loss = Method.loss
+
+        def terms(self, batch):
+            loss = Recorder.loss(self, batch)
+            return {"once": loss, "twice": 2 * loss}
+
+    torch.manual_seed(0)
+    _, one = run(small_mosi)
+    _, two = run(small_mosi, cls=Two)
+    assert "terms" not in one[0]
+    assert two[0]["terms"]["twice"] == pytest.approx(2 * two[0]["terms"]["once"])
+    assert two[0]["train_loss"] == pytest.approx(sum(two[0]["terms"].values()))
 
 
 def test_batches_are_cut_to_their_longest_sample(small_mosi):
