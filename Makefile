@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process; parallelism is over cells.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick full test lint speed clean
+.PHONY: quick full test lint speed faults clean
 
 quick: $(VENV)/.installed  ## five methods on simulated MOSI, then tables, figures and results/quick/report.html
 	$(BIN)/python run_benchmark.py --grid quick
@@ -31,6 +31,9 @@ $(VENV)/.installed: requirements.lock
 
 speed: $(VENV)/.installed  ## seconds an epoch of every method, MulT and CorrKD beside plain ones; leave the machine alone
 	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))
+
+faults: $(VENV)/.installed  ## crashes, full disks, damaged inputs; writes tests/faults/README.md
+	$(BIN)/python -m tests.faults --out tests/faults/README.md
 
 clean:  ## remove the environment; results stay
 	rm -rf $(VENV)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import sys
@@ -12,11 +13,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, storing
 
 if TYPE_CHECKING:
     from benchmark.cluster import Cluster
-    from benchmark.data.dataset import Dataset
+    from benchmark.data.source import Identity
     from benchmark.grid import Grid
     from benchmark.registry import Entry
 
@@ -47,6 +48,16 @@ def _at_least_one(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
     return value
 
 
@@ -99,6 +110,10 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--scheduler", metavar="ADDRESS",
         help="of the Dask cluster, such as tcp://host:8786, whose workers were started with --nthreads 1",
+    )  # fmt: skip
+    where.add_argument(
+        "--cell-timeout", type=_seconds, metavar="SECONDS",
+        help="a cell that takes longer has failed (default: no limit)",
     )  # fmt: skip
     where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
     where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
@@ -202,6 +217,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     from benchmark import registry
     from benchmark.config import load_grid
     from benchmark.data import find_tasks
+    from benchmark.locks import keeps_locks
 
     name, config = load_grid(options.grid)
     if options.seeds is not None:
@@ -231,17 +247,23 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     out = options.out or Path("results") / name
     if not options.plan:
         _make_writable(out)
+        if not keeps_locks(out):
+            print(f"warning: the file system of {out} keeps no locks: do not give that folder to two runs at once")
 
     from benchmark.grid import build, parse_overrides  # torch is imported from here on
     from benchmark.progress import Display, Estimates
-    from benchmark.runner import run_grid, state_of
-    from benchmark.store import DONE, FAILED, Store
+    from benchmark.runner import DAMAGED, run_grid, state_of
+    from benchmark.store import DONE, Store
 
     overrides = parse_overrides(options.set)
     grid = build(name, config, rows, entries, tasks, overrides, on_data=_say_source)
     store = Store(out)
     jobs = cluster.workers if cluster else options.jobs or os.cpu_count() or 1
     states = {cell.key: state_of(store, cell, grid) for cell in grid.cells}
+    if not options.plan:
+        for key, fault in store.damaged(states).items():
+            states[key] = DAMAGED
+            print(f"warning: {fault}; the cell moves to {out / 'replaced'} and is computed anew")
     todo = [cell for cell in grid.cells if options.fresh or states[cell.key] != DONE]
     if options.plan:
         _plan(grid, states, Estimates(store).total(todo, jobs), jobs)
@@ -249,19 +271,23 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     against = options.against or config.against
     _check_against(options.against, [row.label for row in rows])
     display = Display(grid, store, todo, jobs)
-    with display.shown():
-        counts = run_grid(
+    with storing(out), display.shown():
+        failed = run_grid(
             grid,
             store,
+            todo,
             jobs=jobs,
             device=options.device,
             fresh=options.fresh,
             on_outcome=display.ended,
+            on_wait=display.waits,
+            timeout=options.cell_timeout,
             cluster=cluster,
         )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
-    _report([out], out, entries, grid=name, command=command, against=against)
-    return 1 if counts[FAILED] else 0
+    with storing(out):
+        _report([out], out, entries, grid=name, command=command, against=against)
+    return 1 if failed else 0
 
 
 def _make_writable(out: Path) -> None:
@@ -274,9 +300,9 @@ def _make_writable(out: Path) -> None:
         raise BenchmarkError(f"cannot write to {out}: {error.strerror}; name another folder with --out") from error
 
 
-def _say_source(dataset: Dataset) -> None:
-    print(f"task {dataset.name}: {dataset.source} data ({dataset.origin})")
-    for warning in dataset.warnings:
+def _say_source(identity: Identity) -> None:
+    print(f"task {identity.name}: {identity.source} data ({identity.origin})")
+    for warning in identity.warnings:
         print(f"warning: {warning}")
 
 
@@ -314,15 +340,16 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
     _make_writable(out)
     manifests = [read_manifest(folder / "manifest.json") for folder in folders]
     said = [config.against if config else None, *(manifest.get("against") for manifest in manifests)]
-    return _report(
-        folders,
-        out,
-        entries,
-        grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, folders, strict=True))),
-        command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
-        against=options.against or next(filter(None, said), None),
-        must_be_there=options.against is not None,
-    )
+    with storing(out):
+        return _report(
+            folders,
+            out,
+            entries,
+            grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, folders, strict=True))),
+            command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
+            against=options.against or next(filter(None, said), None),
+            must_be_there=options.against is not None,
+        )
 
 
 def _report(
@@ -335,13 +362,13 @@ def _report(
     against: str | None,
     must_be_there: bool = False,
 ) -> int:
-    """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell has failed."""
+    """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell failed or is damaged."""
     from benchmark import registry
     from benchmark.collect import Collection, collect, read_scores
     from benchmark.evidence import read_evidence, weigh, write_evidence
     from benchmark.manifest import build_manifest, provenance, read_manifest
     from benchmark.report import write_report
-    from benchmark.store import Store, write_json
+    from benchmark.store import Store, json_text, replace_file
 
     stores = [Store(folder) for folder in folders]
     empty = [store.out for store in stores if not store.stored_keys()]
@@ -364,9 +391,9 @@ def _report(
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=against)
         manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=against)
-        collection.scores.to_csv(out / "scores.csv", index=False)
+        replace_file(out / "scores.csv", collection.scores.to_csv(index=False).encode())
         write_evidence(evidence, out)
-        write_json(out / "manifest.json", manifest)
+        replace_file(out / "manifest.json", json_text(manifest).encode())
         if collection.superseded:
             print(f"not shown: {collection.superseded} stored cells that later ones, or newer data, replace")
     write_report(
@@ -383,7 +410,9 @@ def _report(
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
     for failure in collection.failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")
-    return 1 if collection.failures else 0
+    for damage in collection.damaged:
+        print(f"not shown: {damage}")
+    return 1 if collection.failures or collection.damaged else 0
 
 
 if __name__ == "__main__":

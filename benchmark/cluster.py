@@ -13,8 +13,8 @@ import pickle
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +22,10 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from benchmark.errors import BenchmarkError
-from benchmark.grid import Cell, Grid
+from benchmark.errors import BenchmarkError, StorageError
+from benchmark.grid import Cell
 from benchmark.registry import FOLDERS, ROOT
-from benchmark.runner import Outcome, environment, record_failure, run_cell
+from benchmark.runner import Outcome, Work, environment, record_failure, run_cell
 from benchmark.store import Store
 
 TIMEOUT = 10  # seconds to wait for the scheduler
@@ -99,9 +99,7 @@ class Cluster:
         """How many there are now."""
         return len(self._client.nthreads())
 
-    def outcomes(
-        self, todo: Sequence[Cell], grid: Grid, store: Store, device: str, fresh: bool
-    ) -> Iterator[tuple[Cell, Outcome]]:
+    def outcomes(self, todo: Sequence[Cell], before: Mapping[str, str], work: Work) -> Iterator[tuple[Cell, Outcome]]:
         """Compute cells on the workers; yields each as it ends.
 
         Dask tries a cell whose worker is lost again on another one, as often as the scheduler's ``allowed-failures``
@@ -111,20 +109,19 @@ class Cluster:
         Raises
         ------
         BenchmarkError
-            If a worker does not meet the :class:`Demands`, or the scheduler is gone.
+            If a worker does not meet the :class:`Demands` or cannot store a cell, or the scheduler is gone.
         """
         from distributed import KilledWorker
 
-        run = uuid.uuid4().hex
-        store = Store(store.out.resolve(), owner=f"@dask.{run}")
-        started, before = time.time(), {cell.key: store.stamp(cell.key) for cell in todo}
-        demands = _demands(store.out / f".seen.{run}", todo)
-        arguments = (grid.settings, grid.draw, store.out, device, fresh, store.owner, demands)
+        started, work = time.time(), replace(work, out=work.out.resolve())
+        store = Store(work.out)
+        demands = _demands(work.out / f".seen.{uuid.uuid4().hex}", todo)
 
         def ended(cell: Cell, result: Any) -> tuple[Cell, Outcome]:
-            store.remove_attempts(cell.key)
             if isinstance(result, Outcome):
                 return cell, result
+            if isinstance(result, StorageError):
+                raise result
             trace = "".join(traceback.format_exception(result))
             if isinstance(result, KilledWorker):
                 last = result.last_worker.address
@@ -135,25 +132,27 @@ class Cluster:
         try:
             self._check(demands)
             suspects = []
-            for cell, result in self._results(todo, arguments):
+            for cell, result in self._results(todo, before, work, demands):
                 if isinstance(result, KilledWorker):
                     suspects.append(cell)
                 else:
                     yield ended(cell, result)
             for cell in suspects:  # alone, so that it is clear which one it was
-                for _, result in self._results([cell], arguments):
+                for _, result in self._results([cell], before, work, demands):
                     yield ended(cell, result)
         finally:
             demands.mark.unlink(missing_ok=True)
 
-    def _results(self, cells: Sequence[Cell], arguments: tuple[Any, ...]) -> Iterator[tuple[Cell, Any]]:
+    def _results(
+        self, cells: Sequence[Cell], before: Mapping[str, str], work: Work, demands: Demands
+    ) -> Iterator[tuple[Cell, Any]]:
         """Cells as they end, with their outcome or the exception that came instead."""
         from distributed import as_completed
 
         client = self._client
         futures = {}
         for cell in cells:
-            call = pickle.dumps(_Call((cell, *arguments)))
+            call = pickle.dumps(_Call((cell, before[cell.key], work, demands)))
             futures[client.submit(pickle.loads, call, key=f"{cell.row.label}-{uuid.uuid4().hex}", pure=False)] = cell
         for future, result in as_completed(list(futures), loop=client.loop, with_results=True, raise_errors=False):
             if future.status not in ("finished", "error"):
@@ -242,16 +241,7 @@ class _Call:
         return _work, self.arguments
 
 
-def _work(
-    cell: Cell,
-    settings: list[Any],
-    draw: int,
-    out: Path,
-    device: str,
-    fresh: bool,
-    owner: str,
-    demands: Demands,
-) -> Outcome:
+def _work(cell: Cell, before: str, work: Work, demands: Demands) -> Outcome:
     """On a worker: compute a cell; the worker may have come after the first check."""
     from distributed import get_worker
 
@@ -259,4 +249,4 @@ def _work(
     if reason:
         raise BenchmarkError(f"worker {get_worker().address} {reason}")
     with threadpool_limits(1):
-        return run_cell(cell, settings, draw, out, device, fresh, owner=owner)
+        return run_cell(cell, before, work)

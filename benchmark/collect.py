@@ -19,7 +19,7 @@ from benchmark.data.dataset import category_indices
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import Setting
-from benchmark.store import DONE, Predictions, Store
+from benchmark.store import DONE, Damaged, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
@@ -105,7 +105,9 @@ class Collection:
     representations : list of Representation
         Of each method's first seed that has any.
     failures : list of dict
-        ``method, task, seed, error`` of the cells that failed.
+        ``method, task, seed, error`` of the cells that failed, or whose predictions are damaged.
+    damaged : list of str
+        What is wrong with cells of which not even the method can be told.
     superseded : int
         Done cells not shown: a later one of the same method, task and seed is, or one on other data of the task.
     """
@@ -116,6 +118,7 @@ class Collection:
     histories: pd.DataFrame = field(default_factory=pd.DataFrame)
     representations: list[Representation] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
     superseded: int = 0
 
 
@@ -125,11 +128,11 @@ def collect(*stores: Store) -> Collection:
     Raises
     ------
     BenchmarkError
-        If a stored file is damaged, or if two folders hold different cells, or different predictions of one cell, for
-        the same method, task and seed.
+        If two folders hold different cells, or different predictions of one cell, for the same method, task and seed.
     """
     found, failed = [], {}
-    for store, record in _cells(stores):
+    damaged: list[str] = []
+    for store, record in _cells(stores, damaged):
         if record["state"] == DONE:
             found.append((store, record))
         else:
@@ -141,12 +144,21 @@ def collect(*stores: Store) -> Collection:
     models: list[Model] = []
     histories: list[list[tuple[Any, ...]]] = []
     representations: dict[tuple[str, str, str], Representation] = {}
+    records: list[dict[str, Any]] = []
+    failures: list[dict[str, str]] = []
     for store, record in cells:
-        models.append(_model(record, store.predictions(record["key"]), models[-1:]))
+        slot = (record["task"]["name"], record["data"]["source"], record["label"])
+        try:
+            predictions, history = store.predictions(record["key"]), store.history(record["key"])
+            stored = None if slot in representations else store.representations(record["key"])
+        except Damaged as damage:
+            failures.append(_failure(record, str(damage)))
+            continue
+        records.append(record)
+        models.append(_model(record, predictions, models[-1:]))
         name = {k: getattr(models[-1], k) for k in ("task", "source", "method", "seed")}
-        histories.append([_epoch(epoch) for epoch in store.history(record["key"])])
-        slot = (models[-1].task, models[-1].source, models[-1].method)
-        if slot not in representations and (stored := store.representations(record["key"])) is not None:
+        histories.append([_epoch(epoch) for epoch in history])
+        if stored is not None:
             truth = category_indices(stored.labels, models[-1].kind)
             categories = np.array(models[-1].categories)[truth]
             representations[slot] = Representation(
@@ -157,26 +169,36 @@ def collect(*stores: Store) -> Collection:
             )
     succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(
-        scores=_scores(models, [record["key"] for _, record in cells]),
-        records=[record for _, record in cells],
+        scores=_scores(models, [record["key"] for record in records]),
+        records=records,
         models=models,
         histories=_histories(models, histories),
         representations=list(representations.values()),
-        failures=[
-            {"task": task, "method": label, "seed": str(seed), "error": record["error"]}
-            for (task, label, seed), record in sorted(failed.items())
-            if succeeded.get((task, label, seed), "") < record["finished"]
+        failures=failures
+        + [
+            _failure(record, record["error"])
+            for slot, record in sorted(failed.items())
+            if succeeded.get(slot, "") < record["finished"]
         ],
+        damaged=damaged,
         superseded=len(found) - len(shown),
     )
 
 
-def _cells(stores: Sequence[Store]) -> list[tuple[Store, dict[str, Any]]]:
-    """Every cell once, from whichever folder holds more of it."""
+def _failure(record: dict[str, Any], error: str) -> dict[str, str]:
+    return {"task": record["task"]["name"], "method": record["label"], "seed": str(record["seed"]), "error": error}
+
+
+def _cells(stores: Sequence[Store], damaged: list[str]) -> list[tuple[Store, dict[str, Any]]]:
+    """Every cell once, from whichever folder holds more of it; faults of those that cannot be read go to `damaged`."""
     cells: dict[str, tuple[Store, dict[str, Any]]] = {}
     for store in stores:
         for key in store.stored_keys():
-            record = store.read(key)
+            try:
+                record = store.read(key)
+            except Damaged as damage:
+                damaged.append(str(damage))
+                continue
             if record is None:
                 continue
             if key not in cells or cells[key][1]["state"] != DONE:

@@ -1,4 +1,24 @@
-"""The one exception that a user sees."""
+"""The exceptions that a user sees."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ADVICE = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EFBIG: "allow larger files there",
+    errno.EROFS: "make it writable, or name another folder with --out",
+    errno.EACCES: "make it writable, or name another folder with --out",
+    errno.EPERM: "make it writable, or name another folder with --out",
+    errno.EIO: "look at the disk",
+    errno.ESTALE: "see whether the file server is well",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
 
 
 class BenchmarkError(Exception):
@@ -7,3 +27,41 @@ class BenchmarkError(Exception):
     The message is one line that says what is wrong and how to mend it; the command line prints it without a
     traceback and exits with status 2.
     """
+
+
+class StorageError(BenchmarkError):
+    """The output folder cannot be written to (any more)."""
+
+
+@contextmanager
+def storing(out: Path) -> Iterator[None]:
+    """Turn what a full, read-only or failing disk raises while the block runs into one line.
+
+    Raises
+    ------
+    StorageError
+        In the place of an OSError that speaks of the disk under `out`.
+    """
+    try:
+        yield
+    except OSError as error:
+        fault = storage_fault(error, out)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def storage_fault(error: BaseException, out: Path) -> StorageError | None:
+    """What to say if an exception speaks of the disk under `out`; None if it does not."""
+    if not isinstance(error, OSError) or error.errno not in _ADVICE:
+        return None
+    if error.filename is not None and not _under(out, str(error.filename)):
+        return None
+    return StorageError(
+        f"cannot write to {out}: {os.strerror(error.errno)}; {_ADVICE[error.errno]}; what is done is stored, and the "
+        "same command goes on from there"
+    )
+
+
+def _under(folder: Path, name: str) -> bool:
+    return Path(os.path.abspath(name)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 - links stay as they are

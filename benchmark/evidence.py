@@ -29,6 +29,7 @@ from benchmark.resampling import (
     sample_draws,
 )
 from benchmark.statistics import DROP, holm
+from benchmark.store import replace_file
 
 ALPHA = 0.05
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
@@ -279,8 +280,8 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
 
 def write_evidence(evidence: Evidence, out: Path) -> None:
     """Write ``intervals.csv`` and ``comparisons.csv``."""
-    evidence.intervals.to_csv(out / "intervals.csv", index=False)
-    evidence.comparisons.to_csv(out / "comparisons.csv", index=False)
+    for name in ("intervals", "comparisons"):
+        replace_file(out / f"{name}.csv", getattr(evidence, name).to_csv(index=False).encode())
 
 
 def read_evidence(out: Path) -> Evidence:

@@ -14,8 +14,7 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from benchmark.config import GridConfig, TrainingConfig, validated
-from benchmark.data import TaskSource, load_task
-from benchmark.data.dataset import Dataset
+from benchmark.data.source import Identity, TaskSource, identify
 from benchmark.errors import BenchmarkError
 from benchmark.method import Method
 from benchmark.missing import Setting
@@ -117,11 +116,11 @@ def build(
     entries: Mapping[str, Entry],
     tasks: Sequence[TaskSource],
     overrides: Mapping[str, Mapping[str, Any]],
-    on_data: Callable[[Dataset], None] = lambda dataset: None,
+    on_data: Callable[[Identity], None] = lambda identity: None,
 ) -> Grid:
     """The cells of a grid, task by task, seed by seed, so that a worker loads a task once.
 
-    `on_data` is called with each task's data, which are not kept.
+    `on_data` is called with what each task's data are.
 
     Raises
     ------
@@ -135,8 +134,8 @@ def build(
     digests = {name: source_digest(entries[name]) for name in {row.name for row in rows}}
     cells = []
     for task in tasks:
-        dataset = load_task(task)
-        on_data(dataset)
+        identity = identify(task)
+        on_data(identity)
         resolved = {
             row.label: hyperparameters(
                 load(entries[row.name]),
@@ -160,7 +159,7 @@ def build(
                     "method": row.name,
                     "hyperparameters": constructor,
                     "source": digests[row.name],
-                    "task": {"name": task.name, "fingerprint": dataset.fingerprint},
+                    "task": {"name": task.name, "fingerprint": identity.fingerprint},
                     "seed": seed,
                     "training": {
                         "version": PROTOCOL_VERSION,

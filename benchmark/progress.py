@@ -55,7 +55,7 @@ class Estimates:
             for summary in read_manifest(path).get("cells", []):
                 self._reference.setdefault((summary["method"], summary["task"]), _Mean()).add(summary["seconds"])
         for key in store.stored_keys():
-            record = store.read(key)
+            record = store.readable(key)
             if record is not None and record["state"] == DONE:
                 summary = cell_summary(record)
                 self.add(summary["method"], summary["task"], summary["seconds"])
@@ -130,6 +130,11 @@ class Display:
             text = f"done {cell.title}: {duration(outcome.seconds)}{score}"
         line = f"[{self.done + self.failed}/{self.total}] {text}; {self._time_left()}"
         self.console.print(Text(line), soft_wrap=True)
+
+    def waits(self, cells: int) -> None:
+        """Say that all cells left are computed by other runs."""
+        what = "1 cell" if cells == 1 else f"{cells} cells"
+        self.console.print(Text(f"waiting for {what} that another run on this folder computes"), soft_wrap=True)
 
     def _time_left(self) -> str:
         if not self.left:

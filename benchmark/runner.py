@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,12 +28,13 @@ import numpy as np
 import torch
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save
 
 from benchmark.data import load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, storage_fault, storing
 from benchmark.evaluation import REPRESENTED, predict_settings, represent_test
 from benchmark.grid import Cell, Grid
 from benchmark.method import Method
@@ -41,12 +43,13 @@ from benchmark.registry import ROOT, load
 from benchmark.store import (
     DONE,
     FAILED,
+    Damaged,
     Predictions,
     Representations,
     Store,
     setting_name,
-    write_json,
     write_predictions,
+    write_record,
     write_representations,
 )
 from benchmark.training import train
@@ -54,7 +57,9 @@ from benchmark.training import train
 if TYPE_CHECKING:
     from benchmark.cluster import Cluster
 
-TODO, EXTEND = "to do", "to extend"
+TODO, EXTEND, DAMAGED, BUSY = "to do", "to extend", "damaged", "busy"
+_WAIT = 2.0  # seconds between two looks at cells that another run computes
+_GRACE = 120.0  # seconds, at most, that a cell may take to notice that its time is up: it looks once an epoch
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "joblib", "safetensors")
 
 
@@ -66,9 +71,13 @@ class Stopped(KeyboardInterrupt):
         self.code = 128 + signum
 
 
+class CellTimeout(RuntimeError):
+    """A cell took longer than it may."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended: ``done`` or ``failed``, with the error's last line."""
+    """How a cell ended: ``done``, ``failed``, with the error's last line, or ``busy``: another run computes it."""
 
     key: str
     state: str
@@ -78,8 +87,11 @@ class Outcome:
 
 
 def state_of(store: Store, cell: Cell, grid: Grid) -> str:
-    """``done``, ``to do``, ``failed``, or ``to extend`` where settings of the grid are not predicted yet."""
-    record = store.read(cell.key)
+    """``done``, ``to do``, ``failed``, ``damaged``, or ``to extend`` where settings are not predicted yet."""
+    try:
+        record = store.read(cell.key)
+    except Damaged:
+        return DAMAGED
     if record is None:
         return TODO
     if record["state"] == FAILED:
@@ -87,119 +99,170 @@ def state_of(store: Store, cell: Cell, grid: Grid) -> str:
     return DONE if grid.setting_names.issubset(record["settings"]) else EXTEND
 
 
+@dataclass(frozen=True)
+class Work:
+    """How the cells of a run are computed; small enough to hand to a worker.
+
+    Parameters
+    ----------
+    settings : list of Setting
+    draw : int
+    out : Path
+    device : {"auto", "cpu", "cuda"}
+    fresh : bool
+        Compute done cells anew; the old ones move to ``replaced/``.
+    timeout : float, optional
+        Seconds that a cell may take.
+    """
+
+    settings: list[Setting]
+    draw: int
+    out: Path
+    device: str
+    fresh: bool
+    timeout: float | None
+
+
 def run_grid(
     grid: Grid,
     store: Store,
+    todo: Sequence[Cell],
     *,
     jobs: int,
     device: str,
     fresh: bool,
     on_outcome: Callable[[Cell, Outcome], None],
+    on_wait: Callable[[int], None] = lambda cells: None,
+    timeout: float | None = None,
     cluster: Cluster | None = None,
-) -> dict[str, int]:
-    """Run the cells that are not done yet; each is on disk the moment it is done.
+) -> int:
+    """Run cells; each is on disk the moment it is done.
+
+    Several runs on one folder divide the cells between them: what another run computes is left to it, and waited for.
 
     Parameters
     ----------
     grid : Grid
     store : Store
+    todo : sequence of Cell
     jobs : int
-        Worker processes, each with one thread. 1: everything in this process.
+        Worker processes, each with one thread. 1: everything in this process, unless there is a `timeout`.
     device : {"auto", "cpu", "cuda"}
     fresh : bool
         Compute done cells anew; the old ones move to ``replaced/``.
     on_outcome : callable
         Called in this process as each cell ends.
+    on_wait : callable
+        Called with the number of cells left when other runs compute all of them.
+    timeout : float, optional
+        Seconds; a cell that takes longer fails.
     cluster : Cluster, optional
         Its workers compute the cells, and `jobs` does not count.
 
     Returns
     -------
-    dict of state to int
-        ``done`` and ``failed``, over all cells of the grid.
+    int
+        How many cells failed.
 
     Raises
     ------
     Stopped
         On Ctrl-C or SIGTERM, after the workers are gone.
+    BenchmarkError
+        If the output folder cannot be written to any more, or workers cannot work.
     """
     store.remove_leftovers()
-    todo = [cell for cell in grid.cells if fresh or state_of(store, cell, grid) != DONE]
-    counts = {DONE: len(grid.cells) - len(todo), FAILED: 0}
+    before = {cell.key: store.stamp(cell.key) for cell in todo}
+    work = Work(grid.settings, grid.draw, store.out, device, fresh, timeout)
+    failed = 0
 
     def note(cell: Cell, outcome: Outcome) -> None:
-        counts[outcome.state] += 1
+        nonlocal failed
+        failed += outcome.state == FAILED
         on_outcome(cell, outcome)
 
+    left = list(todo)
     suspects: list[Cell] = []
+    waiting = False
     with _signals():
         try:
-            while todo:
+            while left:
                 ended: set[str] = set()
                 try:
-                    for cell, outcome in _outcomes(todo, grid, store, jobs, device, fresh, cluster):
-                        ended.add(cell.key)
-                        note(cell, outcome)
+                    for cell, outcome in _outcomes(left, before, work, jobs, cluster):
+                        if outcome.state != BUSY:
+                            ended.add(cell.key)
+                            note(cell, outcome)
                 except TerminatedWorkerError:  # one was killed, most likely for its memory, and takes the others along
+                    _end_workers()
                     killed = set(store.remove_leftovers()) - ended
                     if not killed and not ended:
                         raise BenchmarkError("the workers die before they begin a cell; try --jobs 1") from None
-                    suspects += [cell for cell in todo if cell.key in killed]
+                    suspects += [cell for cell in left if cell.key in killed]
                     ended |= killed
-                todo = [cell for cell in todo if cell.key not in ended]
-            for cell in suspects:  # alone, so that it is clear which one it was
-                started = time.time()
-                try:
-                    for _, outcome in _outcomes([cell], grid, store, jobs, device, fresh):
-                        note(cell, outcome)
-                except TerminatedWorkerError:
-                    store.remove_leftovers()
-                    note(cell, record_failure(store, cell, "the worker process was killed (out of memory?)", started))
-        except KeyboardInterrupt:
-            if jobs > 1 and cluster is None:
-                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                else:
+                    if not ended:
+                        if not waiting:
+                            on_wait(len(left))
+                        waiting = True
+                        time.sleep(_WAIT)
+                left = [cell for cell in left if cell.key not in ended]
+            while suspects:  # alone, so that it is clear which one it was
+                outcome = _alone(suspects[0], before, work, jobs)
+                if outcome.state != BUSY:
+                    note(suspects.pop(0), outcome)
+        except (KeyboardInterrupt, BenchmarkError):
+            if cluster is None:
+                _end_workers()
             store.remove_leftovers()
             raise
-    return counts
+    return failed
+
+
+def _alone(cell: Cell, before: Mapping[str, str], work: Work, jobs: int) -> Outcome:
+    started, store = time.time(), Store(work.out)
+    try:
+        ((_, outcome),) = _outcomes([cell], before, work, jobs)
+    except TerminatedWorkerError:
+        _end_workers()
+        store.remove_leftovers()
+        reason = "the worker process was killed (out of memory?)"
+        if work.timeout is not None and time.time() - started > work.timeout:
+            reason = f"CellTimeout: it took longer than --cell-timeout {work.timeout:g} s, and did not end by itself"
+        outcome = record_failure(store, cell, reason, started, before[cell.key])
+    if outcome.state == BUSY:
+        time.sleep(_WAIT)
+    return outcome
+
+
+def _end_workers() -> None:
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _outcomes(
-    todo: list[Cell],
-    grid: Grid,
-    store: Store,
-    jobs: int,
-    device: str,
-    fresh: bool,
-    cluster: Cluster | None = None,
+    cells: Sequence[Cell], before: Mapping[str, str], work: Work, jobs: int, cluster: Cluster | None = None
 ) -> Iterator[tuple[Cell, Outcome]]:
-    cells = {cell.key: cell for cell in todo}
     if cluster is not None:
-        yield from cluster.outcomes(todo, grid, store, device, fresh)
+        yield from cluster.outcomes(cells, before, work)
         return
-    if jobs == 1:
-        for cell in todo:
-            yield cell, run_cell(cell, grid.settings, grid.draw, store.out, device, fresh)
+    if jobs == 1 and work.timeout is None:
+        for cell in cells:
+            yield cell, run_cell(cell, before[cell.key], work)
         return
+    named = {cell.key: cell for cell in cells}
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
         # loky replaces a worker whose memory has grown, and says so each time
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given to the executor")
-        workers = max(2, min(jobs, len(todo)))  # joblib would run a single one in this process
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch="all", batch_size=1)
-        arguments = (grid.settings, grid.draw, store.out, device, fresh, os.getpid())
-        for outcome in parallel(joblib.delayed(run_cell)(cell, *arguments) for cell in todo):
-            yield cells[outcome.key], outcome
+        workers = max(2, min(jobs, len(cells)))  # joblib would run a single one in this process
+        parallel = joblib.Parallel(
+            n_jobs=workers, return_as="generator_unordered", pre_dispatch="all" if jobs > 1 else 1, batch_size=1
+        )
+        calls = (joblib.delayed(run_cell)(cell, before[cell.key], work, os.getpid()) for cell in cells)
+        for outcome in parallel(calls):
+            yield named[outcome.key], outcome
 
 
-def run_cell(
-    cell: Cell,
-    settings: list[Setting],
-    draw: int,
-    out: Path,
-    device: str,
-    fresh: bool = False,
-    parent: int | None = None,
-    owner: str | None = None,
-) -> Outcome:
+def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
     """Train a cell's method, test it in all settings, and store it; what goes wrong is stored too.
 
     A cell that is done already is only tested in the settings it lacks.
@@ -207,28 +270,83 @@ def run_cell(
     Parameters
     ----------
     cell : Cell
-    settings : list of Setting
-    draw : int
-    out : Path
-    device : {"auto", "cpu", "cuda"}
-    fresh : bool
+    before : str
+        The cell's stamp when the run began; if it is another one now, another run has computed the cell since.
+    work : Work
     parent : int, optional
         The process this worker works for; when it is gone, the worker leaves.
-    owner : str, optional
-        See :class:`benchmark.store.Store`.
+
+    Returns
+    -------
+    Outcome
+        ``busy`` where another run computes the cell now.
+
+    Raises
+    ------
+    StorageError
+        If the cell cannot be stored.
     """
     if parent is not None:
         _leave_with(parent)
     torch.set_num_threads(1)
-    store = Store(out, owner)
-    started, before = time.time(), store.stamp(cell.key)
-    try:
-        record = None if fresh else store.read(cell.key)
-        if record is not None and record["state"] == DONE:
-            return _extend(store, cell, record, settings, draw, _device(device))
-        return _compute(store, cell, settings, draw, _device(device))
-    except Exception:
-        return record_failure(store, cell, traceback.format_exc(), started, before)
+    store = Store(work.out)
+    with storing(work.out), store.claim(cell.key) as mine:
+        if not mine:
+            return Outcome(cell.key, BUSY)
+        started, stamp = time.time(), store.stamp(cell.key)
+        since = stamp != before
+        try:
+            try:
+                record = store.read(cell.key)
+                if record is not None and record["state"] == FAILED and since:
+                    return Outcome(cell.key, FAILED, record["error"], record["seconds"])
+                if record is not None and record["state"] == DONE and (since or not work.fresh):
+                    return _extend(store, cell, record, work)
+            except Damaged:
+                pass  # it is computed anew, and what is there moves to replaced/
+            with _limit(cell, store, work.timeout, started, stamp) as check:
+                return _compute(store, cell, work, check)
+        except (Exception, SystemExit) as error:
+            fault = storage_fault(error, work.out)
+            if fault is not None:
+                raise fault from error
+            return _record_failure(store, cell, traceback.format_exc(), started, stamp)
+
+
+@contextmanager
+def _limit(cell: Cell, store: Store, timeout: float | None, started: float, stamp: str) -> Iterator[Callable[[], None]]:
+    """Give a function to call now and then, which raises CellTimeout when the time is up.
+
+    A cell that does not call it any more takes its process along, a little later: from a thread, or, where the cell
+    keeps the interpreter to itself, so that no thread can run, from outside of it.
+    """
+    if timeout is None:
+        yield lambda: None
+        return
+    end = time.monotonic() + timeout
+    reason = f"CellTimeout: it took longer than --cell-timeout {timeout:g} s"
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise CellTimeout(reason.partition(": ")[2])
+
+    def leave() -> None:
+        try:
+            _record_failure(store, cell, f"{reason}, and did not end by itself", started, stamp)
+        finally:
+            os._exit(1)
+
+    grace = min(_GRACE, timeout)
+    timer = threading.Timer(timeout + grace, leave)
+    timer.daemon = True
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - it writes where the cell hangs, which nobody asked for
+        timer.start()
+        faulthandler.dump_traceback_later(timeout + 2 * grace, exit=True, file=nowhere)
+        try:
+            yield check
+        finally:
+            timer.cancel()
+            faulthandler.cancel_dump_traceback_later()
 
 
 def _device(name: str) -> torch.device:
@@ -263,28 +381,31 @@ def _leave_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, device: torch.device) -> Outcome:
+def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) -> Outcome:
     started = time.time()
-    dataset = _dataset(cell)
-    with store.attempt(cell.key) as side, (side / "history.jsonl").open("a", encoding="utf-8") as log:
+    dataset, device = _dataset(cell), _device(work.device)
+    settings, draw = work.settings, work.draw
+    with store.attempt(cell.key) as side:
+        with (side / "history.jsonl").open("a", encoding="utf-8") as log:
 
-        def on_epoch(record: dict[str, Any]) -> None:
-            log.write(json.dumps(record) + "\n")
-            log.flush()
+            def on_epoch(record: dict[str, Any]) -> None:
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                check()
 
-        method = build_method(cell, dataset, device)
-        training = cell.training
-        history = train(
-            method,
-            dataset,
-            trains_on=cell.row.trains_on,
-            config=training,
-            seed=cell.seed,
-            device=device,
-            on_epoch=on_epoch,
-        )
+            method = build_method(cell, dataset, device)
+            history = train(
+                method,
+                dataset,
+                trains_on=cell.row.trains_on,
+                config=cell.training,
+                seed=cell.seed,
+                device=device,
+                on_epoch=on_epoch,
+            )
         trained = time.time()
         logits = predict_settings(method, dataset, settings, draw=draw, device=device)
+        check()
         test = dataset.splits["test"]
         write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
         represented = represent_test(method, dataset, draw=draw, device=device)
@@ -292,9 +413,8 @@ def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, devic
             rows, values = represented
             named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
             write_representations(side, named)
-        save_file(
-            {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}, side / "model.safetensors"
-        )
+        weights = save({k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()})
+        (side / "model.safetensors").write_bytes(weights)
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
             "settings": [setting_name(s, draw) for s in settings],
@@ -303,23 +423,22 @@ def _compute(store: Store, cell: Cell, settings: list[Setting], draw: int, devic
             "parameters": sum(p.numel() for p in method.parameters()),
             "device": str(device),
         }
-        write_json(side / "cell.json", record)
+        write_record(side, record)
     best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
     return Outcome(cell.key, DONE, seconds=seconds, valid_f1=best["valid_f1"] if best else float("nan"))
 
 
-def _extend(
-    store: Store, cell: Cell, record: dict[str, Any], settings: list[Setting], draw: int, device: torch.device
-) -> Outcome:
+def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Outcome:
     """Test a trained model in the settings that are not stored yet."""
-    started = time.time()
+    started, draw = time.time(), work.draw
+    lacking = [s for s in work.settings if setting_name(s, draw) not in record["settings"]]
+    if not lacking:  # done by another run, or by a worker that was killed before it could say so
+        return Outcome(cell.key, DONE, seconds=record["seconds"])
+    store.verify(cell.key)
     old = store.predictions(cell.key)
-    lacking = [s for s in settings if (s, draw) not in old.settings]
-    if not lacking:  # done by a worker that was killed before it could say so
-        return Outcome(cell.key, DONE)
-    dataset = _dataset(cell)
+    dataset, device = _dataset(cell), _device(work.device)
     method = build_method(cell, dataset, device)
-    method.load_state_dict(load_file(store.path(cell.key) / "model.safetensors", device=str(device)))
+    method.load_state_dict({k: v.to(device) for k, v in load_tensors(store.weights(cell.key)).items()})
     logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
@@ -330,12 +449,12 @@ def _extend(
             side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
         )
         names = [setting_name(s, d) for s, d in added]
-        write_json(side / "cell.json", record | {"settings": record["settings"] + names})
+        write_record(side, record | {"settings": record["settings"] + names})
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 
-def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str | None = None) -> Outcome:
-    """Store that a cell has failed, unless another attempt has finished it since.
+def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str) -> Outcome:
+    """Store that a cell has failed, unless another run has finished it since, or computes it now.
 
     Parameters
     ----------
@@ -345,15 +464,24 @@ def record_failure(store: Store, cell: Cell, trace: str, started: float, before:
         The traceback; its last line is the reason shown.
     started : float
         Seconds since the epoch.
-    before : str, optional
+    before : str
         The cell's stamp when the work on it began.
     """
-    error = trace.strip().splitlines()[-1]
-    with store.attempt(cell.key, before) as side:
-        write_json(
-            side / "cell.json",
-            _record(cell, None, FAILED, started) | {"traceback": trace, "error": error},
-        )
+    with storing(store.out), store.claim(cell.key) as mine:
+        if not mine:
+            return Outcome(cell.key, BUSY)
+        if store.stamp(cell.key) == before:
+            return _record_failure(store, cell, trace, started, before)
+        record = store.read(cell.key)  # it may have said how it ended before its process did
+        if record is None:
+            return _record_failure(store, cell, trace, started, before)
+        return Outcome(cell.key, record["state"], record.get("error", ""), record["seconds"])
+
+
+def _record_failure(store: Store, cell: Cell, trace: str, started: float, before: str) -> Outcome:
+    error = "".join(c if c.isprintable() else "?" for c in trace.strip().splitlines()[-1])
+    with storing(store.out), store.attempt(cell.key, before) as side:
+        write_record(side, _record(cell, None, FAILED, started) | {"traceback": trace, "error": error})
     return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started)
 
 

@@ -1,19 +1,21 @@
 """Cells on disk.
 
-A cell is written into a side folder and renamed when it is whole, so a killed run leaves no half cell. Nothing that is
-done is ever deleted: a cell computed anew moves the old one to ``replaced/``.
+A cell is written into a side folder, flushed to the disk and renamed when it is whole, so a killed run leaves no half
+cell. Who works on a cell holds its lock, so several runs, also on machines that share the folder, divide the cells
+between them. ``cell.json`` holds checksums: what is damaged is told, and never read. Nothing that is done is ever
+deleted: a cell computed anew moves the old one to ``replaced/``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import shutil
-import socket
 import time
 import uuid
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -24,10 +26,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
+from benchmark.locks import keeps_locks, locked
 from benchmark.missing import Setting
 
 DONE, FAILED = "done", "failed"
-WEEK = 7 * 24 * 3600.0
+_WEEK = 7 * 24 * 3600.0
+_LOCK = ".lock"
+
+
+class Damaged(BenchmarkError):
+    """A stored cell is not what was written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        self.fault = f"{path} is damaged: {reason.partition(chr(10))[0]}"
+        super().__init__(
+            f"{self.fault}; the command that made it, given again, moves the cell to replaced/ and computes it anew"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Damaged, (self.path, self.reason)
 
 
 @dataclass(frozen=True)
@@ -88,15 +106,12 @@ class Store:
     ----------
     out : Path
         Created on first write.
-    owner : str, optional
-        In whose name cells are written here, where a process id would tell nothing: by workers on other machines.
-        Starts with ``@``, as no host does. None: this process.
     """
 
-    def __init__(self, out: Path, owner: str | None = None) -> None:
+    def __init__(self, out: Path) -> None:
         self.out = out
-        self.owner = owner
         self.cells = out / "cells"
+        self._sums: dict[str, dict[str, str]] = {}  # of the files of the cells read, by key
 
     def path(self, key: str) -> Path:
         """The folder of a cell."""
@@ -115,8 +130,10 @@ class Store:
 
         Raises
         ------
+        Damaged
+            If the file is not as it was written.
         BenchmarkError
-            If the file is damaged.
+            If it cannot be read.
         """
         path = f"{self.cells}/{key}/cell.json"
         try:
@@ -124,66 +141,131 @@ class Store:
                 record = json.loads(file.read())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise BenchmarkError(
-                f"{path} is damaged ({error}); move its folder away to compute the cell again"
-            ) from error
-        if not isinstance(record, dict):
-            raise BenchmarkError(f"{path} is damaged; move its folder away to compute the cell again")
+        except (NotADirectoryError, ValueError, RecursionError) as error:
+            raise Damaged(path, str(error)) from error
+        except OSError as error:
+            raise BenchmarkError(f"cannot read {path}: {error.strerror}; make it readable") from error
+        if not isinstance(record, dict) or record.get("checksum") != _checksum(record):
+            raise Damaged(path, "it is not what its checksum says")
+        if record.get("key") != key:
+            raise Damaged(path, f"it belongs to cell {record.get('key')!r}")
+        self._sums[key] = record["files"]
         return record
+
+    def verify(self, key: str) -> None:
+        """Compare all files of a cell with their checksums.
+
+        Raises
+        ------
+        Damaged
+            If one is not as it was written; names it.
+        """
+        if self.read(key) is not None:
+            for name in self._sums[key]:
+                self._content(key, name)
+
+    def damaged(self, keys: Iterable[str]) -> dict[str, str]:
+        """Which of some cells are not as they were written, and what is wrong with each."""
+        faults = {}
+        for key in keys:
+            try:
+                self.verify(key)
+            except Damaged as damage:
+                faults[key] = damage.fault
+        return faults
+
+    def _content(self, key: str, name: str) -> bytes | None:
+        """A file of a cell; None where the cell has no such file."""
+        if key not in self._sums and self.read(key) is None:
+            return None
+        path = self.path(key) / name
+        for last in (False, True):
+            expected = self._sums[key].get(name)
+            if expected is None:
+                return None
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                content = None
+            except OSError as error:
+                raise BenchmarkError(f"cannot read {path}: {error.strerror}; make it readable") from error
+            if content is not None and hashlib.sha256(content).hexdigest() == expected:
+                return content
+            if not last:  # another run may have put a new cell in its place
+                self.read(key)
+        raise Damaged(str(path), "it is missing" if content is None else "it is not what its checksum says")
+
+    def _arrays(self, key: str, name: str) -> dict[str, NDArray[Any]] | None:
+        content = self._content(key, name)
+        if content is None:
+            return None
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return dict(archive)
 
     def predictions(self, key: str) -> Predictions:
         """The stored predictions of a done cell.
 
         Raises
         ------
-        BenchmarkError
-            If they are damaged.
+        Damaged
+            If they are not as they were written.
         """
-        path = self.path(key) / "predictions.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return Predictions(
-                    ids=archive["ids"],
-                    labels=archive["labels"],
-                    settings=_parse_settings(tuple(map(str, archive["settings"]))),
-                    logits=archive["logits"],
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BenchmarkError(
-                f"{path} is damaged ({error}); move its folder away to compute the cell again"
-            ) from error
+        arrays = self._arrays(key, "predictions.npz")
+        if arrays is None:
+            raise Damaged(str(self.path(key)), "it has no predictions")
+        settings = _parse_settings(tuple(map(str, arrays["settings"])))
+        return Predictions(arrays["ids"], arrays["labels"], settings, arrays["logits"])
 
     def representations(self, key: str) -> Representations | None:
         """The stored representations of a done cell; None for a method that has none.
 
         Raises
         ------
-        BenchmarkError
-            If they are damaged.
+        Damaged
+            If they are not as they were written.
         """
-        path = self.path(key) / "representations.npz"
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return Representations(archive["ids"], archive["labels"], str(archive["setting"]), archive["values"])
-        except FileNotFoundError:
+        arrays = self._arrays(key, "representations.npz")
+        if arrays is None:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise BenchmarkError(
-                f"{path} is damaged ({error}); move its folder away to compute the cell again"
-            ) from error
+        return Representations(arrays["ids"], arrays["labels"], str(arrays["setting"]), arrays["values"])
 
     def history(self, key: str) -> list[dict[str, Any]]:
         """The records of a cell's epochs; empty for a method that has none."""
-        return _lines(self.path(key) / "history.jsonl")
+        return _lines(self._content(key, "history.jsonl") or b"")
+
+    def weights(self, key: str) -> bytes:
+        """The content of ``model.safetensors`` of a done cell.
+
+        Raises
+        ------
+        Damaged
+            If it is not as it was written.
+        """
+        content = self._content(key, "model.safetensors")
+        if content is None:
+            raise Damaged(str(self.path(key)), "it has no weights")
+        return content
 
     def stamp(self, key: str) -> str:
         """Tells a stored cell from one that takes its place; empty where there is none."""
         try:
             status = (self.path(key) / "cell.json").stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
         return f"{status.st_ino}-{status.st_mtime_ns}"
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[bool]:
+        """The right to work on a cell while the block runs; False where another process has it.
+
+        Raises
+        ------
+        OSError
+            If nothing can be written here.
+        """
+        self.cells.mkdir(parents=True, exist_ok=True)
+        with locked(self.cells / f".{key}.lock") as mine:
+            yield mine
 
     @contextmanager
     def attempt(self, key: str, before: str | None = None) -> Iterator[Path]:
@@ -198,27 +280,35 @@ class Store:
             The cell's `stamp` when the work on it began. None: it begins now.
         """
         before = self.stamp(key) if before is None else before
-        side = self.cells / f".{key}.{self.owner or _this_process()}.{uuid.uuid4().hex[:8]}"
+        side = self.cells / f".{key}.{uuid.uuid4().hex[:8]}"
         side.mkdir(parents=True)
         try:
             yield side
-            if self.stamp(key) != before and (self.read(key) or {}).get("state") == DONE:
+            if self.stamp(key) != before and (self.readable(key) or {}).get("state") == DONE:
                 return
             for file in side.iterdir():
-                _flush(file)
+                flush(file)
+            flush(side)
             self.set_aside(key)
             side.rename(self.path(key))
-            _flush(self.cells)
+            flush(self.cells)
         finally:
             shutil.rmtree(side, ignore_errors=True)
 
+    def readable(self, key: str) -> dict[str, Any] | None:
+        """`read`, with None for a damaged cell too."""
+        try:
+            return self.read(key)
+        except Damaged:
+            return None
+
     def set_aside(self, key: str) -> None:
-        """Make room for a cell: a done one moves to ``replaced/``, a failed one is dropped."""
+        """Make room for a cell: a done or damaged one moves to ``replaced/``, a failed one is dropped."""
         old = self.path(key)
         if not old.exists():
             return
-        record = self.read(key)
-        if record is not None and record.get("state") == FAILED:
+        record = self.readable(key)
+        if record is not None and record["state"] == FAILED:
             shutil.rmtree(old)
             return
         replaced = self.out / "replaced"
@@ -228,36 +318,70 @@ class Store:
     def running(self) -> list[tuple[str, dict[str, Any]]]:
         """The cells that are being written now: key and the last epoch's record (empty before the first)."""
         found = []
-        for side in self._sides():
-            lines = _lines(side / "history.jsonl")
-            found.append((side.name.split(".")[1], lines[-1] if lines else {}))
+        for side in self._begun():
+            if side.suffix == _LOCK:
+                continue
+            try:
+                lines = _lines((side / "history.jsonl").read_bytes())
+            except (FileNotFoundError, NotADirectoryError):
+                lines = []
+            found.append((_key_of(side), lines[-1] if lines else {}))
         return found
 
     def remove_leftovers(self) -> list[str]:
-        """Delete side folders of this machine's dead processes; returns their keys.
+        """Delete what processes that are gone have left of cells that they had begun; returns the keys.
 
-        Whether another machine's process lives cannot be told from here: its folders go when nothing was written into
-        them for a week.
+        Whether a process is gone, here or on another machine, its lock tells. Where the file system keeps no locks,
+        side folders go when nothing was written into them for a week.
         """
+        begun: dict[str, list[Path]] = {}
+        for path in self._begun():
+            begun.setdefault(_key_of(path), []).append(path)
         keys = []
-        for side in self._sides():
-            _, key, *host, pid, _ = side.name.split(".")
-            here = ".".join(host) == socket.gethostname()
-            if not _alive(int(pid)) if here else time.time() - _last_written(side) > WEEK:
-                shutil.rmtree(side, ignore_errors=True)
-                keys.append(key)
+        for key, paths in begun.items():
+            if not keeps_locks(self.cells) and time.time() - max(map(_last_written, paths)) < _WEEK:
+                continue
+            with self.claim(key) as mine:
+                if mine:
+                    for path in paths:
+                        shutil.rmtree(path, ignore_errors=True)
+                    keys.append(key)
         return keys
 
-    def remove_attempts(self, key: str) -> None:
-        """Delete what this owner's attempts at a cell that has ended have left, wherever their workers were lost."""
-        for side in self._sides():
-            if side.name.startswith(f".{key}.{self.owner or _this_process()}."):
-                shutil.rmtree(side, ignore_errors=True)
-
-    def _sides(self) -> list[Path]:
+    def _begun(self) -> list[Path]:
+        """Side folders and locks."""
         if not self.cells.is_dir():
             return []
-        return sorted(Path(e.path) for e in os.scandir(self.cells) if e.name.startswith(".") and e.name.count(".") >= 4)
+        return sorted(Path(e.path) for e in os.scandir(self.cells) if e.name.startswith(".") and e.name.count(".") > 1)
+
+
+def _key_of(path: Path) -> str:
+    return path.name.split(".")[1]
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``cell.json``, the last file of a cell: `record`, and SHA-256 sums of it and of all other files.
+
+    Parameters
+    ----------
+    folder : Path
+    record : mapping
+        With ``key`` and ``state``.
+    """
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != "cell.json"
+    }
+    record = {**record, "files": files}
+    text = json_text(record | {"checksum": _checksum(record)})
+    (folder / "cell.json").write_text(text, encoding="utf-8")
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """Of all of a record but its checksum."""
+    content = {name: value for name, value in record.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
@@ -276,47 +400,38 @@ def write_representations(folder: Path, representations: Representations) -> Non
     np.savez_compressed(folder / "representations.npz", **asdict(representations))
 
 
-def write_json(path: Path, content: Mapping[str, Any] | Sequence[Any]) -> None:
+def json_text(content: Mapping[str, Any]) -> str:
     """Readable JSON with a stable order of keys."""
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, or as it was before; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.split("\n")[:-1]]  # what stands behind the last newline is half written
+        unfinished.write_bytes(content)
+        flush(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def _this_process() -> str:
-    return f"{socket.gethostname()}.{os.getpid()}"
-
-
-def _last_written(side: Path) -> float:
-    try:
-        return max(path.stat().st_mtime for path in (side, *side.iterdir()))
-    except FileNotFoundError:  # it has just ended
-        return time.time()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:  # a process that has ended stays in the table until its parent asks for it
-        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:  # no Linux
-        return True
-    return status.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _lines(content: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in content.split(b"\n")[:-1]]  # behind the last newline it is half written
+
+
+def _last_written(path: Path) -> float:
+    try:
+        return max(p.stat().st_mtime for p in (path, *path.glob("*")))
+    except FileNotFoundError:  # it has just ended
+        return time.time()

@@ -217,7 +217,7 @@ def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp
 
     def kill():
         wait_for(lambda: pid.exists() and pid.read_text())
-        killed.extend(path.name for path in leftovers(out) if ".@dask." in path.name)  # it is in mid-cell
+        killed.extend(Store(out).running())  # it is in mid-cell
         os.kill(int(pid.read_text()), signal.SIGKILL)
 
     killer = threading.Thread(target=kill)

@@ -7,6 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmark.data.dataset import SPLITS, category_indices
 from benchmark.data.simulator import PROBE_RANGES, TASKS, simulate
+from benchmark.data.source import TaskSource, identify, load_task
 from benchmark.metrics import primary
 from benchmark.missing import MODALITIES
 
@@ -117,3 +118,13 @@ def test_other_sizes_have_another_fingerprint():
     small = simulate("mosi", {"train": 20, "valid": 10, "test": 12})
     assert [len(small.splits[name]) for name in SPLITS] == [20, 10, 12]
     assert small.fingerprint != simulate("mosi").fingerprint
+
+
+def test_what_a_task_is_can_be_told_without_generating_it(monkeypatch):
+    source = TaskSource("iemocap", sizes=(16, 8, 8))
+    dataset = load_task(source)
+    monkeypatch.setattr("benchmark.data.simulator.simulate", lambda *a: pytest.fail("generated"))
+    identity = identify(source)
+    for name in ("name", "source", "origin", "fingerprint", "warnings"):
+        assert getattr(identity, name) == getattr(dataset, name)
+    assert identify(TaskSource("iemocap")).fingerprint != identity.fingerprint

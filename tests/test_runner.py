@@ -16,7 +16,7 @@ import torch
 
 import run_benchmark
 from benchmark.missing import Setting
-from benchmark.store import Store
+from benchmark.store import Store, write_record
 
 GRID = """
 description: small
@@ -309,6 +309,12 @@ def test_the_tables_show_what_an_independent_script_finds_in_the_predictions(who
     assert seen == 3 * 4
 
 
+def reseal(folder, **change):
+    """Change a stored cell as if it had been written so."""
+    record = json.loads((folder / "cell.json").read_text())
+    write_record(folder, {name: value for name, value in record.items() if name != "checksum"} | change)
+
+
 def split(whole, tmp_path):
     """The cells of one run in two folders, one for each seed."""
     folders = [tmp_path / "a", tmp_path / "b"]
@@ -338,6 +344,7 @@ def test_a_cell_that_stands_twice_with_other_scores_is_an_error_that_names_both(
     with np.load(b / "cells" / key / "predictions.npz") as archive:
         content = dict(archive)
     np.savez(b / "cells" / key / "predictions.npz", **content | {"logits": -content["logits"]})
+    reseal(b / "cells" / key)
     out = tmp_path / "together"
     assert run("--report-only", a, b, "--out", out) == 2
     error = capsys.readouterr().err
@@ -349,8 +356,7 @@ def test_two_definitions_of_one_row_in_two_folders_are_an_error(whole, tmp_path,
     a, b = split(whole, tmp_path)
     key = Store(a).stored_keys()[0]
     shutil.copytree(a / "cells" / key, b / "cells" / "other")
-    record = json.loads((b / "cells" / "other" / "cell.json").read_text())
-    (b / "cells" / "other" / "cell.json").write_text(json.dumps(record | {"key": "other"}))
+    reseal(b / "cells" / "other", key="other")
     assert run("--report-only", a, b, "--out", tmp_path / "together") == 2
     error = capsys.readouterr().err
     assert "different hyper-parameters or code" in error and str(a / "cells" / key) in error and "other" in error
@@ -360,10 +366,8 @@ def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path,
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     key = next(k for k in Store(out).stored_keys() if Store(out).read(k)["label"] == "mult")
-    path = out / "cells" / key / "cell.json"
-    record = json.loads(path.read_text())
-    older = record | {"task": record["task"] | {"fingerprint": "older"}, "finished": "2000"}
-    path.write_text(json.dumps(older))
+    task = Store(out).read(key)["task"]
+    reseal(out / "cells" / key, task=task | {"fingerprint": "older"}, finished="2000")
     assert run("--report-only", out) == 0
     assert "not shown: 1 stored cells" in capsys.readouterr().out
     assert len(pd.read_csv(out / "scores.csv").query("method == 'mult'")["seed"].unique()) == 1

@@ -1,30 +1,35 @@
+import errno
 import json
 import os
+import pickle
+import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmark.errors import BenchmarkError
+from benchmark.locks import keeps_locks
 from benchmark.missing import Setting
-from benchmark.store import DONE, FAILED, Predictions, Store, write_json, write_predictions
+from benchmark.store import DONE, FAILED, Damaged, Predictions, Store, replace_file, write_predictions, write_record
 
 
 def write(store, key, **record):
     with store.attempt(key) as side:
-        write_json(side / "cell.json", {"state": DONE} | record)
+        write_record(side, {"state": DONE, "key": key} | record)
 
 
 def test_a_cell_is_there_whole_or_not_at_all(tmp_path):
     store = Store(tmp_path)
     with pytest.raises(RuntimeError), store.attempt("k1") as side:
-        write_json(side / "cell.json", {"state": DONE})
+        write_record(side, {"state": DONE, "key": "k1"})
         raise RuntimeError("crash")
     assert store.read("k1") is None and store.stored_keys() == [] and not list(store.cells.iterdir())
     write(store, "k1")
-    assert store.read("k1") == {"state": DONE} and store.stored_keys() == ["k1"]
+    assert store.read("k1")["state"] == DONE and store.stored_keys() == ["k1"]
 
 
 def test_a_done_cell_is_set_aside_never_lost(tmp_path):
@@ -53,8 +58,8 @@ def test_predictions_come_back_as_they_were(tmp_path):
         logits=np.random.default_rng(0).standard_normal((2, 2, 3)).astype(np.float32),
     )
     with store.attempt("k1") as side:
-        write_json(side / "cell.json", {"state": DONE})
         write_predictions(side, written)
+        write_record(side, {"state": DONE, "key": "k1"})
     read = store.predictions("k1")
     assert read.settings == written.settings and read.logits.dtype == np.float32
     for name in ("ids", "labels", "logits"):
@@ -63,23 +68,122 @@ def test_predictions_come_back_as_they_were(tmp_path):
         assert archive["settings"].tolist() == ["lav@0.3#0", "la@0.0#4"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe"])
-def test_a_damaged_record_is_named(tmp_path, damage):
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[1]", b"\xff\xfe", b"{}", b'{"checksum": 3}', b"[" * 100_000, b'{"a": NaN}']
+)
+def test_a_damaged_record_is_named_and_never_read(tmp_path, damage):
     store = Store(tmp_path)
     write(store, "k1")
     (store.path("k1") / "cell.json").write_bytes(damage)
-    with pytest.raises(BenchmarkError, match=r"cell\.json is damaged.*move its folder away") as caught:
+    with pytest.raises(Damaged, match=r"cell\.json is damaged: .*moves the cell to replaced/") as caught:
         store.read("k1")
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and store.readable("k1") is None
+    assert list(store.damaged(["k1", "absent"])) == ["k1"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"no zip"])
-def test_damaged_predictions_are_named(tmp_path, damage):
+def test_every_byte_of_a_record_counts(tmp_path):
+    store = Store(tmp_path)
+    write(store, "k1", number=12, text="words")
+    path = store.path("k1") / "cell.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        changed = bytearray(content)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        same = json.loads(content)
+        try:
+            assert store.read("k1") == same, "only what means the same may pass, such as another blank"
+        except Damaged:
+            continue
+    path.write_bytes(content)
+    assert store.read("k1")["number"] == 12
+
+
+def test_a_cell_in_the_folder_of_another_is_damaged(tmp_path):
     store = Store(tmp_path)
     write(store, "k1")
-    (store.path("k1") / "predictions.npz").write_bytes(damage)
-    with pytest.raises(BenchmarkError, match="damaged"):
-        store.predictions("k1")
+    store.path("k1").rename(store.path("k2"))
+    with pytest.raises(Damaged, match="it belongs to cell 'k1'"):
+        store.read("k2")
+    (store.cells / "k3").write_text("a file where a folder should be")
+    with pytest.raises(Damaged):
+        store.read("k3")
+    write(store, "k3")
+    assert store.read("k3")["state"] == DONE and len(list((tmp_path / "replaced").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "representations.npz", "history.jsonl", "model.safetensors"])
+@pytest.mark.parametrize("damage", [None, b"", b"PK\x03\x04", "flip"])
+def test_damaged_files_are_named_and_never_read(tmp_path, name, damage):
+    store = Store(tmp_path)
+    with store.attempt("k1") as side:
+        for file in ("predictions.npz", "representations.npz", "history.jsonl", "model.safetensors"):
+            (side / file).write_bytes(b"some content")
+        write_record(side, {"state": DONE, "key": "k1"})
+    assert store.damaged(["k1"]) == {} and Store(tmp_path).weights("k1") == b"some content"
+    path = store.path("k1") / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(b"some contenu" if damage == "flip" else damage)
+    read = {
+        "predictions.npz": store.predictions,
+        "representations.npz": store.representations,
+        "history.jsonl": store.history,
+        "model.safetensors": store.weights,
+    }[name]
+    with pytest.raises(Damaged, match=f"{name} is damaged: it is ") as caught:
+        read("k1")
+    assert "\n" not in str(caught.value)
+    assert store.damaged(["k1"]) == {"k1": caught.value.fault}
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value), "a worker's reaches the driver"
+
+
+def test_a_cell_that_another_run_replaces_is_read_as_it_is_now(tmp_path):
+    store, other = Store(tmp_path), Store(tmp_path)
+    for text in (b"old", b"new"):
+        with other.attempt("k1") as side:
+            (side / "model.safetensors").write_bytes(text)
+            write_record(side, {"state": DONE, "key": "k1"})
+        assert store.weights("k1") == text
+
+
+def test_all_is_flushed_before_it_is_renamed(tmp_path, monkeypatch):
+    """Files, then the folder with their names, then the rename, then the folder it stands in."""
+    done, fsync, rename = [], os.fsync, Path.rename
+
+    def noted_fsync(descriptor):
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def noted_rename(path, target):
+        done.append(f"rename to {Path(target).name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    store = Store(tmp_path)
+    with store.attempt("k1") as side:
+        (side / "model.safetensors").write_bytes(b"weights")
+        write_record(side, {"state": DONE, "key": "k1"})
+    assert set(done[:2]) == {"model.safetensors", "cell.json"}
+    assert done[2:] == [side.name, "rename to k1", "cells"]
+    done.clear()
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    replace_file(tmp_path / "tables" / "scores.csv", b"1")
+    assert len(done) == 2 and done[0].startswith(".scores.csv.") and done[1] == "rename to scores.csv"
+
+
+def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path, monkeypatch):
+    replace_file(tmp_path / "scores.csv", b"old")
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(tmp_path / "scores.csv", b"new")
+    assert (tmp_path / "scores.csv").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_running_cells_show_their_last_whole_epoch(tmp_path):
@@ -91,26 +195,85 @@ def test_running_cells_show_their_last_whole_epoch(tmp_path):
         assert store.stored_keys() == []
 
 
-def test_leftovers_of_dead_processes_are_removed_those_of_live_ones_stay(tmp_path):
-    store = Store(tmp_path)
-    code = f"""
-import os
+HOLDER = """
+import sys, time
 from pathlib import Path
 from benchmark.store import Store
-with Store(Path({str(tmp_path)!r})).attempt("dead"):
-    os._exit(9)
+store = Store(Path(sys.argv[1]))
+with store.claim("k1") as mine, store.attempt("k1"):
+    print(mine, flush=True)
+    time.sleep(60)
 """
-    subprocess.run([sys.executable, "-c", code], check=False)
-    assert [p.name.split(".")[1] for p in store.cells.iterdir()] == ["dead"]
-    with store.attempt("alive") as side:
-        assert str(os.getpid()) in side.name
-        assert store.remove_leftovers() == ["dead"]
-        assert [key for key, _ in store.running()] == ["alive"]
 
 
-def test_attempts_of_other_machines_stay_until_nothing_was_written_for_a_week(tmp_path):
-    store, remote = Store(tmp_path), Store(tmp_path, owner="@dask.run")
-    with remote.attempt("k1") as side:
+@pytest.fixture
+def holder(tmp_path):
+    """A process that works on cell k1."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def claimed(store, key):
+    with store.claim(key) as mine:
+        return mine
+
+
+def test_a_live_lock_is_never_taken_over_a_dead_one_is(tmp_path, holder):
+    store = Store(tmp_path)
+    assert not claimed(store, "k1") and claimed(store, "k2")
+    assert store.remove_leftovers() == [] and [key for key, _ in store.running()] == ["k1"]
+    for path in store.cells.iterdir():  # however long it has stood still
+        os.utime(path, (0, 0))
+    holder.send_signal(signal.SIGSTOP)
+    assert not claimed(store, "k1") and store.remove_leftovers() == [] and len(store.running()) == 1
+    holder.kill()
+    holder.wait()
+    assert len(list(store.cells.iterdir())) == 2, "a lock and a side folder"
+    assert store.remove_leftovers() == ["k1"] and not list(store.cells.iterdir())
+
+
+def test_a_dead_lock_can_be_claimed_at_once(tmp_path, holder):
+    store = Store(tmp_path)
+    holder.kill()
+    holder.wait()
+    with store.claim("k1") as mine:
+        assert mine and not claimed(Store(tmp_path), "k1"), "not twice, not even in this process"
+    assert claimed(store, "k1") and store.remove_leftovers() == ["k1"] and not list(store.cells.iterdir())
+
+
+def test_of_many_that_claim_a_cell_one_gets_it(tmp_path):
+    """Locks are removed by whoever lets go, while others are about to take them."""
+    store, inside, entered = Store(tmp_path), [], []
+
+    def work():
+        for _ in range(200):
+            with store.claim("k1") as mine:
+                if mine:
+                    inside.append(1)
+                    entered.append(len(inside))
+                    inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entered) >= 200 and set(entered) == {1} and not list(store.cells.iterdir())
+
+
+def test_where_there_are_no_locks_attempts_stay_until_nothing_was_written_for_a_week(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    def none(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    keeps_locks.cache_clear()
+    with store.attempt("k1") as side:
+        assert not keeps_locks(store.cells) and claimed(store, "k1") and claimed(store, "k1")
         (side / "history.jsonl").write_text("")
         for path in (side, side / "history.jsonl"):
             os.utime(path, (time.time() - 6 * 24 * 3600,) * 2)
@@ -120,33 +283,25 @@ def test_attempts_of_other_machines_stay_until_nothing_was_written_for_a_week(tm
         os.utime(side / "history.jsonl", (time.time() - 8 * 24 * 3600,) * 2)
         assert store.remove_leftovers() == ["k1"] and not side.exists()
         side.mkdir()
-
-
-def test_only_an_owners_attempts_at_a_cell_that_has_ended_are_removed(tmp_path):
-    run, other = Store(tmp_path, owner="@dask.run"), Store(tmp_path, owner="@dask.other")
-    with run.attempt("k1") as lost, run.attempt("k2") as living, other.attempt("k1") as foreign:
-        run.remove_attempts("k1")
-        assert not lost.exists() and living.is_dir() and foreign.is_dir()
-        for side in (lost, living, foreign):
-            side.mkdir(exist_ok=True)
+    keeps_locks.cache_clear()
 
 
 @pytest.mark.parametrize("state", [DONE, FAILED])
 def test_what_another_attempt_has_finished_in_the_meantime_stands(tmp_path, state):
-    store, other = Store(tmp_path, owner="@dask.run"), Store(tmp_path, owner="@dask.other")
+    store, other = Store(tmp_path), Store(tmp_path)
     write(store, "k1", number=0)
     before = store.stamp("k1")
     with store.attempt("k1") as side:
-        write_json(side / "cell.json", {"state": DONE, "number": 1})
+        write_record(side, {"state": DONE, "key": "k1", "number": 1})
         write(other, "k1", number=2)
     assert store.read("k1")["number"] == 2
     with store.attempt("k1", before) as side:
-        write_json(side / "cell.json", {"state": state, "number": 3})
+        write_record(side, {"state": state, "key": "k1", "number": 3})
     assert store.read("k1")["number"] == 2 and store.stamp("k1") != before
     assert [json.loads(p.read_text())["number"] for p in tmp_path.glob("replaced/*/cell.json")] == [0]
     write(store, "k1", state=state, number=4)  # begun since
     assert store.read("k1")["number"] == 4
     write(other, "k2", state=FAILED)
     with store.attempt("k2", before="") as side:
-        write_json(side / "cell.json", {"state": DONE})
-    assert store.read("k2") == {"state": DONE}, "a failure gives way"
+        write_record(side, {"state": DONE, "key": "k2"})
+    assert store.read("k2")["state"] == DONE, "a failure gives way"

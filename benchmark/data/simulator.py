@@ -28,6 +28,7 @@ from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES, SPLITS, Datas
 from benchmark.missing import MODALITIES
 
 VERSION = 1
+ORIGIN = f"simulator version {VERSION}"
 FEATURE_DIMS = {"l": 300, "a": 74, "v": 35}  # GloVe, COVAREP, Facet
 
 VOCABULARY = 2000
@@ -116,22 +117,28 @@ def simulate(task: str, sizes: dict[str, int] | None = None) -> Dataset:
     Dataset
         With ``source="simulated"``.
     """
-    spec = TASKS[task]
-    if sizes is not None:
-        spec = replace(spec, sizes=sizes)
+    spec = _spec(task, sizes)
     world = _World(spec, np.random.default_rng([VERSION, sorted(TASKS).index(task)]))
     splits = {name: world.split(task, name) for name in SPLITS}
-    definition = json.dumps({"version": VERSION, "task": task, **asdict(spec)}, sort_keys=True)
-    digest = hashlib.sha256(definition.encode()).hexdigest()[:16]
     return Dataset(
         name=task,
         source="simulated",
         kind=spec.kind,
         categories=SENTIMENT_CATEGORIES if spec.kind == "sentiment" else EMOTIONS,
         splits=standardise(splits),
-        fingerprint=f"simulated-v{VERSION}-{digest}",
-        origin=f"simulator version {VERSION}",
+        fingerprint=fingerprint(task, sizes),
+        origin=ORIGIN,
     )
+
+
+def fingerprint(task: str, sizes: dict[str, int] | None = None) -> str:
+    """What tells a simulated data set from others, without generating it."""
+    definition = json.dumps({"version": VERSION, "task": task, **asdict(_spec(task, sizes))}, sort_keys=True)
+    return f"simulated-v{VERSION}-{hashlib.sha256(definition.encode()).hexdigest()[:16]}"
+
+
+def _spec(task: str, sizes: dict[str, int] | None) -> SimulatedTask:
+    return TASKS[task] if sizes is None else replace(TASKS[task], sizes=sizes)
 
 
 class _World:

@@ -90,6 +90,37 @@ def find_tasks(
     return sources, remarks
 
 
+@dataclass(frozen=True)
+class Identity:
+    """What tells a task's data from others; as in :class:`benchmark.data.dataset.Dataset`."""
+
+    name: str
+    source: str
+    origin: str
+    fingerprint: str
+    warnings: tuple[str, ...] = ()
+
+
+def identify(source: TaskSource) -> Identity:
+    """What a task's data are; files are read for it, simulated data are not generated.
+
+    Raises
+    ------
+    BenchmarkError
+        If the file cannot be used.
+    """
+    if source.path is None:
+        from benchmark.data.simulator import ORIGIN, fingerprint
+
+        return Identity(source.name, "simulated", ORIGIN, fingerprint(source.name, _sizes(source)))
+    data = load_task(source)
+    return Identity(data.name, data.source, data.origin, data.fingerprint, data.warnings)
+
+
+def _sizes(source: TaskSource) -> dict[str, int] | None:
+    return None if source.sizes is None else dict(zip(("train", "valid", "test"), source.sizes, strict=True))
+
+
 @lru_cache(maxsize=1)
 def load_task(source: TaskSource) -> Dataset:
     """Read or simulate; the last one stays in memory.
@@ -105,5 +136,4 @@ def load_task(source: TaskSource) -> Dataset:
         return read_dataset(source.path, source.name)
     from benchmark.data.simulator import simulate
 
-    sizes = None if source.sizes is None else dict(zip(("train", "valid", "test"), source.sizes, strict=True))
-    return simulate(source.name, sizes)
+    return simulate(source.name, _sizes(source))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +27,7 @@ from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.statistics import average_draws, average_inter, seed_blocks, seed_level_test
+from benchmark.store import replace_file
 
 
 def write_report(
@@ -97,7 +97,9 @@ def write_report(
             gc.collect()
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
-    return [_write(out / name, content) for name, content in contents.items()]
+    for name, content in contents.items():
+        replace_file(out / name, content)
+    return [out / name for name in contents]
 
 
 @contextmanager
@@ -177,14 +179,3 @@ def _if_any(
 def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:
     part = scores[(scores["task"] == task) & (scores["source"] == source) & (scores["metric"] == "f1")]
     return seed_level_test(average_inter(average_draws(part)), against, alpha=ALPHA)
-
-
-def _write(path: Path, content: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path

@@ -37,8 +37,8 @@ from benchmark.store import (
     Representations,
     Store,
     setting_name,
-    write_json,
     write_predictions,
+    write_record,
     write_representations,
 )
 
@@ -98,7 +98,7 @@ def generate(grid: Grid, store: Store) -> None:
                 write_representations(side, Representations(test.ids[rows], test.labels[rows], name, values))
             lines = [json.dumps(epoch) + "\n" for epoch in history]
             (side / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-            write_json(side / "cell.json", _record(cell, grid, dataset, len(history), versions, commit))
+            write_record(side, _record(cell, grid, dataset, len(history), versions, commit))
 
 
 def _record(

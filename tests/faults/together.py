@@ -1,0 +1,87 @@
+"""Two runs are given the same folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults import Trial
+from tests.faults.runs import Ended, differs, launch, run, wait, write_grid
+
+CELLS = 8
+
+
+def trials(work: Path, scale: float) -> Iterator[Trial]:
+    """Two runs at once; one of two that is killed; one of two that is stopped for a while."""
+    times = max(1, round(4 * scale))
+    grid = write_grid(work)
+    log = work / "log"
+    options = ["--grid", grid, "--plugin", work / "faulty.py", "--methods", "faulty", "--seeds", CELLS]
+    options += ["--set", f"faulty.log={log}", "faulty.seconds=0.15"]
+    assert run(*options, "--out", work / "calm", "--jobs", 1).status == 0
+    for kind in (_at_once, _one_is_killed, _one_is_stopped):
+        fault = said = ""
+        for attempt in range(times):
+            out = work / f"{kind.__name__}{attempt}"
+            log.write_text("", encoding="utf-8")
+            ends, found = kind([*options, "--out", out], log)
+            fault = fault or found or next((e.unclear for e in ends if e.unclear), "")
+            fault = fault or next((f"a run ended with {e.status}" for e in ends if e.status), "")
+            fault = fault or differs(out, work / "calm")
+            said = next((line for e in ends for line in e.out.splitlines() if line.startswith("waiting for")), said)
+        yield Trial(kind.__doc__ or "", times, fault, said)
+
+
+def _trained(log: Path) -> Counter[str]:
+    """How often each cell was begun."""
+    return Counter(line.split()[0] for line in log.read_text(encoding="utf-8").splitlines())
+
+
+def _wait_for_training(log: Path, cells: int) -> None:
+    end = time.monotonic() + 120
+    while len(_trained(log)) < cells:
+        assert time.monotonic() < end, "no cell is begun"
+        time.sleep(0.05)
+
+
+def _at_once(options: list[object], log: Path) -> tuple[list[Ended], str]:
+    """Two runs on one folder at once: each cell computed once"""
+    ends = [wait(process) for process in [launch(*options, "--jobs", 2) for _ in range(2)]]
+    begun = _trained(log)
+    pids = {line.split()[1] for line in log.read_text(encoding="utf-8").splitlines()}
+    if len(begun) != CELLS or set(begun.values()) != {1}:
+        return ends, f"cells were begun {sorted(begun.values())} times"
+    return ends, "" if len(pids) >= 2 else "one run did it all"
+
+
+def _one_is_killed(options: list[object], log: Path) -> tuple[list[Ended], str]:
+    """One of two runs is killed in mid-cell: the other takes its locks over"""
+    first = launch(*options, "--jobs", 2)
+    _wait_for_training(log, 2)
+    second = launch(*options, "--jobs", 1)
+    time.sleep(1.0)
+    os.killpg(first.pid, signal.SIGKILL)
+    wait(first)
+    ended = wait(second)
+    again = [count for count in _trained(log).values() if count > 1]
+    return [ended], "" if len(again) <= 2 and set(again) <= {2} else f"cells were begun {again} times"
+
+
+def _one_is_stopped(options: list[object], log: Path) -> tuple[list[Ended], str]:
+    """One of two runs stands still (SIGSTOP): its locks are not taken over"""
+    first = launch(*options, "--jobs", 1)
+    _wait_for_training(log, 1)
+    os.killpg(first.pid, signal.SIGSTOP)
+    held = _trained(log)
+    second = launch(*options, "--jobs", 1)
+    _wait_for_training(log, CELLS)
+    time.sleep(4.0)
+    found = "" if second.poll() is None else "the other run ended without the cell that was held"
+    os.killpg(first.pid, signal.SIGCONT)
+    ends = [wait(first), wait(second)]
+    taken = [cell for cell in held if _trained(log)[cell] != 1]
+    return ends, found or ("a cell was taken from a run that stood still" if taken else "")
