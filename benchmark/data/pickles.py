@@ -1,9 +1,9 @@
 """Reading pickles that somebody else wrote, without running anything they hold.
 
 A pickle is a program. It may name any function and have it called, claim memory that its file does not fill, and hold
-a few containers that expand without end. The interpreter here knows the instructions that plain data is written with and
-the handful of names that NumPy arrays are made of, each behind a guard of its own, refuses every other, and keeps account
-of the memory that it is asked for.
+a few containers that expand without end. The interpreter here knows the instructions of plain data and the handful of
+names that NumPy arrays are made of, each behind a guard of its own, refuses every other, and keeps account of the memory
+that it is asked for.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ _INSTRUCTIONS = (
 make an object (extension codes, persistent ids, classes and their instances), sets, and buffers outside the file."""
 
 
-_Interpreter: Any = pickle._Unpickler  # type: ignore[attr-defined]
+_Interpreter: Any = pickle._Unpickler
 
 
 class _Dispatch(dict[int, Callable[[Any], None]]):
@@ -166,7 +166,7 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
 
 
 class _Unpickler(_Interpreter):  # type: ignore[misc]
-    """The standard library's interpreter in Python; the memo of the one in C is as long as the file's largest number."""
+    """The standard library's interpreter in Python; the one in C has a memo as long as the file's largest number."""
 
     dispatch = _Dispatch({code[0]: _Interpreter.dispatch[code[0]] for code in _INSTRUCTIONS})
 
@@ -309,8 +309,7 @@ def load_pickle(path: Path) -> Any:
     Returns
     -------
     object
-        Built of dict, list, tuple, str, bytes, bool, int, float, None and NumPy arrays only, containers at most 20 deep.
-        Read as a tree, in which what stands in several places counts several times, it takes at most a MiB and 32
+        Built of dict, list, tuple, str, bytes, bool, int, float, None and NumPy arrays only, at most 20 deep. Read as a tree, in which what stands in several places counts several times, it takes at most a MiB and 32
         times the file's size.
 
     Raises
