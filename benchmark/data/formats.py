@@ -179,7 +179,7 @@ def _numbers(value: Any, where: str) -> NDArray[np.generic]:
 
 
 def _scalars_in_lists(value: Any) -> Any:
-    """Numbers in lists, or an array as it is; not text, which NumPy would widen to the longest, nor arrays of objects."""
+    """Numbers in lists, or an array that is not of objects; no text, which NumPy would widen to the longest."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value
     if isinstance(value, np.ndarray | list | tuple):

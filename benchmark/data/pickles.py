@@ -2,8 +2,8 @@
 
 A pickle is a program. It may name any function and have it called, claim memory that its file does not fill, and hold
 a few containers that expand without end. The interpreter here knows the instructions of plain data and the handful of
-names that NumPy arrays are made of, each behind a guard of its own, refuses every other, and keeps account of the memory
-that it is asked for.
+names that NumPy arrays are made of, each behind a guard of its own. It refuses every other, and keeps account of the
+memory that it is asked for.
 """
 
 from __future__ import annotations
@@ -309,8 +309,9 @@ def load_pickle(path: Path) -> Any:
     Returns
     -------
     object
-        Built of dict, list, tuple, str, bytes, bool, int, float, None and NumPy arrays only, at most 20 deep. Read as a tree, in which what stands in several places counts several times, it takes at most a MiB and 32
-        times the file's size.
+        Built of dict, list, tuple, str, bytes, bool, int, float, None and NumPy arrays only, at most 20 deep. Read as
+        a tree, in which what stands in several places counts several times, it takes at most a MiB and 32 times the
+        file's size.
 
     Raises
     ------
