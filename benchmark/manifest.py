@@ -142,7 +142,7 @@ class _Manifest(BaseModel):
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A stored manifest; empty where there is none that can be read, or it is not as :func:`build_manifest` makes it."""
+    """A stored manifest; empty where none can be read, or it is not as :func:`build_manifest` makes it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _Manifest.model_validate(content)

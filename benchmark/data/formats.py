@@ -251,13 +251,11 @@ def read_dataset(path: Path, task: str) -> Dataset:
         If the file cannot be used: one line that says what is wrong, where, and how to mend it.
     """
     raw = parse(path)
+    if faults := width_faults(raw):
+        raise BenchmarkError(f"{path}: {faults[0]}")
     kind = "emotion" if task == "iemocap" else "sentiment"
     warnings: list[str] = []
     splits = {name: _split(raw.splits[name], name, kind, path, warnings) for name in SPLITS}
-    for m in MODALITIES:
-        dims = {name: split.features[m].shape[2] for name, split in splits.items()}
-        if len(set(dims.values())) > 1:
-            raise BenchmarkError(f"{path}: {MODALITY_NAMES[m]} has different numbers of features by split: {dims}")
     warnings += overlaps({name: split.ids.tolist() for name, split in splits.items()})
     return Dataset(
         name=task,
@@ -325,6 +323,19 @@ def check(raw: RawSplit, name: str, kind: str) -> list[str]:
                     f"first in row {int(wrong.argmax())}; correct them or leave the lengths out"
                 )
     return faults + label_faults(raw.labels, name, kind)
+
+
+def width_faults(raw: RawFile) -> list[str]:
+    """The modalities that are not equally wide in all splits, one line each."""
+    faults = []
+    for m in MODALITIES:
+        widths = {name: split.features[m].shape[2] for name, split in raw.splits.items()}
+        if len(set(widths.values())) > 1:
+            told = ", ".join(f"{width} in {name!r}" for name, width in widths.items())
+            faults.append(
+                f"{MODALITY_NAMES[m]} has different numbers of features by split: {told}; write them all alike"
+            )
+    return faults
 
 
 def label_faults(labels: NDArray[np.generic], name: str, kind: str) -> list[str]:

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SPLITS
-from benchmark.data.formats import RawFile, RawSplit, check, emotion_marks, frame_extents, overlaps, parse, unique_ids
+from benchmark.data.formats import (
+    RawFile, RawSplit, check, emotion_marks, frame_extents, overlaps, parse, unique_ids, width_faults,
+)  # fmt: skip
 from benchmark.errors import one_line
 from benchmark.missing import MODALITIES, MODALITY_NAMES
 
@@ -37,7 +39,7 @@ def inspect_file(path: Path) -> str:
     kind = "emotion" if emotion else "sentiment"
     size = path.stat().st_size / 2**20
     lines = [f"{path.name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]
-    faults = []
+    faults = width_faults(raw)
     for name in SPLITS:
         split = raw.splits[name]
         lines += ["", f"{name}: {len(split.labels)} samples"]
