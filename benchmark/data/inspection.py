@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SPLITS
 from benchmark.data.formats import (
-    RawFile, RawSplit, check, emotion_marks, frame_extents, overlaps, parse, unique_ids, width_faults,
+    RawFile,
+    RawSplit,
+    check,
+    emotion_marks,
+    frame_extents,
+    overlaps,
+    parse,
+    unique_ids,
+    width_faults,
 )  # fmt: skip
 from benchmark.errors import one_line
 from benchmark.missing import MODALITIES, MODALITY_NAMES
