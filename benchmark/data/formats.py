@@ -251,11 +251,11 @@ def read_dataset(path: Path, task: str) -> Dataset:
         If the file cannot be used: one line that says what is wrong, where, and how to mend it.
     """
     raw = parse(path)
-    if faults := width_faults(raw):
-        raise BenchmarkError(f"{path}: {faults[0]}")
     kind = "emotion" if task == "iemocap" else "sentiment"
     warnings: list[str] = []
     splits = {name: _split(raw.splits[name], name, kind, path, warnings) for name in SPLITS}
+    if faults := width_faults(raw):
+        raise BenchmarkError(f"{path}: {faults[0]}")
     warnings += overlaps({name: split.ids.tolist() for name, split in splits.items()})
     return Dataset(
         name=task,

@@ -47,13 +47,14 @@ def inspect_file(path: Path) -> str:
     kind = "emotion" if emotion else "sentiment"
     size = path.stat().st_size / 2**20
     lines = [f"{path.name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]
-    faults = width_faults(raw)
+    faults = []
     for name in SPLITS:
         split = raw.splits[name]
         lines += ["", f"{name}: {len(split.labels)} samples"]
         lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m)]
         lines += [f"  labels    {text}" for text in _labels(split.labels, kind)]
         faults += check(split, name, kind)
+    faults += width_faults(raw)
     lines += ["", *_ids(raw)]
     if faults:
         lines += ["", f"{len(faults)} faults for which the file is refused:", *(f"  {fault}" for fault in faults)]
