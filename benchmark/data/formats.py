@@ -149,7 +149,7 @@ def _parse_split(content: Mapping[str, Any], where: str) -> tuple[str, RawSplit]
     bert = content.get("text_bert")
     if "l" not in lengths and isinstance(bert, np.ndarray) and bert.ndim == 3 and bert.shape[1] == 3:
         mask = bert[:, 1]  # token ids, attention mask, segment ids
-        if mask.shape == features["l"].shape[:2]:
+        if mask.shape == features["l"].shape[:2] and bert.dtype.kind in "biuf" and np.isin(mask, (0, 1)).all():
             lengths["l"] = mask.astype(np.int64).sum(1)
     labels = _numbers(content[label_key], f"{where}, {label_key}")
     if labels.ndim == 0:

@@ -133,7 +133,7 @@ def _filled(content: Any, dtype: np.dtype[Any], shape: Any, order: Literal["C", 
 
 def _objects(items: list[Any]) -> NDArray[np.object_]:
     array = np.empty(len(items), dtype=object)
-    for place, item in enumerate(items):  # one by one: NumPy would look into containers
+    for place, item in enumerate(items):  # one by one, as an item may be a list or an array itself
         array[place] = item
     return array
 
