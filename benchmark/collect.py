@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,9 +18,9 @@ from numpy.typing import NDArray
 
 from benchmark.data import TASKS
 from benchmark.data.dataset import category_indices
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
-from benchmark.missing import Setting
+from benchmark.missing import PATTERNS, SUBSETS, Setting
 from benchmark.store import DONE, Damaged, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
@@ -360,21 +362,67 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "source", "method", "condition", "truth", "predicted", "count"])
 
 
+_INTEGERS = {"seed", "draw", "n"}
+_NUMBERS = {"ratio": (0.0, 1.0), "value": (-sys.float_info.max, sys.float_info.max)}
+_WORDS = {
+    "task": set(TASKS),
+    "source": {"simulated", "file"},
+    "kind": {"inter", "intra", *(f"{kind}-{pattern}" for kind in ("inter", "intra") for pattern in PATTERNS)},
+    "available": set(SUBSETS),
+}
+
+
 def read_scores(path: Path) -> pd.DataFrame:
     """``scores.csv`` as written by a report.
 
     Raises
     ------
     BenchmarkError
-        If there is no such file or it lacks a column.
+        If there is no such file, it lacks a column, or a line is not as a report writes it.
     """
+    columns: dict[str, Any] = {
+        name: array("q" if name in _INTEGERS else "d") if name in _INTEGERS or name in _NUMBERS else []
+        for name in COLUMNS
+    }
+    line = 1
     try:
-        frame = pd.read_csv(path, dtype={"key": str, "method": str, "available": str, "task": str})
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            lacking = [column for column in COLUMNS if column not in header]
+            if lacking:
+                raise BenchmarkError(f"{path} lacks the column {lacking[0]!r}; it must be as a report writes it")
+            places = {name: header.index(name) for name in COLUMNS}
+            for row in reader:
+                line = reader.line_num
+                if len(row) != len(header):
+                    raise ValueError(f"{len(row)} fields where the first line has {len(header)}")
+                for name, place in places.items():
+                    columns[name].append(_field(name, row[place]))
     except FileNotFoundError as error:
         raise BenchmarkError(f"nothing is stored in {path.parent}; run the grid first") from error
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{path} cannot be read: {error}") from error
-    lacking = [column for column in COLUMNS if column not in frame]
-    if lacking:
-        raise BenchmarkError(f"{path} lacks the column {lacking[0]!r}; it must be as a report writes it")
-    return frame
+    except OSError as error:
+        raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"{path} is no UTF-8 text; it must be as a report writes it") from error
+    except (ValueError, OverflowError, csv.Error) as error:
+        raise BenchmarkError(
+            f"{path}, line {line}: {one_line(str(error))}; the file must be as a report writes it"
+        ) from error
+    return pd.DataFrame({name: np.array(c) if isinstance(c, array) else c for name, c in columns.items()})
+
+
+def _field(name: str, text: str) -> str | int | float:
+    if name in _INTEGERS:
+        number = int(text)
+        if number < 0:
+            raise ValueError(f"{name} {number} is below 0")
+        return number
+    if name in _NUMBERS:
+        value, (low, high) = float(text), _NUMBERS[name]
+        if not low <= value <= high:
+            raise ValueError(f"{name} {value} is not in {low:g} to {high:g}")
+        return value
+    if not text or text not in _WORDS.get(name, (text,)):
+        raise ValueError(f"{name} {text!r} is unknown")
+    return sys.intern(text)

@@ -1,17 +1,19 @@
-"""What a person may configure, validated; every error names the offending key."""
+"""What a person may configure, validated; every error names the offending key, and its line where it has one."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MRM, PATTERNS, SUBSETS, Setting
 from benchmark.registry import unknown
+from benchmark.yamlfiles import Place, line_of, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 GRIDS = Path(__file__).resolve().parent / "grids"
@@ -19,7 +21,7 @@ _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MRMConfig(_Strict):
@@ -51,9 +53,9 @@ class TrainingConfig(_Strict):
 class SimulatorConfig(_Strict):
     """Sizes of simulated splits, where a grid wants other ones than the simulator's."""
 
-    train: int = Field(ge=8)
-    valid: int = Field(ge=8)
-    test: int = Field(ge=8)
+    train: int = Field(ge=8, le=1_000_000)
+    valid: int = Field(ge=8, le=1_000_000)
+    test: int = Field(ge=8, le=1_000_000)
 
 
 class Variant(_Strict):
@@ -110,12 +112,12 @@ class GridConfig(_Strict):
     methods: list[str] | str = "all"
     variants: dict[str, Variant] = {}
     tasks: list[str]
-    seeds: int = Field(ge=1)
+    seeds: int = Field(ge=1, le=10_000)
     ratios: list[float] = []
     subsets: list[str] = []
     patterns: list[str] = ["scattered"]
     crossed: bool = False
-    draw: int = 0
+    draw: int = Field(default=0, ge=0, lt=2**31)
     against: str | None = None
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}
@@ -212,41 +214,81 @@ def load_grid(name: str) -> tuple[str, GridConfig]:
         if path.suffix not in (".yaml", ".yml"):
             raise BenchmarkError(unknown("grid", name, grid_names()) + "; or give the path of a .yaml file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"cannot read grid file {path}: {_reason(error)}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise BenchmarkError(
-            f"grid file {path}{where} is no YAML: {getattr(error, 'problem', None) or error}"
-        ) from error
-    if not isinstance(content, dict):
-        raise BenchmarkError(f"grid file {path} must hold keys such as 'description', 'tasks' and 'seeds'")
-    return path.stem, validated(GridConfig, content, f"grid file {path.name}")
+        content, lines = read_yaml(path, "grid file")
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"cannot read grid file {path}: {error.strerror}") from error
+    return path.stem, validated(GridConfig, content, f"grid file {path.name}", lines)
 
 
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is no UTF-8 text"
+class Hyperparameter(_Strict):
+    """A hyper-parameter in a card: its value, other values by task, and where they come from."""
+
+    value: Any = None
+    per_task: dict[str, Any] = {}
+    source: str = ""
 
 
-def validated(model: type[M], content: dict[str, Any], where: str) -> M:
-    """`content` as `model`, or a BenchmarkError that names the first offending key."""
+class Published(_Strict):
+    """A number in a card that somebody else reports: not reproduced here."""
+
+    task: str
+    condition: str
+    metric: str
+    value: float
+    status: str
+    source: str
+    row: str | None = None
+
+
+class CardConfig(_Strict):
+    """A method's card. The methods here have all keys (a test sees to it); a plug-in's card may lack any."""
+
+    name: str | None = None
+    title: str | None = None
+    paper: str | None = None
+    year: int | None = None
+    official_code: str | None = None
+    idea: str | None = None
+    groups: list[str] = []
+    trains_on: Literal["complete", "missing"] | None = None
+    hyperparameters: dict[str, Hyperparameter] = {}
+    deviations: list[str] = []
+    choices: list[str] = []
+    published: list[Published] = []
+
+
+def validated(model: type[M], content: dict[str, Any], where: str, lines: Mapping[Place, int] | None = None) -> M:
+    """`content` as `model`, or a BenchmarkError that names the first offending key, and its line if `lines` has it."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
+        line = line_of(_place(error), lines or {})
+        where = where if line is None else f"{where}, line {line}"
         raise BenchmarkError(f"{where}: {describe(error, model)}") from error
+
+
+def _place(error: ValidationError) -> Place:
+    """Where the first problem is, also in what a validator has validated in turn."""
+    first = error.errors()[0]
+    inner = getattr(first.get("ctx", {}).get("error"), "__cause__", None)
+    return first["loc"] + (_place(inner) if isinstance(inner, ValidationError) else ())
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """The first problem of a validation error in one line."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = one_line(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
-        known: Any = model
-        for part in first["loc"][:-1]:
-            known = known.model_fields[part].annotation
-        return unknown("key", key, known.model_fields)
-    message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
-    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+        return unknown("key", key, _fields(model, first["loc"][:-1]))
+    message = one_line(first["msg"].removeprefix("Value error, "), 400)
+    given = "" if first["type"] == "missing" else f" (given: {one_line(repr(first['input']), 60)})"
     return f"key {key!r}: {message[:1].lower() + message[1:]}{given}"
+
+
+def _fields(model: Any, place: Place) -> list[str]:
+    """The keys there are at a place: of a model, a model or nothing, or the models in a list or dictionary."""
+    for part in place:
+        model = model.model_fields[part].annotation if hasattr(model, "model_fields") else get_args(model)[-1]
+        if isinstance(model, UnionType):
+            model = get_args(model)[0]
+    return list(model.model_fields)

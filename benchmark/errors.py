@@ -65,3 +65,9 @@ def storage_fault(error: BaseException, out: Path) -> StorageError | None:
 
 def _under(folder: Path, name: str) -> bool:
     return Path(os.path.abspath(name)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 - links stay as they are
+
+
+def one_line(text: str, length: int = 100) -> str:
+    """What a file holds, as it may stand in a message: printable, on one line, and cut."""
+    cut = text if len(text) <= length else text[: length - 1] + "…"
+    return "".join(character if character.isprintable() else " " for character in cut)

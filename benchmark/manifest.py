@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict
+
 from benchmark.training import SELECTION
 
 if TYPE_CHECKING:
@@ -111,13 +113,43 @@ def _text(path: Path) -> str:
         return ""
 
 
+class _Cell(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    method: str
+    task: str
+    seconds: float
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True)
+    label: str
+    description: str
+
+
+class _Manifest(BaseModel):
+    """What is relied on where a stored manifest is read; see :func:`build_manifest`."""
+
+    model_config = ConfigDict(strict=True)
+    command: str = ""
+    grid: str = ""
+    selection: str = ""
+    against: str | None = None
+    methods: list[_Row] = []
+    versions: list[dict[str, Any]] = []
+    machine: dict[str, Any] = {}
+    tasks: list[dict[str, Any]] = []
+    cells: list[_Cell] = []
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
-    """A stored manifest; empty where there is none that can be read."""
+    """A stored manifest; empty where none can be read, or it is not as :func:`build_manifest` makes it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        _Manifest.model_validate(content)
+        json.dumps(content, ensure_ascii=False).encode("utf-8")  # halves of characters cannot be written again
+    except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content
 
 
 def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:

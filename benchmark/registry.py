@@ -21,8 +21,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
-
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -310,17 +308,17 @@ def card(entry: Entry) -> dict[str, Any]:
     Raises
     ------
     BenchmarkError
-        If it is no YAML mapping.
+        If it is no YAML mapping, or a key is unknown or unusable.
     """
+    from benchmark.config import CardConfig, validated
+    from benchmark.yamlfiles import read_yaml
+
     path = entry.path.parent / "cards" / f"{entry.name}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content, lines = read_yaml(path, "card")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BenchmarkError(f"card {path} cannot be read: {str(error).partition(chr(10))[0]}") from error
-    if not isinstance(content, dict):
-        raise BenchmarkError(f"card {path} must hold keys such as 'paper' and 'year'")
+    validated(CardConfig, content, f"card {path}", lines)
     return content
 
 

@@ -199,8 +199,11 @@ class Store:
         content = self._content(key, name)
         if content is None:
             return None
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return dict(archive)
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                return dict(archive)
+        except Exception as error:  # written so, since its checksum is right
+            raise Damaged(str(self.path(key) / name), f"it holds no arrays ({error})") from error
 
     def predictions(self, key: str) -> Predictions:
         """The stored predictions of a done cell.

@@ -173,7 +173,7 @@ def test_rows_stand_in_the_order_of_their_years(tmp_path):
     (tmp_path / "cards" / "mine.yaml").write_text("year: 2018\n")
     assert by_year(labels, entries)[0] == "mine"
     (tmp_path / "cards" / "mine.yaml").write_text("[")
-    with pytest.raises(BenchmarkError, match=r"card .*mine\.yaml cannot be read"):
+    with pytest.raises(BenchmarkError, match=r"card .*mine\.yaml, line 1 is no YAML"):
         registry.card(entries["mine"])
 
 

@@ -13,6 +13,7 @@ from benchmark.missing import MODALITIES
 SPLITS = ("train", "valid", "test")
 SENTIMENT_CATEGORIES = ("negative", "non-negative")
 EMOTIONS = ("happy", "sad", "angry", "neutral")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -114,5 +115,5 @@ def standardise(splits: Mapping[str, Split]) -> dict[str, Split]:
         for name, split in splits.items():
             standard = (split.features[modality] - mean) / scale
             standard[~split.frames(modality)] = 0.0
-            scaled[name][modality] = standard.astype(np.float32)
+            scaled[name][modality] = np.clip(standard, -_LARGEST, _LARGEST, out=standard).astype(np.float32)
     return {name: Split(split.ids, scaled[name], split.lengths, split.labels) for name, split in splits.items()}

@@ -7,7 +7,7 @@ it stands in the file; ``--inspect`` reports on these. :func:`read_dataset` chec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES, SPLITS, Dataset, Split, standardise
 from benchmark.data.pickles import load_pickle
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MODALITIES, MODALITY_NAMES
 
 READER_VERSION = 1  # part of every fingerprint: raise it when a reader's result changes
@@ -25,6 +25,7 @@ READER_VERSION = 1  # part of every fingerprint: raise it when a reader's result
 _STEMS = {"mosi": "mosi", "mosei": "mosei_senti", "iemocap": "iemocap"}
 _KEYS = {"l": "text", "a": "audio", "v": "vision"}
 _ALIASES = {"valid": ("valid", "dev", "val"), "train": ("train",), "test": ("test",)}
+_LONGEST_ID = 200  # characters; all ids are held at the width of the longest
 _UNUSABLE = "this layout is not known; see README for the two that are"
 
 
@@ -94,6 +95,7 @@ def find_file(directory: Path, task: str, *, only_task: bool = False) -> Path | 
     return next((path for path in candidates if path.is_file()), None)
 
 
+@np.errstate(all="ignore")
 def parse(path: Path) -> RawFile:
     """Recognise the layout of a file and take it apart; nothing is checked but what that needs.
 
@@ -110,7 +112,7 @@ def parse(path: Path) -> RawFile:
     for name in SPLITS:
         found = [content[alias] for alias in _ALIASES[name] if alias in content]
         if not found:
-            there = ", ".join(sorted(content))[:80] or "nothing"
+            there = one_line(", ".join(sorted(content)), 80) or "nothing"
             raise BenchmarkError(f"{path} lacks the split {name!r}; it holds {there}")
         if not isinstance(found[0], dict):
             raise BenchmarkError(f"{path}: split {name!r} is a {type(found[0]).__name__}; {_UNUSABLE}")
@@ -125,7 +127,7 @@ def _parse_split(content: Mapping[str, Any], where: str) -> tuple[str, RawSplit]
     label_key = next((key for key in ("regression_labels", "labels") if key in content), None)
     for key in (*_KEYS.values(), label_key):
         if key not in content:
-            there = ", ".join(sorted(content))[:120]
+            there = one_line(", ".join(sorted(content)), 120)
             wanted = "'regression_labels' or 'labels'" if key is None else repr(key)
             raise BenchmarkError(f"{where} lacks {wanted}; it holds {there}; {_UNUSABLE}")
     assert label_key is not None
@@ -142,42 +144,80 @@ def _parse_split(content: Mapping[str, Any], where: str) -> tuple[str, RawSplit]
         if f"{key}_lengths" in content:
             told = _numbers(content[f"{key}_lengths"], f"{where}, {key}_lengths").reshape(-1)
             if not np.array_equal(told, np.round(np.nan_to_num(told.astype(float)))):
-                raise BenchmarkError(f"{where}, {key}_lengths: holds what is no whole number")
+                raise BenchmarkError(f"{where}, {key}_lengths: holds what is no whole number; leave the lengths out")
             lengths[m] = told.astype(np.int64)
     bert = content.get("text_bert")
     if "l" not in lengths and isinstance(bert, np.ndarray) and bert.ndim == 3 and bert.shape[1] == 3:
         mask = bert[:, 1]  # token ids, attention mask, segment ids
-        if mask.shape == features["l"].shape[:2]:
+        if mask.shape == features["l"].shape[:2] and bert.dtype.kind in "biuf" and np.isin(mask, (0, 1)).all():
             lengths["l"] = mask.astype(np.int64).sum(1)
     labels = _numbers(content[label_key], f"{where}, {label_key}")
+    if labels.ndim == 0:
+        raise BenchmarkError(f"{where}, {label_key}: one number where one a sample is expected")
     mmsa = label_key == "regression_labels"
     aligned = len({x.shape[1] for x in features.values()}) == 1
     layout = f"{'MMSA' if mmsa else 'MulT'}, {'word-aligned' if aligned else 'unaligned'}"
-    return layout, RawSplit(features, lengths, labels, _ids(content.get("id")))
+    return layout, RawSplit(features, lengths, labels, _ids(content.get("id"), f"{where}, id"))
 
 
 def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """Text that can be written: without halves of characters, and without the zeros behind it that NumPy drops."""
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return text.encode("utf-8", "replace").decode("utf-8").rstrip("\0")
 
 
 def _numbers(value: Any, where: str) -> NDArray[np.generic]:
     try:
-        array = np.asarray(value)
+        array = np.asarray(_scalars_in_lists(value))
         if array.dtype == object:
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise BenchmarkError(f"{where}: no array of numbers (rows of different length, or text)") from error
+        raise BenchmarkError(f"{where}: no array of numbers (rows of different length, or text); mend it") from error
     if array.dtype.kind not in "biuf":
-        raise BenchmarkError(f"{where}: holds {array.dtype} where numbers are expected")
+        raise BenchmarkError(f"{where}: holds {array.dtype} where numbers are expected; mend it")
     return array
 
 
-def _ids(value: Any) -> list[str] | None:
+def _scalars_in_lists(value: Any) -> Any:
+    """Numbers in lists, or an array that is not of objects; no text, which NumPy would widen to the longest."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value
+    if isinstance(value, np.ndarray | list | tuple):
+        items = [_scalars_in_lists(item) for item in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        if any(isinstance(item, np.ndarray) and item.dtype.kind in "SU" for item in items):
+            raise TypeError("text")
+        return items
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise TypeError(type(value).__name__)
+
+
+def _ids(value: Any, where: str) -> list[str] | None:
     """MulT's ids are arrays of (video, start, end), MMSA's are ``video$_$clip``."""
     if value is None:
         return None
-    rows = value.tolist() if isinstance(value, np.ndarray) else list(value)
-    return ["$_$".join(_text(part) for part in np.ravel(row).tolist()) for row in rows]
+    rows = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(rows, list | tuple):
+        raise BenchmarkError(f"{where}: a {type(rows).__name__} where one id a sample is expected; write a list of ids")
+    ids = []
+    for number, row in enumerate(rows):
+        try:
+            ids.append("$_$".join(_text(part) for part in _parts(row)))
+        except TypeError as error:
+            raise BenchmarkError(f"{where}: row {number} holds a {error} where text is expected; mend it") from error
+        if len(ids[-1]) > _LONGEST_ID:
+            raise BenchmarkError(f"{where}: row {number} has more than {_LONGEST_ID} characters; shorten it")
+    return ids
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    if isinstance(value, np.ndarray | list | tuple):
+        for item in np.atleast_1d(value).tolist() if isinstance(value, np.ndarray) else value:
+            yield from _parts(item)
+    elif isinstance(value, str | bytes | bool | int | float):
+        yield value
+    else:
+        raise TypeError(type(value).__name__)
 
 
 def _sha256(path: Path) -> str:
@@ -188,6 +228,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@np.errstate(all="ignore")  # what overflows is found and told
 def read_dataset(path: Path, task: str) -> Dataset:
     """Read a task's file.
 
@@ -213,10 +254,8 @@ def read_dataset(path: Path, task: str) -> Dataset:
     kind = "emotion" if task == "iemocap" else "sentiment"
     warnings: list[str] = []
     splits = {name: _split(raw.splits[name], name, kind, path, warnings) for name in SPLITS}
-    for m in MODALITIES:
-        dims = {name: split.features[m].shape[2] for name, split in splits.items()}
-        if len(set(dims.values())) > 1:
-            raise BenchmarkError(f"{path}: {MODALITY_NAMES[m]} has different numbers of features by split: {dims}")
+    if faults := width_faults(raw):
+        raise BenchmarkError(f"{path}: {faults[0]}")
     warnings += overlaps({name: split.ids.tolist() for name, split in splits.items()})
     return Dataset(
         name=task,
@@ -286,10 +325,24 @@ def check(raw: RawSplit, name: str, kind: str) -> list[str]:
     return faults + label_faults(raw.labels, name, kind)
 
 
+def width_faults(raw: RawFile) -> list[str]:
+    """The modalities that are not equally wide in all splits, one line each."""
+    faults = []
+    for m in MODALITIES:
+        widths = {name: split.features[m].shape[2] for name, split in raw.splits.items()}
+        if len(set(widths.values())) > 1:
+            told = ", ".join(f"{width} in {name!r}" for name, width in widths.items())
+            faults.append(
+                f"{MODALITY_NAMES[m]} has different numbers of features by split: {told}; write them all alike"
+            )
+    return faults
+
+
 def label_faults(labels: NDArray[np.generic], name: str, kind: str) -> list[str]:
     """What is wrong with a split's labels."""
-    if not np.isfinite(labels.astype(float)).all():
-        rows = ~np.isfinite(labels.astype(float)).reshape(len(labels), -1).all(1)
+    unusable = ~np.isfinite(labels.astype(np.float32))
+    if unusable.any():
+        rows = unusable.reshape(len(labels), -1).any(1)
         return [
             f"split {name!r}: {int(rows.sum())} labels are NaN or infinite, the first in row {int(rows.argmax())}; "
             "remove these samples"
@@ -363,10 +416,16 @@ def _moved_to_front(x: NDArray[np.float32], start: NDArray[np.int64], stop: NDAr
 def unique_ids(ids: list[str]) -> list[str]:
     """An id that stands there already gets ``#2``, ``#3``, …."""
     seen: dict[str, int] = {}
+    taken = set(ids)
     result = []
     for sample_id in ids:
-        seen[sample_id] = seen.get(sample_id, 0) + 1
-        result.append(sample_id if seen[sample_id] == 1 else f"{sample_id}#{seen[sample_id]}")
+        unique = sample_id
+        while sample_id in seen and unique in taken:
+            seen[sample_id] += 1
+            unique = f"{sample_id}#{seen[sample_id]}"
+        seen.setdefault(sample_id, 1)
+        taken.add(unique)
+        result.append(unique)
     return result
 
 

@@ -8,10 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SPLITS
-from benchmark.data.formats import RawFile, RawSplit, check, emotion_marks, frame_extents, overlaps, parse, unique_ids
+from benchmark.data.formats import (
+    RawFile,
+    RawSplit,
+    check,
+    emotion_marks,
+    frame_extents,
+    overlaps,
+    parse,
+    unique_ids,
+    width_faults,
+)  # fmt: skip
+from benchmark.errors import one_line
 from benchmark.missing import MODALITIES, MODALITY_NAMES
 
 
+@np.errstate(all="ignore")
 def inspect_file(path: Path) -> str:
     """Describe a data file.
 
@@ -42,6 +54,7 @@ def inspect_file(path: Path) -> str:
         lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m)]
         lines += [f"  labels    {text}" for text in _labels(split.labels, kind)]
         faults += check(split, name, kind)
+    faults += width_faults(raw)
     lines += ["", *_ids(raw)]
     if faults:
         lines += ["", f"{len(faults)} faults for which the file is refused:", *(f"  {fault}" for fault in faults)]
@@ -56,8 +69,8 @@ def _modality(split: RawSplit, m: str) -> list[str]:
     lines = [f"{label} {' x '.join(map(str, x.shape))} (samples x frames x features), {x.dtype}"]
     if x.size == 0:
         return lines
-    start, stop = frame_extents(split)[m]
-    if len(start) == len(x):
+    if (extents := _extents(split)) is not None:
+        start, stop = extents[m]
         lengths = stop - start
         origin = "told by the file" if m in split.lengths else "found from zeros"
         where = ", padded in front" if (start > 0).any() else ""
@@ -74,6 +87,12 @@ def _modality(split: RawSplit, m: str) -> list[str]:
     return lines
 
 
+def _extents(split: RawSplit) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+    """None where modalities are empty or their counts differ."""
+    counts = {len(x) for x in (*split.features.values(), *split.lengths.values())}
+    return None if len(counts) > 1 or any(x.size == 0 for x in split.features.values()) else frame_extents(split)
+
+
 def _unusable(x: NDArray[np.generic], ids: list[str] | None) -> list[str]:
     found = []
     number = x.astype(np.float64)
@@ -81,7 +100,7 @@ def _unusable(x: NDArray[np.generic], ids: list[str] | None) -> list[str]:
         if where.any():
             rows, frames = where.any((1, 2)), where.any(2)
             first = int(rows.argmax())
-            name = ids[first] if ids is not None and first < len(ids) else f"row {first}"
+            name = one_line(ids[first]) if ids is not None and first < len(ids) else f"row {first}"
             found.append(
                 f"{int(where.sum())} {what} in {int(frames.sum())} frames of {int(rows.sum())} samples, first {name}, "
                 f"feature {int(where[first].any(0).argmax())}"
