@@ -340,6 +340,7 @@ def _report(
     from benchmark.collect import Collection, collect, read_scores
     from benchmark.evidence import read_evidence, weigh, write_evidence
     from benchmark.manifest import build_manifest, provenance, read_manifest
+    from benchmark.names import without_formulas
     from benchmark.report import write_report
     from benchmark.store import Store, write_json
 
@@ -364,7 +365,7 @@ def _report(
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=against)
         manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=against)
-        collection.scores.to_csv(out / "scores.csv", index=False)
+        without_formulas(collection.scores).to_csv(out / "scores.csv", index=False)
         write_evidence(evidence, out)
         write_json(out / "manifest.json", manifest)
         if collection.superseded:

@@ -19,9 +19,12 @@ from benchmark.data.dataset import category_indices
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import Setting
+from benchmark.names import check_name, read_table, visible
+from benchmark.registry import TRAINS_ON
 from benchmark.store import DONE, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
+TEXTS = ("task", "source", "method", "kind", "available", "metric", "key")
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
 """What is kept of an epoch's record."""
 
@@ -136,7 +139,7 @@ def collect(*stores: Store) -> Collection:
             failed[record["task"]["name"], record["label"], record["seed"]] = record
     shown = _latest(found)
     order = list(TASKS)
-    place = {slot: (order.index(slot[0]), *slot[1:]) for slot in shown}
+    place = {slot: (order.index(slot[0]) if slot[0] in order else len(order), *slot) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
     models: list[Model] = []
     histories: list[list[tuple[Any, ...]]] = []
@@ -163,7 +166,7 @@ def collect(*stores: Store) -> Collection:
         histories=_histories(models, histories),
         representations=list(representations.values()),
         failures=[
-            {"task": task, "method": label, "seed": str(seed), "error": record["error"]}
+            {"task": task, "method": label, "seed": str(seed), "error": visible(record["error"])}
             for (task, label, seed), record in sorted(failed.items())
             if succeeded.get((task, label, seed), "") < record["finished"]
         ],
@@ -179,6 +182,7 @@ def _cells(stores: Sequence[Store]) -> list[tuple[Store, dict[str, Any]]]:
             record = store.read(key)
             if record is None:
                 continue
+            _check_names(record, key, store.path(key) / "cell.json")
             if key not in cells or cells[key][1]["state"] != DONE:
                 cells[key] = (store, record)
             elif record["state"] == DONE:
@@ -187,6 +191,28 @@ def _cells(stores: Sequence[Store]) -> list[tuple[Store, dict[str, Any]]]:
                 if len(record["settings"]) > len(known["settings"]):
                     cells[key] = (store, record)
     return list(cells.values())
+
+
+def _check_names(record: Mapping[str, Any], key: str, where: Path) -> None:
+    """Refuse a cell, which anybody may have written, whose names lead elsewhere or cannot be shown."""
+    task, data = record.get("task"), record.get("data")
+    check_name(record.get("label"), "row", where)
+    check_name(record.get("method"), "method", where)
+    check_name(task.get("name") if isinstance(task, dict) else task, "task", where)
+    if record.get("key") != key:
+        raise BenchmarkError(f"{where} is of another cell, {ascii(record.get('key'))[:60]}; move its folder away")
+    training = record.get("training")
+    if not (isinstance(training, dict) and training.get("trains_on") in TRAINS_ON):
+        raise BenchmarkError(f"{where} does not say whether the method trains on complete or on missing samples")
+    if isinstance(data, dict):
+        _check_source(data.get("source"), where)
+        for category in data.get("categories", []):
+            check_name(category, "category", where)
+
+
+def _check_source(source: Any, where: Path) -> None:
+    if source not in ("simulated", "file"):
+        raise BenchmarkError(f"{where}: the source of data {ascii(source)[:60]} must be 'simulated' or 'file'")
 
 
 def _refuse_different(key: str, first: Store, second: Store, record: dict[str, Any]) -> None:
@@ -347,7 +373,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         If there is no such file or it lacks a column.
     """
     try:
-        frame = pd.read_csv(path, dtype={"key": str, "method": str, "available": str, "task": str})
+        frame = read_table(path, TEXTS)
     except FileNotFoundError as error:
         raise BenchmarkError(f"nothing is stored in {path.parent}; run the grid first") from error
     except (OSError, ValueError) as error:
@@ -355,4 +381,9 @@ def read_scores(path: Path) -> pd.DataFrame:
     lacking = [column for column in COLUMNS if column not in frame]
     if lacking:
         raise BenchmarkError(f"{path} lacks the column {lacking[0]!r}; it must be as a report writes it")
+    for column, what in {"task": "task", "method": "row", "metric": "metric"}.items():
+        for name in frame[column].unique():
+            check_name(name, what, path)
+    for source in frame["source"].unique():
+        _check_source(source, path)
     return frame

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from benchmark.collect import Model
 from benchmark.metrics import metric_names
 from benchmark.missing import Setting
+from benchmark.names import read_table, without_formulas
 from benchmark.registry import Row
 from benchmark.resampling import (
     Array,
@@ -31,6 +32,9 @@ from benchmark.resampling import (
 from benchmark.statistics import DROP, holm
 
 ALPHA = 0.05
+TEXTS = ("purpose", "task", "source", "metric", "method", "condition", "against", "kind", "available")
+"""Columns of text in both files; all others are numbers."""
+
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
@@ -279,8 +283,8 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
 
 def write_evidence(evidence: Evidence, out: Path) -> None:
     """Write ``intervals.csv`` and ``comparisons.csv``."""
-    evidence.intervals.to_csv(out / "intervals.csv", index=False)
-    evidence.comparisons.to_csv(out / "comparisons.csv", index=False)
+    without_formulas(evidence.intervals).to_csv(out / "intervals.csv", index=False)
+    without_formulas(evidence.comparisons).to_csv(out / "comparisons.csv", index=False)
 
 
 def read_evidence(out: Path) -> Evidence:
@@ -288,7 +292,7 @@ def read_evidence(out: Path) -> Evidence:
     frames = []
     for name in ("intervals.csv", "comparisons.csv"):
         try:
-            frames.append(pd.read_csv(out / name))
+            frames.append(read_table(out / name, TEXTS))
         except (FileNotFoundError, pd.errors.EmptyDataError):
             frames.append(pd.DataFrame())
     intervals, comparisons = frames

@@ -13,7 +13,7 @@ from math import ceil
 from typing import Any
 
 import pandas as pd
-from matplotlib import style
+from matplotlib import rc_context, style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -88,13 +88,14 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 def text_width(text: str, size: float) -> float:
     """Width in inches of a line of text, `size` in points."""
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family=STYLE["font.family"]))
+    with rc_context({"text.parse_math": False}):
+        path = TextPath((0, 0), text, size=size, prop=FontProperties(family=STYLE["font.family"]))
     return float(path.get_extents().width) / 72
 
 
 def fitting_size(texts: Sequence[str], width: float, largest: float) -> float:
     """The font size, in points and at most `largest`, at which every text is at most `width` inches wide."""
-    return min(largest, width / max(text_width(text, 1.0) for text in texts))
+    return min(largest, width / max(0.001, *(text_width(text, 1.0) for text in texts)))
 
 
 def panel_grid(panels: int, most: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.collect import Collection, confusions
+from benchmark.errors import BenchmarkError
 from benchmark.evidence import ALPHA, Evidence
 from benchmark.report.comparisons import (
     augmentation_table,
@@ -77,6 +78,8 @@ def write_report(
     ------
     ValueError
         If `scores` holds two numbers for the same thing.
+    BenchmarkError
+        If a folder under `out` is a link that leads out of it.
     """
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
     sections: list[Section] = []
@@ -97,6 +100,9 @@ def write_report(
             gc.collect()
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
+    for name in contents:
+        if not (out / name).parent.resolve().is_relative_to(out.resolve()):
+            raise BenchmarkError(f"{(out / name).parent} leads out of {out}; nothing is written there")
     return [_write(out / name, content) for name, content in contents.items()]
 
 
