@@ -253,7 +253,7 @@ _LIGATURES = {"--", "''", "``", ",,", "?`", "!`"}  # pairs that fonts print as a
 def escape_latex(text: str) -> str:
     """Text as it is, in LaTeX of any font encoding."""
     text = _one_line(text)
-    pairs = zip(text, f"{text[1:]} ", strict=True)
+    pairs = zip(text, f"{text[1:]} ", strict=False)
     return "".join(_LATEX.get(c, c) + ("{}" if c + following in _LIGATURES else "") for c, following in pairs)
 
 
