@@ -265,6 +265,10 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
 
 
 def _make_writable(out: Path) -> None:
+    from benchmark.names import check_inside
+
+    for name in ("scores.csv", "intervals.csv", "comparisons.csv", "manifest.json", "tables", "figures"):
+        check_inside(out / name, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".writable.{os.getpid()}"

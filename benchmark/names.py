@@ -53,6 +53,12 @@ def check_name(name: Any, what: str, where: str | Path) -> None:
     raise BenchmarkError(f"{where}: the {what} {ascii(name)[: LONGEST + 2]} {wrong}; give it another name there")
 
 
+def check_inside(path: Path, out: Path) -> None:
+    """Refuse to write where a name or a link leads out of the output folder; raises BenchmarkError."""
+    if not path.resolve().is_relative_to(out.resolve()):
+        raise BenchmarkError(f"{path} leads out of {out}, so nothing is written there; move it away")
+
+
 def read_table(path: Path, texts: Collection[str]) -> pd.DataFrame:
     """A csv file that was written :func:`without_formulas`; in its columns `texts`, ``NA`` and ``1`` are names too."""
     import pandas as pd  # late: the command line's --list answers without it

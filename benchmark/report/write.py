@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from benchmark.collect import Collection, confusions
-from benchmark.errors import BenchmarkError
 from benchmark.evidence import ALPHA, Evidence
+from benchmark.names import check_inside
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
@@ -101,8 +101,7 @@ def write_report(
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     for name in contents:
-        if not (out / name).parent.resolve().is_relative_to(out.resolve()):
-            raise BenchmarkError(f"{(out / name).parent} leads out of {out}; nothing is written there")
+        check_inside((out / name).parent, out)  # a file that is a link gives way to the new one
     return [_write(out / name, content) for name, content in contents.items()]
 
 

@@ -29,14 +29,15 @@ from matplotlib.text import Text
 
 import run_benchmark
 from benchmark import Method, register, registry
-from benchmark.collect import read_scores
+from benchmark.collect import collect, read_scores
 from benchmark.errors import BenchmarkError
 from benchmark.evidence import read_evidence
 from benchmark.missing import SUBSETS, Setting
 from benchmark.names import visible
 from benchmark.report import write
+from benchmark.report.figures import styled
 from benchmark.report.page import render_page
-from benchmark.store import Predictions, setting_name, write_json, write_predictions
+from benchmark.store import Predictions, Store, setting_name, write_json, write_predictions
 from tests.browser import CHROMIUM, Browser
 from tests.faults import Trial
 
@@ -46,7 +47,7 @@ SHOWN = [
     # The first ones hold a little of everything, for a short selection.
     f"=</script><img src=x onerror={RUN}> $\\frac$",
     "'+NA|__a__ w--o & _b_ % ../../../x {{ 7 * 7 }}",
-    f'@"><script>{RUN}</script>[x](javascript:a) \\input{{a}}',
+    f'@"><script>{RUN}</script>[x](j:a) \\input{{a}}',
     f"<script>{RUN}</script>",
     f"</style></title><script>{RUN}</script>",
     f'"><svg onload={RUN}>',
@@ -144,6 +145,9 @@ NO_IDENTIFIERS: list[Any] = [
 ]
 
 NO_LINKS = ["javascript:a", " javascript:a", "JaVaScRiPt:a", "java\nscript:a", "data:text/html,<b>", "vbscript:a", "//e.org", "file:///x"]  # fmt: skip
+
+OWN = ("scores.csv", "intervals.csv", "comparisons.csv", "manifest.json", "tables", "figures")
+"""What a report writes next to the page."""
 
 NAME, TEXT = "qqnameqq", "qqtextqq"
 
@@ -311,10 +315,31 @@ def put(value: Any, name: str, text: str) -> Any:
     return value
 
 
-class Report:
-    """What the command line wrote and printed for a run, and what its figures say."""
+def sketch(figure: Figure, suffix: str) -> bytes:
+    """A figure drawn small and without its layout, which takes most of the time; no PDF."""
+    if suffix == "pdf":
+        return b"%PDF"
+    buffer = io.BytesIO()
+    figure.set_layout_engine("none")
+    with styled():
+        figure.savefig(buffer, format=suffix, dpi=30)
+    return buffer.getvalue()
 
-    def __init__(self, folder: Path, name: str, text: str) -> None:
+
+class Report:
+    """What the command line wrote and printed for a run, and what its figures say.
+
+    Parameters
+    ----------
+    folder : Path
+    name, text : str
+        See :func:`write_run`.
+    whole : bool
+        Whether figures are written as they are; else a sketch of them.
+    """
+
+    def __init__(self, folder: Path, name: str, text: str, *, whole: bool = True) -> None:
+        self._whole = whole
         run, out = folder / "run", folder / "deep" / "er" / "out"
         plugin = write_run(run, name, text)
         out.mkdir(parents=True)
@@ -330,7 +355,7 @@ class Report:
 
     def _look(self, to_bytes: Any) -> Any:
         def look(figure: Figure, suffix: str) -> bytes:
-            content: bytes = to_bytes(figure, suffix)
+            content: bytes = to_bytes(figure, suffix) if self._whole else sketch(figure, suffix)
             texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
             self.drawn[f"{len(self.drawn)}.{suffix}"] = [text.get_text() for text in texts]
             self.parsed += [text.get_text() for text in texts if text.get_parse_math() or text.get_usetex()]
@@ -479,11 +504,11 @@ def shown_trials(work: Path, scale: float) -> Iterator[Trial]:
     }
     names = SHOWN[: max(3, round(scale * len(SHOWN)))]
     with tempfile.TemporaryDirectory(dir=work) as folder, opened_browser(work) as browser:
-        harmless = Report(Path(folder) / "harmless", NAME, TEXT)
+        harmless = Report(Path(folder) / "harmless", NAME, TEXT, whole=False)
         for i, name in enumerate(names):
             text = f"{SHOWN[(i + 1) % len(SHOWN)]} {UNSEEN[(i + 6) % len(UNSEEN)]} end" + " long" * (2000 * (i == 1))
             try:
-                hostile = Report(Path(folder) / str(i), name, text)
+                hostile = Report(Path(folder) / str(i), name, text, whole=i % 5 == 0)
                 found = compare(harmless, hostile, name, text)
                 if browser is not None:
                     found["browser"] = look_in_browser(browser, hostile.out / "report.html")
@@ -501,21 +526,23 @@ def _lost(found: list[str]) -> str:
     return f"{len(found)}, such as {found[0]}"[:300] if found else ""
 
 
-def refused_trials(work: Path) -> Iterator[Trial]:
+def refused_trials(work: Path, scale: float) -> Iterator[Trial]:
     """Names that cannot be shown, and what leads elsewhere, in cells and csv files."""
-    with tempfile.TemporaryDirectory(dir=work) as folder:
+    step = max(1, min(4, round(1 / max(scale, 0.01))))
+    entries = registry.catalogue()
+    with tempfile.TemporaryDirectory(dir=work) as folder, patch.object(registry, "catalogue", return_value=entries):
         run, out = Path(folder) / "run", Path(folder) / "out"
-        plugin = write_run(run, NAME, TEXT)
+        write_run(run, NAME, TEXT)
         cell = next(p for p in run.glob("cells/*/cell.json") if json.loads(p.read_text())["label"] == NAME)
         places = {
             "row": ("label",), "method": ("method",), "task": ("task", "name"), "category": ("data", "categories", 0),
         }  # fmt: skip
         kinds: dict[str, list[tuple[tuple[Any, ...], Any]]] = {
-            f"a {what} in a cell that cannot be shown is refused": [(at, name) for name in NO_NAMES]
-            for what, at in places.items()
+            f"a {what} in a cell that cannot be shown is refused": [(at, name) for name in NO_NAMES[i % step :: step]]
+            for i, (what, at) in enumerate(places.items())
         }
-        elsewhere = ["../../x", "/etc/x", "../out", "", None, 3]
-        kinds["a cell's key that leads elsewhere is refused"] = [(("key",), key) for key in elsewhere]
+        keys = ["../../x", "/etc/x", "../out", "", None, 3]
+        kinds["a cell's key that leads elsewhere is refused"] = [(("key",), key) for key in keys]
         sources = ["../../../x", "simulated/../../x", "", None, ["file"]]
         kinds["a data source that leads elsewhere is refused"] = [(("data", "source"), source) for source in sources]
         original = cell.read_text(encoding="utf-8")
@@ -524,21 +551,22 @@ def refused_trials(work: Path) -> Iterator[Trial]:
             for at, value in tries:
                 record = json.loads(original)
                 inner = record
-                for step in at[:-1]:
-                    inner = inner[step]
+                for step_ in at[:-1]:
+                    inner = inner[step_]
                 inner[at[-1]] = value
                 write_json(cell, record)
-                problem, said = _refused(run, out, "--plugin", str(plugin))
+                problem, line = _refused(run, out)
                 found += [f"{ascii(value)[:60]}: {problem}"] if problem else []
-            yield Trial(fault, len(tries), _lost(found), said.replace(folder, "…"))
+                said = said or line
+            yield Trial(fault, len(tries), _lost(found), _said(said, folder))
         cell.write_text(original, encoding="utf-8")
-        yield from _refused_in_csv(Path(folder), run, plugin)
+        yield _refused_in_csv(Path(folder), run, step)
 
 
-def _refused(run: Path, out: Path, *arguments: str) -> tuple[str, str]:
+def _refused(run: Path, out: Path) -> tuple[str, str]:
     """Whether a run is refused with one line and before anything is written: what is wrong, and the line."""
     try:
-        status, printed = report(run, out, *arguments)
+        status, printed = report(run, out)
     except Exception as error:  # a traceback is a finding
         return f"{type(error).__name__}: {error}"[:120], ""
     if status != 2 or not re.fullmatch(r"error: [^\n]+\n", printed) or visible(printed) != printed:
@@ -547,10 +575,15 @@ def _refused(run: Path, out: Path, *arguments: str) -> tuple[str, str]:
     return (f"wrote {written}" if written else ""), printed.strip()
 
 
-def _refused_in_csv(folder: Path, run: Path, plugin: Path) -> Iterator[Trial]:
+def _said(line: str, folder: str) -> str:
+    """A line without the name of a folder that is gone."""
+    return re.sub(r"/cells/\w+/", "/cells/…/", line.replace(folder, "…"))
+
+
+def _refused_in_csv(folder: Path, run: Path, step: int) -> Trial:
     stored, out = folder / "stored", folder / "out"
-    report(run, stored, "--plugin", str(plugin))
-    scores = pd.read_csv(stored / "scores.csv")
+    scores = collect(Store(run)).scores
+    stored.mkdir()
     found, said, times = [], "", 0
     for column, values in {
         "method": [name for name in NO_NAMES if isinstance(name, str) and "\ud800" not in name],
@@ -558,18 +591,16 @@ def _refused_in_csv(folder: Path, run: Path, plugin: Path) -> Iterator[Trial]:
         "metric": ["f1_\x1b[31m", "f1_" + "x" * 100],
         "source": ["../../../x", "", "Simulated"],
     }.items():
-        for value in values:
+        for value in values[::step]:
             scores.assign(**{column: value}).to_csv(stored / "scores.csv", index=False)
             problem, line = _refused(stored, out)
-            said, times = line or said, times + 1
+            said, times = said or line, times + 1
             found += [f"{column} {ascii(value)[:60]}: {problem}"] if problem else []
-    yield Trial(
-        "a name in scores.csv that cannot be shown is refused", times, _lost(found), said.replace(str(folder), "…")
-    )
+    return Trial("a name in scores.csv that cannot be shown is refused", times, _lost(found), _said(said, str(folder)))
 
 
 def link_trials(work: Path) -> Iterator[Trial]:
-    """Links: in cards, and among the folders that a report writes to."""
+    """Links: in cards, and among the files and folders that a report writes to."""
     found = []
     for address in NO_LINKS:
         page = render_page(pd.DataFrame(), [], {}, provenance={}, cards={"mine": {"official_code": address}})
@@ -580,19 +611,33 @@ def link_trials(work: Path) -> Iterator[Trial]:
     yield Trial("an address in a card that is none of the web is no link", len(NO_LINKS), _lost(found), "")
     found, said = [], ""
     with tempfile.TemporaryDirectory(dir=work) as folder:
-        elsewhere = Path(folder) / "elsewhere"
-        elsewhere.mkdir()
-        for name in ("tables", "figures"):
-            out = Path(folder) / f"out-{name}"
+        run = Path(folder) / "run"
+        write_run(run, NAME, TEXT)
+        for name in OWN:
+            out, elsewhere = Path(folder) / f"out-{name}", Path(folder) / f"elsewhere-{name}"
             out.mkdir()
+            if "." in name:
+                elsewhere.write_text("mine")
+            else:
+                elsewhere.mkdir()
             (out / name).symlink_to(elsewhere)
-            run = Path(folder) / f"run-{name}"
-            plugin = write_run(run, NAME, TEXT)
-            status, printed = report(run, out, "--plugin", str(plugin))
-            said = printed.strip().rpartition("\n")[2].replace(folder, "…")
-            if status != 2 or list(elsewhere.iterdir()):
-                found.append(f"{name}: status {status}, {[path.name for path in elsewhere.iterdir()]}")
-    yield Trial("a link in OUT that leads out of it is not followed", 2, _lost(found), said)
+            problem, line = _refused_link(run, out, elsewhere)
+            found += [f"{name}: {problem}"] if problem else []
+            said = said or _said(line, folder)
+        for name in ("../../x", "tables/../../x"):  # a name that came through to where files are written
+            try:
+                write.check_inside((Path(folder) / "out" / name).parent, Path(folder) / "out")
+            except BenchmarkError:
+                continue
+            found.append(f"{name} would be written")
+    yield Trial("a link in OUT that leads out of it is not followed", len(OWN) + 2, _lost(found), said)
+
+
+def _refused_link(run: Path, out: Path, elsewhere: Path) -> tuple[str, str]:
+    with patch.object(write, "to_bytes", sketch):
+        status, printed = report(run, out)
+    touched = elsewhere.read_text() != "mine" if elsewhere.is_file() else bool(list(elsewhere.iterdir()))
+    return (f"status {status}, {touched=}" if status != 2 or touched else ""), printed.strip()
 
 
 def policy_trials(work: Path) -> Iterator[Trial]:
@@ -674,7 +719,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     """All of it; `scale` sets how many of the hostile names get a report of their own."""
     work.mkdir(parents=True, exist_ok=True)
     yield from shown_trials(work, scale)
-    yield from refused_trials(work)
+    yield from refused_trials(work, scale)
     yield from link_trials(work)
     yield from policy_trials(work)
     yield from registration_trials(work)
