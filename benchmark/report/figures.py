@@ -82,7 +82,8 @@ def styled() -> AbstractContextManager[None]:
 def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, sizes in inches, that says at its top which data it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title.rstrip("."), fontsize=8, fontweight="bold")
+    title = title.rstrip(".")
+    figure.suptitle(title, fontsize=fitting_size([title], 0.85 * width, 8), fontweight="bold")  # bold takes more room
     return figure
 
 
@@ -197,7 +198,7 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
             shown = summary[summary["metric"] == metric]
             handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
             if panels > 1:
-                axes.set_title(title)
+                axes.set_title(title, fontsize=fitting_size([title], (width - 0.6) / columns, 8))
         if curves:
             grid[0, 0].set_ylabel(F1)
             label_ratios(grid[0], width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,8 @@ def write_report(
     sections: list[Section] = []
     contents: dict[str, bytes] = {}
     images: dict[str, bytes] = {}
-    with _only_new_garbage():
+    with _only_new_garbage(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
         for section in _sections(scores, provenance, method_order, evidence, against, collection, cards):
             sections.append(section)
             for part in section.parts:

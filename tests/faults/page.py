@@ -508,7 +508,7 @@ def shown_trials(work: Path, scale: float) -> Iterator[Trial]:
         for i, name in enumerate(names):
             text = f"{SHOWN[(i + 1) % len(SHOWN)]} {UNSEEN[(i + 6) % len(UNSEEN)]} end" + " long" * (2000 * (i == 1))
             try:
-                hostile = Report(Path(folder) / str(i), name, text, whole=i % 5 == 0)
+                hostile = Report(Path(folder) / str(i), name, text, whole=i % 9 == 0)
                 found = compare(harmless, hostile, name, text)
                 if browser is not None:
                     found["browser"] = look_in_browser(browser, hostile.out / "report.html")
