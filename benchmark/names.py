@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 LONGEST = 60
 """Characters of a name in tables and figures; those of our own methods and variants are shorter."""
 
-# Control characters but for white space, marks that turn the direction of writing, characters without a width (but for
-# those that join letters or emoji), halves of surrogate pairs, and code points that are no characters.
+# Control characters but for tabs and line breaks, marks that turn the direction of writing, characters without a width
+# (but for those that join letters or emoji), halves of surrogate pairs, and code points that are no characters.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]"
+    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]|\r(?!\n)"
 )
 _FORMULA = re.compile("'*[=+\\-@＝＋－＠\t\r\n]")  # what begins so is computed by a spreadsheet
 
 
 def visible(text: str) -> str:
-    r"""A text in which characters that cannot be seen are written out: ``\x1b``. White space stays."""
+    r"""A text in which characters that cannot be seen are written out: ``\x1b``. Tabs and line breaks stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
@@ -71,12 +71,16 @@ def read_table(path: Path, texts: Collection[str]) -> pd.DataFrame:
         keep_default_na=False,
         na_values=dict.fromkeys(numbers, none),
     )
-    return _in_texts(frame, lambda text: text[1:] if text.startswith("'") and _FORMULA.match(text) else text)
+    return _in_texts(frame, lambda text: text[1:] if text[:1] == "'" and _FORMULA.match(text) else text)
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame for a csv file: a text that a spreadsheet would take for a formula begins with ``'``, and so is shown."""
-    return _in_texts(frame, lambda text: "'" + text if _FORMULA.match(text) else text)
+    """A frame for a csv file: a text that a spreadsheet would take for a formula begins with ``'``; all is visible."""
+    return _in_texts(frame, lambda text: _quoted(visible(text)))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text if _FORMULA.match(text) else text
 
 
 def _in_texts(frame: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:

@@ -13,12 +13,12 @@ from math import ceil
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context, style
+from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from benchmark.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
@@ -89,9 +89,8 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 def text_width(text: str, size: float) -> float:
     """Width in inches of a line of text, `size` in points."""
-    with rc_context({"text.parse_math": False}):
-        path = TextPath((0, 0), text, size=size, prop=FontProperties(family=STYLE["font.family"]))
-    return float(path.get_extents().width) / 72
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def fitting_size(texts: Sequence[str], width: float, largest: float) -> float:

@@ -165,7 +165,7 @@ def to_csv(table: Table) -> str:
     frame = table.summary.assign(task=table.task, source=table.source)
     first = [name for name in ("task", "source", "method", "metric", "condition") if name in frame]
     frame = without_formulas(frame[[*first, *frame.columns.difference(first, sort=False)]])
-    return visible(frame.to_csv(index=False, lineterminator="\n"))
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: Table) -> str:
