@@ -132,6 +132,7 @@ def test_widths_are_those_of_the_text_as_it_is_drawn():
         figure = confusion_matrices(make_confusions([name, "constant"])).figure
         assert name in [axes.get_title() for axes in figure.axes]
     assert 0 < fitting_size(["\u2800", "\u200d"], 1.0, 8) <= 8  # without any width
+    assert fitting_size(["W" * 60], 0.1, 8) == 2.0  # smaller, no font can be drawn
 
 
 def test_stages_have_room_and_no_control_characters():
