@@ -95,7 +95,7 @@ def text_width(text: str, size: float) -> float:
 
 def fitting_size(texts: Sequence[str], width: float, largest: float) -> float:
     """The font size, 2 points to `largest`, at which every text is at most `width` inches wide, if there is one."""
-    return max(2.0, min(largest, width / max(*(text_width(text, 1.0) for text in texts))))
+    return max(2.0, min(largest, width / max(0.001, *(text_width(text, 1.0) for text in texts))))
 
 
 def panel_grid(panels: int, most: int) -> tuple[int, int]:
