@@ -291,6 +291,10 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
 
 
 def _make_writable(out: Path) -> None:
+    from benchmark.names import check_inside
+
+    for name in ("scores.csv", "intervals.csv", "comparisons.csv", "manifest.json", "tables", "figures"):
+        check_inside(out / name, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".writable.{os.getpid()}"
@@ -367,6 +371,7 @@ def _report(
     from benchmark.collect import Collection, collect, read_scores
     from benchmark.evidence import read_evidence, weigh, write_evidence
     from benchmark.manifest import build_manifest, provenance, read_manifest
+    from benchmark.names import without_formulas
     from benchmark.report import write_report
     from benchmark.store import Store, json_text, replace_file
 
@@ -391,7 +396,7 @@ def _report(
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=against)
         manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=against)
-        replace_file(out / "scores.csv", collection.scores.to_csv(index=False).encode())
+        replace_file(out / "scores.csv", without_formulas(collection.scores).to_csv(index=False).encode())
         write_evidence(evidence, out)
         replace_file(out / "manifest.json", json_text(manifest).encode())
         if collection.superseded:

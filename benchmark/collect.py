@@ -21,6 +21,8 @@ from benchmark.data.dataset import category_indices
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import PATTERNS, SUBSETS, Setting
+from benchmark.names import as_written, check_name, visible
+from benchmark.registry import TRAINS_ON
 from benchmark.store import DONE, Damaged, Predictions, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
@@ -141,7 +143,7 @@ def collect(*stores: Store) -> Collection:
             failed[record["task"]["name"], record["label"], record["seed"]] = record
     shown = _latest(found)
     order = list(TASKS)
-    place = {slot: (order.index(slot[0]), *slot[1:]) for slot in shown}
+    place = {slot: (order.index(slot[0]) if slot[0] in order else len(order), *slot) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
     models: list[Model] = []
     histories: list[list[tuple[Any, ...]]] = []
@@ -188,7 +190,12 @@ def collect(*stores: Store) -> Collection:
 
 
 def _failure(record: dict[str, Any], error: str) -> dict[str, str]:
-    return {"task": record["task"]["name"], "method": record["label"], "seed": str(record["seed"]), "error": error}
+    return {
+        "task": record["task"]["name"],
+        "method": record["label"],
+        "seed": str(record["seed"]),
+        "error": visible(error),
+    }
 
 
 def _cells(stores: Sequence[Store], damaged: list[str]) -> list[tuple[Store, dict[str, Any]]]:
@@ -203,6 +210,7 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[tuple[Store, dic
                 continue
             if record is None:
                 continue
+            _check_names(record, store.path(key) / "cell.json")
             if key not in cells or cells[key][1]["state"] != DONE:
                 cells[key] = (store, record)
             elif record["state"] == DONE:
@@ -211,6 +219,26 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[tuple[Store, dic
                 if len(record["settings"]) > len(known["settings"]):
                     cells[key] = (store, record)
     return list(cells.values())
+
+
+def _check_names(record: Mapping[str, Any], where: Path) -> None:
+    """Refuse a cell, which anybody may have written, whose names lead elsewhere or cannot be shown."""
+    task, data = record.get("task"), record.get("data")
+    check_name(record.get("label"), "row", where)
+    check_name(record.get("method"), "method", where)
+    check_name(task.get("name") if isinstance(task, dict) else task, "task", where)
+    training = record.get("training")
+    if not (isinstance(training, dict) and training.get("trains_on") in TRAINS_ON):
+        raise BenchmarkError(f"{where} does not say whether the method trains on complete or on missing samples")
+    if isinstance(data, dict):
+        _check_source(data.get("source"), where)
+        for category in data.get("categories", []):
+            check_name(category, "category", where)
+
+
+def _check_source(source: Any, where: Path) -> None:
+    if source not in ("simulated", "file"):
+        raise BenchmarkError(f"{where}: the source of data {ascii(source)[:60]} must be 'simulated' or 'file'")
 
 
 def _refuse_different(key: str, first: Store, second: Store, record: dict[str, Any]) -> None:
@@ -365,7 +393,6 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
 _INTEGERS = {"seed", "draw", "n"}
 _NUMBERS = {"ratio": (0.0, 1.0), "value": (-sys.float_info.max, sys.float_info.max)}
 _WORDS = {
-    "task": set(TASKS),
     "source": {"simulated", "file"},
     "kind": {"inter", "intra", *(f"{kind}-{pattern}" for kind in ("inter", "intra") for pattern in PATTERNS)},
     "available": set(SUBSETS),
@@ -409,6 +436,9 @@ def read_scores(path: Path) -> pd.DataFrame:
         raise BenchmarkError(
             f"{path}, line {line}: {one_line(str(error))}; the file must be as a report writes it"
         ) from error
+    for column, what in {"task": "task", "method": "row", "metric": "metric"}.items():
+        for name in dict.fromkeys(columns[column]):
+            check_name(name.removeprefix("f1_"), what, path)  # a metric may have the name of a category
     return pd.DataFrame({name: np.array(c) if isinstance(c, array) else c for name, c in columns.items()})
 
 
@@ -423,6 +453,7 @@ def _field(name: str, text: str) -> str | int | float:
         if not low <= value <= high:
             raise ValueError(f"{name} {value} is not in {low:g} to {high:g}")
         return value
+    text = as_written(text)
     if not text or text not in _WORDS.get(name, (text,)):
         raise ValueError(f"{name} {text!r} is unknown")
     return sys.intern(text)

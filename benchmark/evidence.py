@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from benchmark.collect import Model
 from benchmark.metrics import metric_names
 from benchmark.missing import Setting
+from benchmark.names import read_table, without_formulas
 from benchmark.registry import Row
 from benchmark.resampling import (
     Array,
@@ -32,6 +33,9 @@ from benchmark.statistics import DROP, holm
 from benchmark.store import replace_file
 
 ALPHA = 0.05
+TEXTS = ("purpose", "task", "source", "metric", "method", "condition", "against", "kind", "available")
+"""Columns of text in both files; all others are numbers."""
+
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
@@ -280,8 +284,8 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
 
 def write_evidence(evidence: Evidence, out: Path) -> None:
     """Write ``intervals.csv`` and ``comparisons.csv``."""
-    for name in ("intervals", "comparisons"):
-        replace_file(out / f"{name}.csv", getattr(evidence, name).to_csv(index=False).encode())
+    for name, frame in (("intervals", evidence.intervals), ("comparisons", evidence.comparisons)):
+        replace_file(out / f"{name}.csv", without_formulas(frame).to_csv(index=False).encode())
 
 
 def read_evidence(out: Path) -> Evidence:
@@ -289,7 +293,7 @@ def read_evidence(out: Path) -> Evidence:
     frames = []
     for name in ("intervals.csv", "comparisons.csv"):
         try:
-            frames.append(pd.read_csv(out / name))
+            frames.append(read_table(out / name, TEXTS))
         except (FileNotFoundError, pd.errors.EmptyDataError):
             frames.append(pd.DataFrame())
     intervals, comparisons = frames

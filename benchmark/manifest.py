@@ -146,7 +146,6 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _Manifest.model_validate(content)
-        json.dumps(content, ensure_ascii=False).encode("utf-8")  # halves of characters cannot be written again
     except (OSError, ValueError, RecursionError):
         return {}
     return content

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import keyword
 import re
 import sys
 import tokenize
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.errors import BenchmarkError
+from benchmark.names import visible
 
 if TYPE_CHECKING:
     from benchmark.config import Variant
@@ -31,7 +33,10 @@ FOLDERS = ("corrkd", "baselines")
 SHARED = ("benchmark.layers", "benchmark.losses")  # what methods are built from; part of their source
 ROOT = Path(__file__).resolve().parent.parent
 TRAINS_ON = ("complete", "missing")
+LONGEST_NAME = 40
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # no file on Windows can have such a name, so no card
+_TAKEN = ("all", "training")  # these stand for all methods, with --methods and with --set
 
 C = TypeVar("C", bound="type[Method]")
 _classes: dict[str, type[Method]] = {}
@@ -77,21 +82,21 @@ def register(name: str, *, paper: str, trains_on: str) -> Callable[[C], C]:
     Parameters
     ----------
     name : str
-        Lower-case identifier, the name in tables and on the command line. A literal, like the other arguments:
-        the catalogue reads them from the file's text.
+        Lower-case identifier of at most `LONGEST_NAME` characters, the name in tables and on the command line. A
+        literal, like the other arguments: the catalogue reads them from the file's text.
     paper : str
-        Short citation.
+        Short citation, one line.
     trains_on : {"complete", "missing"}
         Whether the method trains on whole samples or under Modality Random Missing.
 
     Raises
     ------
     BenchmarkError
-        If the name is taken or no identifier, or the class lacks the contract of :class:`benchmark.Method`.
+        If the name is taken, reserved or no identifier, or the class lacks the contract of :class:`benchmark.Method`.
     """
 
     def add(cls: C) -> C:
-        _check_name(name, trains_on, f"class {cls.__qualname__}")
+        _check_name(name, paper, trains_on, f"class {cls.__qualname__}")
         _check_contract(name, cls)
         known = _classes.get(name)
         if known is not None and _origin(known) != _origin(cls):
@@ -109,12 +114,18 @@ def _origin(cls: type) -> str:
     return f"{cls.__qualname__} in {getattr(module, '__file__', None) or cls.__module__}"
 
 
-def _check_name(name: str, trains_on: str, where: str) -> None:
-    if not _NAME.fullmatch(name):
+def _check_name(name: str, paper: str, trains_on: str, where: str) -> None:
+    called = f"method name {ascii(name)[: LONGEST_NAME + 2]} ({where})"
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise BenchmarkError(
-            f"method name {name!r} ({where}) must be a lower-case identifier such as 'my_method' "
-            "(letters, digits and _)"
+            f"{called} must be a lower-case identifier such as 'my_method' (letters a to z, digits and _)"
         )
+    if len(name) > LONGEST_NAME:
+        raise BenchmarkError(f"{called} has {len(name)} characters; {LONGEST_NAME} are the most")
+    if keyword.iskeyword(name) or _DEVICE.fullmatch(name) or name in _TAKEN:
+        raise BenchmarkError(f"{called} has a meaning in Python, on Windows or in --set; choose another")
+    if not (isinstance(paper, str) and visible(paper) == paper and len(paper.splitlines()) < 2):
+        raise BenchmarkError(f"method {name!r} ({where}): paper must be a citation in one line of text")
     if trains_on not in TRAINS_ON:
         raise BenchmarkError(f"method {name!r}: trains_on={trains_on!r}; use one of {', '.join(TRAINS_ON)}")
 
@@ -191,7 +202,7 @@ def _scan(path: Path) -> list[Entry]:
                     arguments[keyword] = ast.literal_eval(value)
                 for kw in decorator.keywords:
                     arguments[str(kw.arg)] = ast.literal_eval(kw.value)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise BenchmarkError(f"{where}: @register takes literal strings only") from error
             if set(arguments) != {"name", "paper", "trains_on"} or not all(
                 isinstance(value, str) for value in arguments.values()
@@ -199,7 +210,7 @@ def _scan(path: Path) -> list[Entry]:
                 raise BenchmarkError(
                     f'{where}: write @register("name", paper="Author, venue", trains_on="complete" or "missing")'
                 )
-            _check_name(arguments["name"], arguments["trains_on"], where)
+            _check_name(**arguments, where=where)
             entries.append(Entry(path=path, **arguments))
     return entries
 

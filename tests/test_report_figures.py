@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,12 @@ def test_nothing_is_said_to_be_simulated_that_is_not():
 
 def test_file_names_are_safe_and_can_be_told_apart():
     statistics = make_statistics().assign(task="my/task $1")
-    assert condition_heatmap(statistics).stem == f"{file_prefix('my/task $1')}_heatmap" == "my_task_1_heatmap"
+    stem = condition_heatmap(statistics).stem
+    assert re.fullmatch(r"my_task_1-[0-9a-f]{8}_heatmap", stem) and stem == f"{file_prefix('my/task $1')}_heatmap"
+    names = ["mosi", "my/task $1", "my task_1", "my_task_1", "MOSI", "mosi-file", "../../mosi", "", "é", "漢" * 90]
+    stems = [file_prefix(name) for name in names]
+    assert len({stem.lower() for stem in stems}) == len(names) and stems[0] == "mosi" and stems[3] == "my_task_1"
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,60}", stem) for stem in stems)
     assert condition_heatmap(statistics, prefix="mosi-file").stem == "mosi-file_heatmap"
 
 

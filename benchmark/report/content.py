@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def file_prefix(task: str) -> str:
-    """A task's name as file names begin with it."""
-    return re.sub(r"[^\w.+-]+", "_", task)
+    """A task's name as file names begin with it: itself where it is plain, else what can stay of it, and a hash."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}(?<!-file)(?<!-simulated)", task):  # the latter tell two sources apart
+        return task
+    kept = re.sub(r"[^A-Za-z0-9]+", "_", task)[:40].strip("_")
+    return f"{kept}-{hashlib.sha256(task.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def lead(tasks: str, source: str) -> str:

@@ -19,6 +19,7 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from benchmark.collect import Representation
+from benchmark.names import visible
 from benchmark.report.content import Picture, file_prefix, lead
 from benchmark.report.figures import (
     MARKERS,
@@ -134,7 +135,15 @@ def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
         behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         for i, (stage, first, last) in enumerate(stages):
             place, side = (first / start + 0.02, "left") if first < start / 2 else (last / start - 0.02, "right")
-            axes.text(place, 0.98 - 0.12 * i, stage, transform=axes.transAxes, size=6, ha=side, va="top", bbox=behind)
+            axes.text(
+                place, 0.98 - 0.12 * i, _short(stage), transform=axes.transAxes, size=6, ha=side, va="top", bbox=behind
+            )
+
+
+def _short(stage: str) -> str:
+    """A stage's name as it fits into a panel."""
+    stage = " ".join(visible(stage).split())
+    return stage if len(stage) <= 24 else f"{stage[:23]}…"
 
 
 def _middle(axes: Axes, rows: pd.DataFrame, start: int, colour: str) -> None:

@@ -18,7 +18,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from benchmark.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
@@ -82,19 +82,20 @@ def styled() -> AbstractContextManager[None]:
 def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, sizes in inches, that says at its top which data it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title.rstrip("."), fontsize=8, fontweight="bold")
+    title = title.rstrip(".")
+    figure.suptitle(title, fontsize=fitting_size([title], 0.85 * width, 8), fontweight="bold")  # bold takes more room
     return figure
 
 
 def text_width(text: str, size: float) -> float:
     """Width in inches of a line of text, `size` in points."""
-    path = TextPath((0, 0), text, size=size, prop=FontProperties(family=STYLE["font.family"]))
-    return float(path.get_extents().width) / 72
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72
 
 
 def fitting_size(texts: Sequence[str], width: float, largest: float) -> float:
-    """The font size, in points and at most `largest`, at which every text is at most `width` inches wide."""
-    return min(largest, width / max(text_width(text, 1.0) for text in texts))
+    """The font size, 2 points to `largest`, at which every text is at most `width` inches wide, if there is one."""
+    return max(2.0, min(largest, width / max(0.001, *(text_width(text, 1.0) for text in texts))))
 
 
 def panel_grid(panels: int, most: int) -> tuple[int, int]:
@@ -196,7 +197,7 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
             shown = summary[summary["metric"] == metric]
             handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
             if panels > 1:
-                axes.set_title(title)
+                axes.set_title(title, fontsize=fitting_size([title], (width - 0.6) / columns, 8))
         if curves:
             grid[0, 0].set_ylabel(F1)
             label_ratios(grid[0], width)

@@ -78,7 +78,7 @@ def condition_heatmap(
         for text in axes.texts:
             x, y = text.get_position()
             text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
-        axes.set_yticklabels(methods, rotation=0)
+        axes.set_yticklabels(methods, rotation=0, fontsize=fitting_size(methods, 2.5, 7))
         axes.set_xticklabels(conditions, rotation=90)
         for place in np.cumsum([len(group) for group in groups if group])[:-1]:
             axes.axvline(place, color="white", linewidth=2.5)
@@ -185,6 +185,7 @@ def confusion_matrices(
     across, down = (width - 1.0) / columns, max(0.5, 0.17 * len(categories))
     height = blocks * (len(conditions) * (down + 0.05) + 0.75) + 0.4
     names = fitting_size(methods, across - 0.08, 8)
+    ticks = fitting_size(categories, 0.8, 6)
     numbers = fitting_size([".00"], 0.85 * across / len(categories), 6.5)
     with styled():
         figure = new_figure(width, height, about)
@@ -200,8 +201,8 @@ def confusion_matrices(
                 counts = counts.reindex(index=categories, columns=categories).fillna(0)
                 shares = counts.div(counts.sum(axis=1), axis=0)  # NaN where a category does not occur
                 mesh = _heat_map(axes, shares, shares.map(_short), numbers, vmin=0.0, vmax=1.0)
-                axes.set_xticklabels(categories, rotation=90, fontsize=6)
-                axes.set_yticklabels(categories, rotation=0, fontsize=6)
+                axes.set_xticklabels(categories, rotation=90, fontsize=ticks)
+                axes.set_yticklabels(categories, rotation=0, fontsize=ticks)
                 axes.tick_params(labelleft=i % columns == 0, labelbottom=j == len(conditions) - 1)
                 if i % columns == 0:
                     axes.set_ylabel(condition)

@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment
+from markupsafe import Markup
 
+from benchmark.names import visible
 from benchmark.report.content import Picture, Section, Table
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
@@ -57,7 +59,7 @@ def render_page(
     str
         HTML in which every text from outside is escaped, and whose one script is allowed by its hash.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     template = environment.from_string(_text("page.html.j2"))
     script = _text("page.js")
     methods = provenance.get("methods") or {}
@@ -83,6 +85,11 @@ def render_page(
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
+
+
+def _shown(value: Any) -> Any:
+    """What stands in the page for a value; autoescaping comes after it."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _text(name: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from benchmark.missing import Setting, format_ratio
+from benchmark.names import visible, without_formulas
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 from benchmark.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 
@@ -63,7 +64,7 @@ def build_tables(
         methods = order_methods(list(part["method"]), method_order)
         metrics = list(part["metric"].unique())
         titles = printed_metrics(metrics)
-        prefix = file_prefix(str(task)) + (f"-{source}" if sources[task] > 1 else "")
+        prefix = file_prefix(str(task)) + (f"-{file_prefix(str(source))}" if sources[task] > 1 else "")
         part = part.assign(
             method=pd.Categorical(part["method"], categories=methods, ordered=True),
             metric=pd.Categorical(part["metric"], categories=metrics, ordered=True),
@@ -163,9 +164,8 @@ def to_csv(table: Table) -> str:
     """The numbers behind a table, of every metric; a name cannot become a formula in a spreadsheet."""
     frame = table.summary.assign(task=table.task, source=table.source)
     first = [name for name in ("task", "source", "method", "metric", "condition") if name in frame]
-    for name in frame.select_dtypes(exclude="number"):
-        frame[name] = frame[name].astype("string").str.replace(r"^(?=[=+\-@])", "'", regex=True)
-    return str(frame[[*first, *frame.columns.difference(first, sort=False)]].to_csv(index=False, lineterminator="\n"))
+    frame = without_formulas(frame[[*first, *frame.columns.difference(first, sort=False)]])
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_markdown(table: Table) -> str:
@@ -229,8 +229,8 @@ def _print_cell(
 
 def escape_markdown(text: str) -> str:
     """Text as it is, in a cell of a pipe table."""
-    text = html.escape(" ".join(str(text).split()), quote=False)
-    return re.sub(r"([\\`*\[\]|~$]|\b_|_\b)", r"\\\1", text)
+    text = html.escape(_one_line(text), quote=False)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
@@ -247,8 +247,15 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "×": r"$\times$",
     "–": "--",
 }
+_LIGATURES = {"--", "''", "``", ",,", "?`", "!`"}  # pairs that fonts print as another character
 
 
 def escape_latex(text: str) -> str:
     """Text as it is, in LaTeX of any font encoding."""
-    return "".join(_LATEX.get(c, c) for c in " ".join(str(text).split()))
+    text = _one_line(text)
+    pairs = zip(text, f"{text[1:]} ", strict=False)
+    return "".join(_LATEX.get(c, c) + ("{}" if c + following in _LIGATURES else "") for c, following in pairs)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(visible(str(text)).split())

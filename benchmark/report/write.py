@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 
 from benchmark.collect import Collection, confusions
 from benchmark.evidence import ALPHA, Evidence
+from benchmark.names import check_inside
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
@@ -77,12 +79,15 @@ def write_report(
     ------
     ValueError
         If `scores` holds two numbers for the same thing.
+    BenchmarkError
+        If a folder under `out` is a link that leads out of it.
     """
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
     sections: list[Section] = []
     contents: dict[str, bytes] = {}
     images: dict[str, bytes] = {}
-    with _only_new_garbage():
+    with _only_new_garbage(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
         for section in _sections(scores, provenance, method_order, evidence, against, collection, cards):
             sections.append(section)
             for part in section.parts:
@@ -97,6 +102,8 @@ def write_report(
             gc.collect()
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
+    for name in contents:
+        check_inside((out / name).parent, out)  # a file that is a link gives way to the new one
     for name, content in contents.items():
         replace_file(out / name, content)
     return [out / name for name in contents]
