@@ -301,6 +301,7 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
                 if record is not None and record["state"] == FAILED and since:
                     return Outcome(cell.key, FAILED, record["error"], record["seconds"])
                 if record is not None and record["state"] == DONE and (since or not work.fresh):
+                    store.verify(cell.key)
                     return _extend(store, cell, record, work)
             except Damaged:
                 pass  # it is computed anew, and what is there moves to replaced/
@@ -434,7 +435,6 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Out
     lacking = [s for s in work.settings if setting_name(s, draw) not in record["settings"]]
     if not lacking:  # done by another run, or by a worker that was killed before it could say so
         return Outcome(cell.key, DONE, seconds=record["seconds"])
-    store.verify(cell.key)
     old = store.predictions(cell.key)
     dataset, device = _dataset(cell), _device(work.device)
     method = build_method(cell, dataset, device)

@@ -121,9 +121,7 @@ class Store:
         """The keys of all cells, done or failed."""
         if not self.cells.is_dir():
             return []
-        return sorted(
-            entry.name for entry in os.scandir(self.cells) if entry.is_dir() and not entry.name.startswith(".")
-        )
+        return sorted(e.name for e in os.scandir(self.cells) if not e.name.startswith(".") and _is_folder(e))
 
     def read(self, key: str) -> dict[str, Any] | None:
         """``cell.json`` of a cell, or None where there is no such cell.
@@ -356,6 +354,13 @@ class Store:
         if not self.cells.is_dir():
             return []
         return sorted(Path(e.path) for e in os.scandir(self.cells) if e.name.startswith(".") and e.name.count(".") > 1)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _key_of(path: Path) -> str:

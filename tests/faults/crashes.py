@@ -57,7 +57,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
             KILLS[name](process)
         ended = wait(process)
         counts[name] += 1
-        said[name] = (ended.err.strip().splitlines() or [said[name]])[-1]
+        said[name] = next((line for line in ended.err.splitlines() if line.startswith("stopped")), said[name])
         faults[name] = faults[name] or lost(out, before) or _unexpected(name, ended.status, ended.err)
         before = stamps(out)
     ended = wait(launch(*arguments, out))

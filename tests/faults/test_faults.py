@@ -26,7 +26,7 @@ def test_two_runs_on_one_folder(tmp_path):
 
 
 def test_storage(tmp_path):
-    found = assert_nothing_lost(storage.trials(tmp_path, 0.25))
+    found = assert_nothing_lost(storage.trials(tmp_path, 0.1))
     said = found["permission to write to cells/ lost in mid-run"].said
     assert re.match(r"error: cannot write to \S+: Permission denied; make it writable", said)
     if not storage.has_namespaces():
