@@ -24,6 +24,7 @@ def card(name):
 def test_the_card_is_complete_and_agrees_with_the_code(name):
     content, cls = card(name), registry.load(ENTRIES[name])
     assert set(content) == KEYS
+    assert len(content["idea"].split()) <= 6
     assert content["name"] == name and content["trains_on"] == ENTRIES[name].trains_on
     assert isinstance(content["year"], int) or name == "constant"
     parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]

@@ -10,11 +10,14 @@ from benchmark.missing import SUBSETS, Setting
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
+    methods_table,
     overall_table,
     published_table,
     with_evidence,
+    with_failures,
 )
 from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
+from benchmark.statistics import average_inter
 from tests.test_evidence import ROWS, model
 from tests.test_report import make_scores
 
@@ -183,3 +186,39 @@ def test_published_numbers_stand_beside_ours_on_real_data_only():
     simulated = make_scores(["corrkd"])
     assert published_table(simulated, build_tables(simulated)[0], {"corrkd": card}) is None
     assert published_table(real, build_tables(real)[0], {}) is None
+
+
+def test_what_methods_are_and_cost_comes_from_cards_and_cells():
+    scores = make_scores(["mult", "mine"], seeds=2)
+    base = build_tables(scores)[0]
+    record = {"task": {"name": base.task}, "data": {"source": base.source}, "parameters": 12345}
+    records = [
+        record | {"label": "mult", "epochs": 10, "training_seconds": 30.0},
+        record | {"label": "mult", "epochs": 30, "training_seconds": 70.0},
+        record | {"label": "mine", "epochs": 0, "training_seconds": 0.0},
+        record | {"label": "mult", "epochs": 1, "training_seconds": 9e9, "task": {"name": "another"}},
+    ]
+    table = methods_table(scores, base, records, {"mult": {"year": 2019, "idea": "Directed attention"}, "mine": {}})
+    ((name, cells),) = table.blocks[0].rows
+    average = average_inter(scores[(scores["method"] == "mult") & (scores["metric"] == "f1")])["value"].mean()
+    expected = ["2019", "Directed attention", "12,345", "2.50", f"{average:.2f}"]
+    assert name == "mult" and [cell.value for cell in cells] == expected
+    assert table.stem == "mosi_methods" and "| mult | 2019 | Directed attention |" in to_markdown(table)
+    assert methods_table(scores, base, [], {"mult": {"year": 2019}}) is None
+    assert methods_table(scores, base, records, {}) is None
+
+
+def test_what_failed_is_shown_as_failed_and_never_averaged():
+    table = build_tables(make_scores(["mult"], seeds=2))[0]
+    failures = [
+        {"task": "mosi", "method": "mult", "seed": "2", "error": "x"},
+        {"task": "mosi", "method": "misa", "seed": "0", "error": "x"},
+        {"task": "mosi", "method": "misa", "seed": "1", "error": "x"},
+        {"task": "mosei", "method": "dmd", "seed": "1", "error": "x"},
+    ]
+    shown = with_failures(table, failures)
+    assert shown.caption.endswith("Failed, and not averaged: mult (seed 2), misa (seeds 0, 1).")
+    rows = dict(shown.blocks[0].rows)
+    assert {cell.value for cell in rows["misa"]} == {"failed"} and rows["mult"] == dict(table.blocks[0].rows)["mult"]
+    assert "dmd" not in rows and "| misa | failed |" in to_markdown(shown)
+    assert with_failures(table, failures[3:]) is table

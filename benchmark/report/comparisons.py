@@ -341,3 +341,91 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
             for metric in metrics
         ],
     )
+
+
+def methods_table(
+    scores: pd.DataFrame,
+    table: Table,
+    records: Sequence[Mapping[str, Any]],
+    cards: Mapping[str, Mapping[str, Any]],
+) -> Table | None:
+    """What each method is and costs: year, idea, parameters, seconds an epoch, mean F1 where a modality is missing.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Tidy scores.
+    table : Table
+        Any table of the task.
+    records : sequence of dict
+        ``cell.json`` of the cells shown.
+    cards : mapping of label to card
+
+    Returns
+    -------
+    Table or None
+        None without cells, or where no row has a card.
+    """
+    own = [r for r in records if (r["task"]["name"], r["data"]["source"]) == (table.task, table.source)]
+    methods = [m for m in table.methods if cards.get(m) and any(r["label"] == m for r in own)]
+    if not methods:
+        return None
+    part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & (scores["metric"] == "f1")]
+    average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
+    found = []
+    for method in methods:
+        cells = [r for r in own if r["label"] == method]
+        epochs = sum(r["epochs"] for r in cells)
+        found.append(
+            {
+                "method": method,
+                "year": cards[method].get("year"),
+                "idea": cards[method].get("idea") or "",
+                "parameters": max(r["parameters"] for r in cells),
+                "seconds_an_epoch": sum(r["training_seconds"] for r in cells) / epochs if epochs else None,
+                "average_f1": average.get(method),
+            }
+        )
+    columns = ["Year", "Idea", "Parameters", "s/epoch", AVERAGE]
+
+    def row(entry: Mapping[str, Any]) -> tuple[str, list[Cell]]:
+        seconds, score = entry["seconds_an_epoch"], entry["average_f1"]
+        texts = (
+            str(entry["year"] or "–"),
+            str(entry["idea"]),
+            f"{entry['parameters']:,}",
+            "–" if seconds is None else f"{seconds:.2f}",
+            "–" if score is None or pd.isna(score) else f"{score:.2f}",
+        )
+        return str(entry["method"]), [Cell(text) for text in texts]
+
+    return replace(
+        table,
+        stem=f"{table.stem.rpartition('_')[0]}_methods",
+        title="Methods",
+        kind="methods",
+        caption="All parameters, frozen ones too; seconds of an epoch in one thread, with validation, as stored with "
+        f"the cells (other work on the machine counts); {AVERAGE} = mean weighted F1 × 100 of the six conditions in "
+        "which a modality is missing.",
+        methods=methods,
+        columns=columns,
+        summary=pd.DataFrame(found),
+        blocks=[Block("", [row(entry) for entry in found])],
+    )
+
+
+def with_failures(table: Table, failures: Sequence[Mapping[str, str]]) -> Table:
+    """A table that shows what failed: a row for what failed with all seeds, and a sentence on every seed."""
+    seeds: dict[str, list[str]] = {}
+    for failure in failures:
+        if failure["task"] == table.task:
+            seeds.setdefault(failure["method"], []).append(failure["seed"])
+    if not seeds:
+        return table
+    lost = [(method, [Cell("failed") for _ in table.columns]) for method in seeds if method not in table.methods]
+    told = ", ".join(f"{m} (seed{'s' * (len(s) > 1)} {', '.join(s)})" for m, s in seeds.items())
+    return replace(
+        table,
+        caption=f"{table.caption} Failed, and not averaged: {told}.",
+        blocks=[Block(block.title, block.rows + lost) for block in table.blocks],
+    )

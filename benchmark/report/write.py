@@ -17,9 +17,11 @@ from benchmark.names import check_inside
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
+    methods_table,
     overall_table,
     published_table,
     with_evidence,
+    with_failures,
 )
 from benchmark.report.content import Picture, Section, Table, leads
 from benchmark.report.diagnostics import representation_plots, training_curves
@@ -88,7 +90,7 @@ def write_report(
     images: dict[str, bytes] = {}
     with _only_new_garbage(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
-        for section in _sections(scores, provenance, method_order, evidence, against, collection, cards):
+        for section in _sections(scores, provenance, method_order, evidence, against, collection, cards, failures):
             sections.append(section)
             for part in section.parts:
                 if isinstance(part, Table):
@@ -127,6 +129,7 @@ def _sections(
     against: str | None,
     collection: Collection,
     cards: Mapping[str, Mapping[str, Any]],
+    failures: Sequence[Mapping[str, str]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source."""
     if scores.empty:
@@ -153,7 +156,7 @@ def _sections(
         first, prefix = own[0], own[0].stem.rpartition("_")[0]
         parts: list[Table | Picture | None] = []
         for table in own:
-            parts += [table, draw(table, looks) if len(table.columns) > 1 else None]
+            parts += [with_failures(table, failures), draw(table, looks) if len(table.columns) > 1 else None]
 
         def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
@@ -162,6 +165,7 @@ def _sections(
         parts += [
             interval_table(first, evidence, against),
             augmentation_table(first, evidence),
+            methods_table(scores, first, collection.records, cards),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),
