@@ -544,6 +544,12 @@ def git_commit() -> str | None:
     return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
+def _unless_of_loky(arguments: threading.ExceptHookArgs) -> None:
+    """Say nothing of loky's own thread, which may stumble over work that is cancelled."""
+    if arguments.thread is None or "ExecutorManagerThread" not in arguments.thread.name:
+        threading.__excepthook__(arguments)
+
+
 @contextmanager
 def _signals() -> Iterator[None]:
     """SIGINT and SIGTERM raise Stopped in this process (where it owns its main thread)."""
@@ -554,6 +560,7 @@ def _signals() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         for number in before:
             signal.signal(number, signal.SIG_IGN)  # once is enough: let the clean-up finish
+        threading.excepthook = _unless_of_loky
         raise Stopped(signum)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

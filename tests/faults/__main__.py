@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import platform
+import re
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -49,26 +50,41 @@ def attempt(name: str, scale: float) -> tuple[list[Trial], float]:
     return found, time.monotonic() - started
 
 
-def table(found: dict[str, list[Trial]], seconds: float) -> str:
-    """The README."""
-    everything = [trial for trials in found.values() for trial in trials]
-    fuzzed = sum(trial.times for trial in found.get("inputs", []))
-    others = sum(trial.times for trial in everything) - fuzzed
-    known = machine()
-    lines = [
-        PREFACE,
-        f"{others} faults and {fuzzed:,} fuzzed inputs in {seconds / 60:.0f} minutes on {known['cores']} cores "
-        f"({known['processor']}), Python {platform.python_version()}; lost in "
-        f"{sum(bool(trial.lost) for trial in everything)} of {len(everything)} kinds.",
+def section(title: str, trials: Sequence[Trial], seconds: float) -> str:
+    """A module's part of the README."""
+    rows = [f"| {_cell(t.fault)} | {t.times} | {_cell(t.lost) or 'nothing'} | {_code(t.said)} |" for t in trials]
+    head = [
+        f"## {title}",
+        "",
+        f"In {seconds:.0f} seconds.",
+        "",
+        "| fault | times | lost | said |",
+        "|---|---:|---|---|",
     ]
-    for name, title in MODULES.items():
-        if name in found:
-            lines += ["", f"## {title}", "", "| fault | times | lost | said |", "|---|---:|---|---|"]
-            lines += [
-                f"| {_cell(t.fault)} | {t.times} | {_cell(t.lost) or 'nothing'} | {_code(t.said)} |"
-                for t in found[name]
-            ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*head, *rows])
+
+
+def sections(text: str) -> dict[str, str]:
+    """The parts of a README by title."""
+    found = re.findall(r"^(## (.*)\n(?:(?!## ).*\n?)*)", text, flags=re.M)
+    return {title: part.rstrip() for part, title in found}
+
+
+def table(parts: Mapping[str, str]) -> str:
+    """The README of these parts, counted."""
+    rows = {title: re.findall(r"^\| .*? \| (\d+) \| (.*?) \|", part, flags=re.M) for title, part in parts.items()}
+    counts = {title: sum(int(times) for times, _ in own) for title, own in rows.items()}
+    fuzzed = counts.get(MODULES["inputs"], 0)
+    everything = [lost for own in rows.values() for _, lost in own]
+    seconds = sum(int(number) for part in parts.values() for number in re.findall(r"^In (\d+) seconds", part, re.M))
+    known = machine()
+    summary = (
+        f"{sum(counts.values()) - fuzzed} faults and {fuzzed:,} fuzzed inputs, in {seconds / 60:.0f} minutes one after "
+        f"another and half of that two at a time; {known['cores']} cores ({known['processor']}), Python "
+        f"{platform.python_version()}. Lost in {sum(lost != 'nothing' for lost in everything)} of {len(everything)} kinds."
+    )
+    ordered = [parts[title] for title in MODULES.values() if title in parts]
+    return "\n\n".join([PREFACE + "\n" + summary, *ordered]) + "\n"
 
 
 def _cell(text: str) -> str:
@@ -85,19 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=list(MODULES), default=list(MODULES))
     parser.add_argument("--scale", type=float, default=1.0, help="how many, against all of them (default: 1)")
-    parser.add_argument("--out", type=Path, help="the table (default: it is printed)")
+    parser.add_argument("--out", type=Path, help="the table, of which the other parts stay (default: it is printed)")
     options = parser.parse_args(argv)
-    started = time.monotonic()
     ends = joblib.Parallel(n_jobs=2)(joblib.delayed(attempt)(name, options.scale) for name in options.only)
-    found = {name: trials for name, (trials, _) in zip(options.only, ends, strict=True)}
-    for name, (_, seconds) in zip(options.only, ends, strict=True):
-        print(f"{name}: {seconds:.0f} s")
-    text = table(found, time.monotonic() - started)
+    parts = sections(options.out.read_text(encoding="utf-8")) if options.out and options.out.exists() else {}
+    for name, (trials, seconds) in zip(options.only, ends, strict=True):
+        parts[MODULES[name]] = section(MODULES[name], trials, seconds)
     if options.out:
-        replace_file(options.out, text.encode())
+        replace_file(options.out, table(parts).encode())
     else:
-        print(text)
-    return 1 if any(trial.lost for trials in found.values() for trial in trials) else 0
+        print(table(parts))
+    return 1 if any(trial.lost for trials, _ in ends for trial in trials) else 0
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
 def _unexpected(name: str, status: int, err: str) -> str:
     """What should not have been said; a run whose worker was killed goes on, so it may end well."""
     if "Traceback" in err:
-        return "a traceback was shown"
+        return f"a traceback was shown, with at the end: {err.strip().splitlines()[-1]}"
     return f"it ended with {status}" if name == "SIGKILL to a worker" and status not in (0, 1, -signal.SIGKILL) else ""
 
 

@@ -91,7 +91,7 @@ def _damaged(work: Path, grid: Path, scale: float) -> Iterator[Trial]:
     out, rng = work / "damaged", np.random.default_rng(0)
     shutil.copytree(work / "calm", out)
     store = Store(out)
-    files = sorted(path.relative_to(store.cells) for path in store.cells.glob("*/*"))
+    files = sorted(p.relative_to(store.cells) for p in store.cells.glob("*/*") if p.stat().st_size)
     for name, damage in DAMAGE.items():
         fault = said = ""
         chosen = files if scale >= 1.0 else [files[i] for i in rng.permutation(len(files))[: max(1, round(4 * scale))]]
@@ -191,7 +191,7 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
     grid, disk = work / "small.yaml", work / "disk"
     disk.mkdir(exist_ok=True)
     out = disk / "out"
-    free = np.linspace(0, 900, max(3, round(16 * scale))).astype(int)
+    free = np.linspace(0, 900, max(3, round(12 * scale))).astype(int)
     fault = said = ""
     told = 0
     for kib in free:

@@ -39,19 +39,20 @@ def test_cells_that_die_or_hang(tmp_path):
     assert len(assert_nothing_lost(cells.trials(tmp_path, 0.25))) == 2
 
 
-def test_the_table_tells_what_was_lost():
-    found = {
-        "storage": [Trial("a | b", 3, "", "error: <x>"), Trial("c", 2, "all", "")],
-        "inputs": [Trial("d", 1000, "", "")],
+def test_the_table_tells_what_was_lost_and_keeps_its_other_parts():
+    parts = {
+        "Storage": __main__.section("Storage", [Trial("a | b", 3, "", "error: <x>"), Trial("c", 2, "all", "")], 60.0),
+        "Inputs": __main__.section("Inputs", [Trial("d", 1000, "", "")], 30.0),
     }
-    text = __main__.table(found, 90.0)
+    text = __main__.table(parts)
     assert "| a \\| b | 3 | nothing | <code>error: &lt;x></code> |" in text and "| c | 2 | all |  |" in text
-    assert "5 faults and 1,000 fuzzed inputs in 2 minutes" in text and "lost in 1 of 3 kinds" in text
+    assert "5 faults and 1,000 fuzzed inputs, in 2 minutes" in text and "Lost in 1 of 3 kinds" in text
+    assert __main__.sections(text) == parts and __main__.table(__main__.sections(text)) == text
 
 
 def test_the_stored_table_is_of_all_faults_and_nothing_was_lost():
     text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
     faults, inputs = re.search(r"(\d+) faults and ([\d,]+) fuzzed inputs", text).groups()
     assert int(faults) >= 200 and int(inputs.replace(",", "")) >= 10_000
-    assert re.search(r"lost in 0 of \d+ kinds", text)
+    assert re.search(r"Lost in 0 of \d+ kinds", text)
     assert all(f"## {title}" in text for title in __main__.MODULES.values())

@@ -17,7 +17,7 @@ CELLS = 8
 
 def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Two runs at once; one of two that is killed; one of two that is stopped for a while."""
-    times = max(1, round(4 * scale))
+    times = max(1, round(3 * scale))
     grid = write_grid(work)
     log = work / "log"
     options = ["--grid", grid, "--plugin", work / "faulty.py", "--methods", "faulty", "--seeds", CELLS]
