@@ -17,6 +17,7 @@ from benchmark.yamlfiles import Place, line_of, read_yaml
 
 M = TypeVar("M", bound=BaseModel)
 GRIDS = Path(__file__).resolve().parent / "grids"
+_GRID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+\-. ]{0,59}")
 _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
 
 
@@ -213,6 +214,11 @@ def load_grid(name: str) -> tuple[str, GridConfig]:
         path = Path(name)
         if path.suffix not in (".yaml", ".yml"):
             raise BenchmarkError(unknown("grid", name, grid_names()) + "; or give the path of a .yaml file")
+    if not _GRID.fullmatch(path.stem):
+        raise BenchmarkError(
+            f"grid file {one_line(str(path))}: its name becomes that of the output folder, so it must be of letters, "
+            "digits, _, and behind the first also of +, -, . and blanks"
+        )
     try:
         content, lines = read_yaml(path, "grid file")
     except FileNotFoundError as error:

@@ -86,3 +86,11 @@ def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():
     expected = {Setting(s, r, p) for s in SUBSETS for r in inner for p in PATTERNS}
     expected |= {Setting(s, r) for s in SUBSETS for r in (0.0, 1.0)}
     assert set(mixed.settings) == expected and len(mixed.settings) == len(expected) == 7 * (9 * 3 + 2)
+
+
+@pytest.mark.parametrize("name", ["...yaml", "[x].yaml", "-x.yaml", "a\nb.yaml", "x" * 61 + ".yaml"])
+def test_a_grid_files_name_must_do_for_a_folder(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(GOOD)
+    with pytest.raises(BenchmarkError, match="must be of letters, digits"):
+        load_grid(str(path))
