@@ -196,6 +196,12 @@ def test_tasks_that_the_benchmark_does_not_know_come_last(tmp_path):
     assert set(collect(Store(tmp_path / "run")).scores["task"]) == {"<b>"}
 
 
+def test_an_error_is_printed_without_control_characters(tmp_path):
+    page.write_run(tmp_path / "run", "a", "\x1b[31m\ud800")
+    (failure,) = collect(Store(tmp_path / "run")).failures
+    assert failure["error"] == "\\x1b[31m\\ud800"
+
+
 def test_what_a_cell_trains_on_is_known(tmp_path):
     page.write_run(tmp_path / "run", "a", "x")
     path = next(tmp_path.glob("run/cells/*/cell.json"))
