@@ -199,13 +199,13 @@ def test_what_methods_are_and_cost_comes_from_cards_and_cells():
         record | {"label": "mult", "epochs": 1, "training_seconds": 9e9, "task": {"name": "another"}},
     ]
     table = methods_table(scores, base, records, {"mult": {"year": 2019, "idea": "Directed attention"}, "mine": {}})
-    ((name, cells),) = table.blocks[0].rows
+    (name, cells), (other, bare) = sorted(table.blocks[0].rows, reverse=True)
     average = average_inter(scores[(scores["method"] == "mult") & (scores["metric"] == "f1")])["value"].mean()
     expected = ["2019", "Directed attention", "12,345", "2.50", f"{average:.2f}"]
     assert name == "mult" and [cell.value for cell in cells] == expected
+    assert other == "mine" and [cell.value for cell in bare[:4]] == ["–", "–", "12,345", "–"], "without a card"
     assert table.stem == "mosi_methods" and "| mult | 2019 | Directed attention |" in to_markdown(table)
     assert methods_table(scores, base, [], {"mult": {"year": 2019}}) is None
-    assert methods_table(scores, base, records, {}) is None
 
 
 def test_what_failed_is_shown_as_failed_and_never_averaged():

@@ -364,10 +364,10 @@ def methods_table(
     Returns
     -------
     Table or None
-        None without cells, or where no row has a card.
+        None without cells.
     """
     own = [r for r in records if (r["task"]["name"], r["data"]["source"]) == (table.task, table.source)]
-    methods = [m for m in table.methods if cards.get(m) and any(r["label"] == m for r in own)]
+    methods = [m for m in table.methods if any(r["label"] == m for r in own)]
     if not methods:
         return None
     part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & (scores["metric"] == "f1")]
@@ -379,8 +379,8 @@ def methods_table(
         found.append(
             {
                 "method": method,
-                "year": cards[method].get("year"),
-                "idea": cards[method].get("idea") or "",
+                "year": cards.get(method, {}).get("year"),
+                "idea": cards.get(method, {}).get("idea"),
                 "parameters": max(r["parameters"] for r in cells),
                 "seconds_an_epoch": sum(r["training_seconds"] for r in cells) / epochs if epochs else None,
                 "average_f1": average.get(method),
@@ -392,7 +392,7 @@ def methods_table(
         seconds, score = entry["seconds_an_epoch"], entry["average_f1"]
         texts = (
             str(entry["year"] or "–"),
-            str(entry["idea"]),
+            str(entry["idea"] or "–"),
             f"{entry['parameters']:,}",
             "–" if seconds is None else f"{seconds:.2f}",
             "–" if score is None or pd.isna(score) else f"{score:.2f}",
