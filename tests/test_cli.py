@@ -130,7 +130,7 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     code, _, _ = run(capsys, *arguments, "--out", out, "--jobs", 1)
     assert code == 0
     tables = sorted((out / "tables").iterdir())
-    stems = {"mosi_inter", "mosi_intra", "mosi_intervals", "mosi_augmentation", "overall"}
+    stems = {"mosi_inter", "mosi_intra", "mosi_intervals", "mosi_augmentation", "mosi_methods", "overall"}
     assert {table.name for table in tables} == {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "tex", "csv")}
     for table in tables:
         text = table.read_text().replace("\\_", "_").replace("\\allowbreak", "")
