@@ -259,13 +259,18 @@ class Store:
     def claim(self, key: str) -> Iterator[bool]:
         """The right to work on a cell while the block runs; False where another process has it.
 
+        What a process that is gone has left of the cell is deleted.
+
         Raises
         ------
         OSError
             If nothing can be written here.
         """
         self.cells.mkdir(parents=True, exist_ok=True)
-        with locked(self.cells / f".{key}.lock") as mine:
+        with locked(self.cells / f".{key}{_LOCK}") as mine:
+            if mine and keeps_locks(self.cells):
+                for side in self.cells.glob(f".{key}.*"):
+                    shutil.rmtree(side, ignore_errors=True)  # but for the lock, which is no folder
             yield mine
 
     @contextmanager
