@@ -382,7 +382,7 @@ def _report(
     manifest = read_manifest(folders[0] / "manifest.json")
     if empty:  # a folder with scores but without cells, such as the reference results
         collection = Collection(read_scores(folders[0] / "scores.csv"))
-        evidence = read_evidence(folders[0])
+        evidence = read_evidence(folders[0], collection.scores)
         rows = [registry.label_row(label, entries) for label in collection.scores["method"].unique()]
     else:
         collection = collect(*stores)
@@ -411,6 +411,7 @@ def _report(
         against=against,
         collection=collection,
         cards={row.label: registry.card(entries[row.name]) for row in rows if row.label in entries},
+        costs=manifest.get("cells", []),
     )
     print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
     for failure in collection.failures:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,12 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.csvfiles import number, read_csv, text, whole
 from benchmark.data import TASKS
 from benchmark.data.dataset import category_indices
-from benchmark.errors import BenchmarkError, one_line
+from benchmark.errors import BenchmarkError
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import PATTERNS, SUBSETS, Setting
-from benchmark.names import as_written, check_name, visible
+from benchmark.names import check_name, visible
 from benchmark.registry import TRAINS_ON
 from benchmark.store import DONE, Damaged, Predictions, Store
 
@@ -390,12 +389,21 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "source", "method", "condition", "truth", "predicted", "count"])
 
 
-_INTEGERS = {"seed", "draw", "n"}
-_NUMBERS = {"ratio": (0.0, 1.0), "value": (-sys.float_info.max, sys.float_info.max)}
-_WORDS = {
-    "source": {"simulated", "file"},
-    "kind": {"inter", "intra", *(f"{kind}-{pattern}" for kind in ("inter", "intra") for pattern in PATTERNS)},
-    "available": set(SUBSETS),
+SOURCE = text({"simulated", "file"})
+SETTING_KINDS = {f"{kind}{pattern}" for kind in ("inter", "intra") for pattern in ("", *(f"-{p}" for p in PATTERNS))}
+_FIELDS = {
+    "task": text(),
+    "source": SOURCE,
+    "method": text(),
+    "seed": whole(),
+    "kind": text(SETTING_KINDS),
+    "available": text(SUBSETS),
+    "ratio": number(0, 1),
+    "draw": whole(),
+    "metric": text(),
+    "value": number(0, 100),
+    "n": whole(),
+    "key": text(),
 }
 
 
@@ -407,53 +415,18 @@ def read_scores(path: Path) -> pd.DataFrame:
     BenchmarkError
         If there is no such file, it lacks a column, or a line is not as a report writes it.
     """
-    columns: dict[str, Any] = {
-        name: array("q" if name in _INTEGERS else "d") if name in _INTEGERS or name in _NUMBERS else []
-        for name in COLUMNS
-    }
-    line = 1
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            lacking = [column for column in COLUMNS if column not in header]
-            if lacking:
-                raise BenchmarkError(f"{path} lacks the column {lacking[0]!r}; it must be as a report writes it")
-            places = {name: header.index(name) for name in COLUMNS}
-            for row in reader:
-                line = reader.line_num
-                if len(row) != len(header):
-                    raise ValueError(f"{len(row)} fields where the first line has {len(header)}")
-                for name, place in places.items():
-                    columns[name].append(_field(name, row[place]))
+        scores = read_csv(path, _FIELDS)
     except FileNotFoundError as error:
         raise BenchmarkError(f"nothing is stored in {path.parent}; run the grid first") from error
-    except OSError as error:
-        raise BenchmarkError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BenchmarkError(f"{path} is no UTF-8 text; it must be as a report writes it") from error
-    except (ValueError, OverflowError, csv.Error) as error:
-        raise BenchmarkError(
-            f"{path}, line {line}: {one_line(str(error))}; the file must be as a report writes it"
-        ) from error
-    for column, what in {"task": "task", "method": "row", "metric": "metric"}.items():
-        for name in dict.fromkeys(columns[column]):
+    check_names(scores, path)
+    return scores
+
+
+def check_names(table: pd.DataFrame, path: Path) -> None:
+    """Refuse a table that was read where a name in it cannot be shown; raises BenchmarkError."""
+    told = {"method": "row"}
+    for column in ("task", "method", "metric", "condition", "against"):
+        what = told.get(column, column)
+        for name in table[column].unique() if column in table else ():
             check_name(name.removeprefix("f1_"), what, path)  # a metric may have the name of a category
-    return pd.DataFrame({name: np.array(c) if isinstance(c, array) else c for name, c in columns.items()})
-
-
-def _field(name: str, text: str) -> str | int | float:
-    if name in _INTEGERS:
-        number = int(text)
-        if number < 0:
-            raise ValueError(f"{name} {number} is below 0")
-        return number
-    if name in _NUMBERS:
-        value, (low, high) = float(text), _NUMBERS[name]
-        if not low <= value <= high:
-            raise ValueError(f"{name} {value} is not in {low:g} to {high:g}")
-        return value
-    text = as_written(text)
-    if not text or text not in _WORDS.get(name, (text,)):
-        raise ValueError(f"{name} {text!r} is unknown")
-    return sys.intern(text)

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from benchmark.collect import Model
+from benchmark.collect import SETTING_KINDS, SOURCE, Model, check_names
+from benchmark.csvfiles import number, read_csv, text, whole
+from benchmark.errors import BenchmarkError
 from benchmark.metrics import metric_names
-from benchmark.missing import Setting
-from benchmark.names import read_table, without_formulas
+from benchmark.missing import PATTERNS, SUBSETS, Setting
+from benchmark.names import without_formulas
 from benchmark.registry import Row
 from benchmark.resampling import (
     Array,
@@ -29,16 +31,36 @@ from benchmark.resampling import (
     in_conditions,
     sample_draws,
 )
-from benchmark.statistics import DROP, holm
+from benchmark.statistics import AREA, AVERAGE, DERIVED, DROP, holm
 from benchmark.store import replace_file
 
 ALPHA = 0.05
-TEXTS = ("purpose", "task", "source", "metric", "method", "condition", "against", "kind", "available")
-"""Columns of text in both files; all others are numbers."""
-
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
+
+_NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
+_INTERVALS = _NAMES | {
+    "kind": text({*SETTING_KINDS, DERIVED}),
+    "available": text(SUBSETS, empty=True),  # empty, as is the ratio, for sums of several settings
+    "ratio": number(0, 1, empty=True),
+    "mean": number(),
+    "std": number(empty=True),
+    "seeds": whole(),
+    "low": number(),
+    "high": number(),
+    "n": whole(),
+}
+_COMPARISONS = _NAMES | {
+    "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
+    "against": text(),
+    "difference": number(),
+    "low": number(),
+    "high": number(),
+    "p": number(0, 1, empty=True),  # no test with one seed
+    "p_holm": number(0, 1, empty=True),
+    "family": number(0),
+}
 
 
 @dataclass(frozen=True)
@@ -288,15 +310,68 @@ def write_evidence(evidence: Evidence, out: Path) -> None:
         replace_file(out / f"{name}.csv", without_formulas(frame).to_csv(index=False).encode())
 
 
-def read_evidence(out: Path) -> Evidence:
-    """Both files as written; empty where there are none."""
-    frames = []
-    for name in ("intervals.csv", "comparisons.csv"):
+def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
+    """Both files as written; empty where there are none.
+
+    Parameters
+    ----------
+    out : Path
+        Their folder.
+    scores : DataFrame
+        The tidy scores that they belong to.
+
+    Raises
+    ------
+    BenchmarkError
+        If a line is not as a report writes it, a row stands twice, or one is not among the scores.
+    """
+    frames = {}
+    for name, fields in {"intervals.csv": _INTERVALS, "comparisons.csv": _COMPARISONS}.items():
+        path = out / name
         try:
-            frames.append(read_table(out / name, TEXTS))
-        except (FileNotFoundError, pd.errors.EmptyDataError):
-            frames.append(pd.DataFrame())
-    intervals, comparisons = frames
+            frame = read_csv(path, fields, may_be_empty=True)
+        except FileNotFoundError:
+            frame = pd.DataFrame()
+        if not frame.empty:
+            check_names(frame, path)
+            _refuse_others(frame, scores, path)
+        frames[name] = frame
+    intervals = frames["intervals.csv"]
     if not intervals.empty:
-        intervals["available"] = intervals["available"].fillna("")  # of conditions of several settings
-    return Evidence(intervals, comparisons)
+        _refuse_other_conditions(intervals, out / "intervals.csv")
+    return Evidence(intervals, frames["comparisons.csv"])
+
+
+def _refuse_others(frame: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
+    """Refuse what stands twice, or belongs to no scores."""
+    where = ["task", "source", "metric", "method"]
+    known = set(scores[where].drop_duplicates().itertuples(index=False, name=None))
+    for row in frame[where].drop_duplicates().itertuples(index=False, name=None):
+        if row not in known:
+            raise BenchmarkError(
+                f"{path}: {row[2]} of {row[3]!r} on {row[0]} ({row[1]}) is not in scores.csv; copy both files from one "
+                "run, or leave this one out"
+            )
+    identity = [name for name in (*where, "condition", "purpose", "against") if name in frame]
+    twice = frame[frame.duplicated(identity)]
+    if not twice.empty:
+        first = twice.iloc[0]
+        raise BenchmarkError(f"{path}: {first['metric']} of {first['method']!r} in {first['condition']!r} stands twice")
+
+
+def _refuse_other_conditions(intervals: pd.DataFrame, path: Path) -> None:
+    """Refuse a condition that is not what its setting is called."""
+    columns = ["condition", "kind", "available", "ratio"]
+    for condition, kind, available, ratio in intervals[columns].drop_duplicates().itertuples(index=False, name=None):
+        if kind == DERIVED:
+            fits = not available and np.isnan(ratio) and condition in (AVERAGE, DROP, AREA)
+        elif available and not np.isnan(ratio):
+            setting = Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
+            fits = (setting.condition, setting.kind) == (condition, kind)
+        else:
+            fits = False
+        if not fits:
+            raise BenchmarkError(
+                f"{path}: {condition!r} is not what {kind} {available!r} at {ratio:g} is called; the file must be as a "
+                "report writes it"
+            )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.training import SELECTION
 
@@ -73,6 +73,7 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "method": record["label"],
         "task": record["task"]["name"],
+        "source": record["data"]["source"],
         "seed": record["seed"],
         "key": record["key"],
         "seconds": record["seconds"],
@@ -117,7 +118,11 @@ class _Cell(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
     method: str
     task: str
+    source: str = ""
     seconds: float
+    training_seconds: float = 0.0
+    epochs: int = Field(0, ge=0, lt=2**53)
+    parameters: int = Field(0, ge=0, lt=2**53)
 
 
 class _Row(BaseModel):
@@ -145,10 +150,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """A stored manifest; empty where none can be read, or it is not as :func:`build_manifest` makes it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        _Manifest.model_validate(content)
+        cells = _Manifest.model_validate(content).cells
     except (OSError, ValueError, RecursionError):
         return {}
-    return content
+    return {**content, "cells": [cell.model_dump() for cell in cells]}
 
 
 def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:

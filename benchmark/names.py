@@ -6,7 +6,7 @@ The names of methods and variants are checked where they are made; cells, csv fi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,21 +57,6 @@ def check_inside(path: Path, out: Path) -> None:
     """Refuse to write where a name or a link leads out of the output folder; raises BenchmarkError."""
     if not path.resolve().is_relative_to(out.resolve()):
         raise BenchmarkError(f"{path} leads out of {out}, so nothing is written there; move it away")
-
-
-def read_table(path: Path, texts: Collection[str]) -> pd.DataFrame:
-    """A csv file that was written :func:`without_formulas`; in its columns `texts`, ``NA`` and ``1`` are names too."""
-    import pandas as pd  # late: the command line's --list answers without it
-
-    numbers = [str(column) for column in pd.read_csv(path, nrows=0) if column not in texts]
-    none = ["", "nan", "NaN"]
-    frame = pd.read_csv(
-        path,
-        dtype=dict.fromkeys(texts, str),
-        keep_default_na=False,
-        na_values=dict.fromkeys(numbers, none),
-    )
-    return _in_texts(frame, as_written)
 
 
 def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:

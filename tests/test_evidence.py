@@ -146,12 +146,12 @@ def test_without_a_reference_nothing_is_compared(models):
 
 def test_both_files_are_read_as_written(evidence, models, tmp_path):
     write_evidence(evidence, tmp_path)
-    again = read_evidence(tmp_path)
-    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False)
-    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False)
-    assert read_evidence(tmp_path / "nowhere").intervals.empty
+    again = read_evidence(tmp_path, evidence.intervals)
+    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False, check_like=True)
+    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False, check_like=True)
+    assert read_evidence(tmp_path / "nowhere", evidence.intervals).intervals.empty
     write_evidence(weigh(models[:1], rows=ROWS, against=None), tmp_path)
-    assert read_evidence(tmp_path).comparisons.empty
+    assert read_evidence(tmp_path, evidence.intervals).comparisons.empty
 
 
 def test_confusions_are_counted_over_seeds(models):

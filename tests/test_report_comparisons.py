@@ -191,14 +191,15 @@ def test_published_numbers_stand_beside_ours_on_real_data_only():
 def test_what_methods_are_and_cost_comes_from_cards_and_cells():
     scores = make_scores(["mult", "mine"], seeds=2)
     base = build_tables(scores)[0]
-    record = {"task": {"name": base.task}, "data": {"source": base.source}, "parameters": 12345}
-    records = [
-        record | {"label": "mult", "epochs": 10, "training_seconds": 30.0},
-        record | {"label": "mult", "epochs": 30, "training_seconds": 70.0},
-        record | {"label": "mine", "epochs": 0, "training_seconds": 0.0},
-        record | {"label": "mult", "epochs": 1, "training_seconds": 9e9, "task": {"name": "another"}},
+    cell = {"task": base.task, "source": base.source, "parameters": 12345}
+    costs = [
+        cell | {"method": "mult", "epochs": 10, "training_seconds": 30.0},
+        cell | {"method": "mult", "epochs": 30, "training_seconds": 70.0},
+        cell | {"method": "mine", "epochs": 0, "training_seconds": 0.0},
+        cell | {"method": "mult", "epochs": 1, "training_seconds": 9e9, "task": "another"},
+        cell | {"method": "mult", "epochs": 1, "training_seconds": 9e9, "source": "file"},
     ]
-    table = methods_table(scores, base, records, {"mult": {"year": 2019, "idea": "Directed attention"}, "mine": {}})
+    table = methods_table(scores, base, costs, {"mult": {"year": 2019, "idea": "Directed attention"}, "mine": {}})
     (name, cells), (other, bare) = sorted(table.blocks[0].rows, reverse=True)
     average = average_inter(scores[(scores["method"] == "mult") & (scores["metric"] == "f1")])["value"].mean()
     expected = ["2019", "Directed attention", "12,345", "2.50", f"{average:.2f}"]

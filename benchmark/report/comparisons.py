@@ -346,7 +346,7 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
 def methods_table(
     scores: pd.DataFrame,
     table: Table,
-    records: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
     cards: Mapping[str, Mapping[str, Any]],
 ) -> Table | None:
     """What each method is and costs: year, idea, parameters, seconds an epoch, mean F1 where a modality is missing.
@@ -357,8 +357,8 @@ def methods_table(
         Tidy scores.
     table : Table
         Any table of the task.
-    records : sequence of dict
-        ``cell.json`` of the cells shown.
+    cells : sequence of dict
+        As the manifest lists them: :func:`benchmark.manifest.cell_summary`.
     cards : mapping of label to card
 
     Returns
@@ -366,23 +366,26 @@ def methods_table(
     Table or None
         None without cells.
     """
-    own = [r for r in records if (r["task"]["name"], r["data"]["source"]) == (table.task, table.source)]
-    methods = [m for m in table.methods if any(r["label"] == m for r in own)]
+    by_method: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        if (cell["task"], cell["source"]) == (table.task, table.source):
+            by_method.setdefault(cell["method"], []).append(cell)
+    methods = [method for method in table.methods if method in by_method]
     if not methods:
         return None
     part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & (scores["metric"] == "f1")]
     average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
     found = []
     for method in methods:
-        cells = [r for r in own if r["label"] == method]
-        epochs = sum(r["epochs"] for r in cells)
+        own = by_method[method]
+        epochs = sum(cell["epochs"] for cell in own)
         found.append(
             {
                 "method": method,
                 "year": cards.get(method, {}).get("year"),
                 "idea": cards.get(method, {}).get("idea"),
-                "parameters": max(r["parameters"] for r in cells),
-                "seconds_an_epoch": sum(r["training_seconds"] for r in cells) / epochs if epochs else None,
+                "parameters": max(cell["parameters"] for cell in own),
+                "seconds_an_epoch": sum(cell["training_seconds"] for cell in own) / epochs if epochs else None,
                 "average_f1": average.get(method),
             }
         )

@@ -45,6 +45,7 @@ def write_report(
     against: str | None = None,
     collection: Collection | None = None,
     cards: Mapping[str, Mapping[str, Any]] = {},
+    costs: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -70,7 +71,9 @@ def write_report(
     collection : Collection, optional
         The stored cells. Without them there are no training curves, confusion matrices and plots of representations.
     cards : mapping of label to card
-        For the page, and for the published numbers.
+        For the page, the table of methods and the published numbers.
+    costs : sequence of mapping
+        Parameters and times of the cells, as the manifest lists them. Without them there is no table of methods.
 
     Returns
     -------
@@ -90,7 +93,9 @@ def write_report(
     images: dict[str, bytes] = {}
     with _only_new_garbage(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
-        for section in _sections(scores, provenance, method_order, evidence, against, collection, cards, failures):
+        for section in _sections(
+            scores, provenance, method_order, evidence, against, collection, cards, costs, failures
+        ):
             sections.append(section)
             for part in section.parts:
                 if isinstance(part, Table):
@@ -129,6 +134,7 @@ def _sections(
     against: str | None,
     collection: Collection,
     cards: Mapping[str, Mapping[str, Any]],
+    costs: Sequence[Mapping[str, Any]],
     failures: Sequence[Mapping[str, str]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source."""
@@ -165,7 +171,7 @@ def _sections(
         parts += [
             interval_table(first, evidence, against),
             augmentation_table(first, evidence),
-            methods_table(scores, first, collection.records, cards),
+            methods_table(scores, first, costs, cards),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),

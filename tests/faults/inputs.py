@@ -40,8 +40,11 @@ from benchmark.data.formats import read_dataset
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError
+from benchmark.evidence import read_evidence
 from benchmark.manifest import provenance, read_manifest
 from benchmark.missing import MODALITIES, Setting
+from benchmark.report.comparisons import augmentation_table, interval_table, with_evidence
+from benchmark.report.tables import build_tables
 from benchmark.store import Predictions, Store, write_predictions, write_record
 from tests.data_files import mmsa_content, mult_content
 from tests.faults import Trial, hostile
@@ -254,6 +257,16 @@ def read_stored_scores(path: Path) -> None:
     assert np.isfinite(frame["value"].to_numpy(dtype=float)).all()
     for kind, available, ratio in set(zip(frame["kind"], frame["available"], frame["ratio"], strict=True)):
         assert Setting(available, ratio) and kind
+
+
+def read_stored_evidence(path: Path) -> None:
+    """Intervals or comparisons, and the tables that show them."""
+    scores = read_scores(path.parent / "scores.csv")
+    evidence = read_evidence(path.parent, scores)
+    for table in build_tables(scores, selection=""):
+        with_evidence(table, evidence, "corrkd")
+        interval_table(table, evidence, "corrkd")
+        augmentation_table(table, evidence)
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------
@@ -784,11 +797,53 @@ def text_trials(work: Path, scale: float) -> Iterator[Trial]:
         for i in _times(number, scale):
             row.put(reworded(files[i % len(files)].decode(errors="replace"), rng))
         yield row.trial()
+    yield from evidence_trials(work / "evidence", scale)
     for what, folder, read in (("grid files", work, read_grid), ("cards", work / "cards", read_card)):
         row = Row(f"{what} that would become large or deep", folder, ".yaml", read)
         for content in text_bombs(first)[:: 1 if scale >= 0.1 else 3]:
             row.put(content)
         yield row.trial()
+
+
+def evidence_trials(folder: Path, scale: float) -> Iterator[Trial]:
+    """Intervals and comparisons that belong to stored scores."""
+    folder.mkdir(exist_ok=True)
+    for name, text in zip(("scores", "intervals", "comparisons"), evidence_files(), strict=True):
+        (folder / f"{name}.csv").write_text(text)
+    for seed, name in enumerate(("intervals", "comparisons")):
+        good, rng = (folder / f"{name}.csv").read_bytes(), np.random.default_rng(40 + seed)
+        row = Row(
+            f"{name}.csv, bytes changed, put in or taken out, words and lines replaced",
+            folder,
+            "",
+            read_stored_evidence,
+        )
+        row.path = folder / f"{name}.csv"
+        row = _warmed(row, good)
+        for i in _times(300, scale):
+            row.put(mixed(good, rng) if i % 3 == 0 else reworded(good.decode(), rng))
+        row.path.write_bytes(good)
+        yield row.trial()
+
+
+def evidence_files() -> tuple[str, str, str]:
+    """Two methods' scores at two ratios, with intervals and comparisons, as csv."""
+    where, ratios = "mosi,simulated,f1", {"{l,a,v}": 0.0, "p=0.5": 0.5}
+    scores = "task,source,metric,method,seed,kind,available,ratio,draw,value,n,key\n" + "".join(
+        f"{where},{method},{seed},intra,lav,{ratio},0,6{seed}.5,383,key\n"
+        for method in ("corrkd", "mult") for seed in range(2) for ratio in ratios.values()
+    )  # fmt: skip
+    intervals = "task,source,metric,method,condition,kind,available,ratio,mean,std,seeds,low,high,n\n" + "".join(
+        f'{where},{method},"{name}",{setting},61.0,1.5,2,50.5,70.5,383\n'
+        for method in ("corrkd", "mult")
+        for name, setting in [(n, f"intra,lav,{ratio}") for n, ratio in ratios.items()] + [("AUDC", "derived,,")]
+    )
+    comparisons = (
+        "task,source,metric,method,condition,purpose,against,difference,low,high,p,p_holm,family\n" + "".join(
+            f'{where},mult,"{name}",reference,corrkd,-1.5,-7.25,4.5,0.04,0.04,1\n' for name in (*ratios, "AUDC")
+        )
+    )  # fmt: skip
+    return scores, intervals, comparisons
 
 
 def stored_trials(work: Path, scale: float) -> Iterator[Trial]:

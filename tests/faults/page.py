@@ -456,7 +456,7 @@ def _compare_csv(harmless: Report, hostile: Report, name: str, text: str) -> str
     scores = read_scores(hostile.out / "scores.csv")
     if set(scores["method"]) != {"mine", name, "mult"} or set(scores["task"]) != {name}:
         return f"read back as {ascii(sorted(set(scores['method'])))[:90]}"
-    evidence = read_evidence(hostile.out)
+    evidence = read_evidence(hostile.out, scores)
     if set(evidence.intervals["method"]) != {"mine", name, "mult"} or set(evidence.comparisons["task"]) != {name}:
         return f"read back as {ascii(sorted(set(evidence.intervals['method'])))[:90]}"
     return ""

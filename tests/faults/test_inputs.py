@@ -13,6 +13,7 @@ from benchmark.data.formats import read_dataset, unique_ids
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError
+from benchmark.evidence import read_evidence
 from benchmark.manifest import read_manifest
 from tests.data_files import dump, mmsa_content, mult_content
 from tests.faults import hostile, inputs
@@ -295,17 +296,18 @@ LINE = "mosi,file,mult,0,intra,lav,0.5,0,f1,25.25,383,abc\n"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (HEADER + LINE + LINE.replace("25.25", "x"), "line 3: could not convert"),
-        (HEADER + LINE.replace("25.25", "nan"), "line 2: value nan"),
-        (HEADER + LINE.replace("lav", "vla"), "line 2: available 'vla' is unknown"),
-        (HEADER + LINE.replace("mosi", ""), "line 2: task '' is unknown"),
-        (HEADER + LINE.replace("0.5", "1.5"), "line 2: ratio 1.5 is not in 0 to 1"),
-        (HEADER + LINE.replace(",0,f1", ",-1,f1"), "line 2: draw -1 is below 0"),
+        (HEADER + LINE + LINE.replace("25.25", "x"), "line 3: value: could not convert"),
+        (HEADER + LINE.replace("25.25", "nan"), "line 2: value: nan"),
+        (HEADER + LINE.replace("lav", "vla"), "line 2: available: 'vla' is unknown"),
+        (HEADER + LINE.replace("mosi", ""), "line 2: task: '' is unknown"),
+        (HEADER + LINE.replace("0.5", "1.5"), "line 2: ratio: 1.5 is not in 0 to 1"),
+        (HEADER + LINE.replace(",0,f1", ",-1,f1"), "line 2: draw: -1 is below 0"),
         (HEADER + LINE.replace("383", "9" * 5000), "line 2"),
         (HEADER + LINE.replace("383", "9" * 30), "line 2"),
         (HEADER + LINE[:-5] + "\n", "line 2: 11 fields where the first line has 12"),
         (HEADER + '"' + "a" * 200_000, "line 1: field larger than field limit"),
         (HEADER.replace("value", "values"), "lacks the column 'value'"),
+        (HEADER + LINE.replace("25.25", "100.5"), "line 2: value: 100.5 is not in 0 to 100"),
         ("", "lacks the column 'task'"),
         ("\xff\xfe".encode("latin1").decode("latin1") + "\ud800", "no UTF-8 text"),
     ],
@@ -318,6 +320,35 @@ def test_scores_that_are_not_as_written_are_refused(tmp_path, text, said):
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
     path.write_text(HEADER + LINE)
     assert read_scores(path)["value"].tolist() == [25.25]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("intervals", "mult", "misa", "intervals.csv: f1 of 'misa' on mosi .simulated. is not in scores.csv"),
+        ("comparisons", "f1", "f2", "comparisons.csv: f2 of 'mult' on mosi .simulated. is not in scores.csv"),
+        ("intervals", "mult", "corrkd", "f1 of 'corrkd' in '{l,a,v}' stands twice"),
+        ("comparisons", "p=0.5", "AUDC", "f1 of 'mult' in 'AUDC' stands twice"),
+        ("intervals", "p=0.5", "p=0.6", "'p=0.6' is not what intra 'lav' at 0.5 is called"),
+        ("intervals", "AUDC", "area", "'area' is not what derived '' at nan is called"),
+        ("intervals", "derived,,", "derived,lav,", "'AUDC' is not what derived 'lav' at nan is called"),
+        ("intervals", "intra,lav,0.5", "intra,lav,", "'p=0.5' is not what intra 'lav' at nan is called"),
+        ("intervals", "61.0", "inf", "line 2: mean: inf is not in"),
+        ("comparisons", "0.04", "1.5", "line 2: p: 1.5 is not in 0 to 1"),
+        ("comparisons", "reference", "spite", "line 2: purpose: 'spite' is unknown"),
+        ("comparisons", "corrkd", "a\x1b", "comparisons.csv: the against .* holds characters that cannot be seen"),
+        ("intervals", "std", "sd", "lacks the column 'std'"),
+    ],
+)
+def test_statistics_that_do_not_belong_to_the_scores_are_refused(tmp_path, name, old, new, said):
+    files = dict(zip(("scores", "intervals", "comparisons"), inputs.evidence_files(), strict=True))
+    for own, text in files.items():
+        (tmp_path / f"{own}.csv").write_text(text)
+    inputs.read_stored_evidence(tmp_path / "intervals.csv")
+    (tmp_path / f"{name}.csv").write_text(files[name].replace(old, new))
+    with pytest.raises(BenchmarkError, match=said) as caught:
+        read_evidence(tmp_path, read_scores(tmp_path / "scores.csv"))
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(

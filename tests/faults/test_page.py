@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import registry
+from benchmark import csvfiles, registry
 from benchmark.collect import collect, read_scores
 from benchmark.errors import BenchmarkError
 from benchmark.evidence import Evidence, read_evidence, write_evidence
-from benchmark.names import LONGEST, check_name, read_table, visible, without_formulas
+from benchmark.names import LONGEST, check_name, visible, without_formulas
 from benchmark.report import write_report
 from benchmark.report.diagnostics import training_curves
 from benchmark.report.figures import fitting_size, method_looks, text_width
@@ -85,13 +85,16 @@ NO_FORMULAS = ["mult", "mult+mrm", "corrkd-mrm", "w/o SCD", "'tis", "'", "''", "
 
 def test_csv_files_hold_no_formulas_and_are_read_back_the_same(tmp_path):
     texts = [*FORMULAS, *QUOTED, *NO_FORMULAS]
-    frame = pd.DataFrame({"method": texts, "value": np.linspace(-5, 5, len(texts)), "seed": -1})
+    frame = pd.DataFrame({"method": texts, "value": np.linspace(-5, 5, len(texts)), "seed": 1})
     frame.loc[0, "value"] = np.nan
     written = without_formulas(frame)
     assert list(written["method"]) == ["'" + text for text in [*FORMULAS, *QUOTED]] + NO_FORMULAS
     assert written[["value", "seed"]].equals(frame[["value", "seed"]])
     written.to_csv(tmp_path / "x.csv", index=False)
-    read = read_table(tmp_path / "x.csv", ["method"])
+    read = csvfiles.read_csv(
+        tmp_path / "x.csv",
+        {"method": csvfiles.text(empty=True), "value": csvfiles.number(empty=True), "seed": csvfiles.whole()},
+    )
     assert list(read["method"]) == texts
     assert list(without_formulas(pd.DataFrame({"x": ["a\rb", "\r=1"]}))["x"]) == ["a\\rb", "\\r=1"]
     pd.testing.assert_frame_equal(read[["value", "seed"]], frame[["value", "seed"]])
@@ -101,11 +104,14 @@ def test_every_csv_file_of_a_report_goes_through_it(tmp_path):
     scores = make_scores(["=a()", "NA", "007"], seeds=1)
     without_formulas(scores).to_csv(tmp_path / "scores.csv", index=False)
     assert list(read_scores(tmp_path / "scores.csv")["method"]) == list(scores["method"])
-    frame = scores[["method", "available", "value"]].assign(available="")
-    write_evidence(Evidence(frame, frame.assign(against="=a()")), tmp_path)
-    found = read_evidence(tmp_path)
-    assert list(found.intervals["method"]) == list(frame["method"]) and set(found.comparisons["against"]) == {"=a()"}
-    assert set(found.intervals["available"]) == {""}
+    intervals = scores[["task", "source", "method", "metric"]].drop_duplicates()
+    intervals = intervals.assign(condition="Avg.", kind="derived", available="", ratio=np.nan, mean=50.0, std=np.nan)
+    intervals = intervals.assign(seeds=1, low=40.0, high=60.0, n=383)
+    comparisons = intervals.assign(purpose="reference", against="=a()", difference=-1.0, p=0.5, p_holm=0.5, family=2)
+    write_evidence(Evidence(intervals, comparisons), tmp_path)
+    found = read_evidence(tmp_path, scores)
+    assert list(found.intervals["method"]) == list(intervals["method"])
+    assert set(found.comparisons["against"]) == {"=a()"} and set(found.intervals["available"]) == {""}
     for name in ("scores.csv", "intervals.csv", "comparisons.csv"):
         assert "'=a()" in (tmp_path / name).read_text() and not re.search("(^|,)=", (tmp_path / name).read_text(), re.M)
     assert set(pd.read_csv(io.StringIO(to_csv(table_of(scores))))["method"].dropna().astype(str)) >= {"'=a()"}
