@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from benchmark.collect import SETTING_KINDS, SOURCE, Model, check_names
@@ -38,6 +38,9 @@ ALPHA = 0.05
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
+
+_MANY = 2000
+"""Models from which on each task is weighed in a process of its own."""
 
 _NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
 _INTERVALS = _NAMES | {
@@ -203,24 +206,22 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
     by_task: dict[tuple[str, str], list[Model]] = {}
     for model in models:
         by_task.setdefault((model.task, model.source), []).append(model)
-    intervals: list[pd.DataFrame] = []
-    comparisons: list[pd.DataFrame] = []
+    processes = min(len(by_task), os.cpu_count() or 1) if len(models) >= _MANY else 1
+    found = Parallel(processes)(delayed(_weigh_task)(own, rows, against) for own in by_task.values())
+    return Evidence(*(_concatenated([getattr(own, part) for own in found]) for part in ("intervals", "comparisons")))
 
-    def sampled(own: Sequence[Model]) -> tuple[_Group, dict[str, list[_Plan]]]:
-        group = _Group(own)
-        planned = dict(_comparisons(group, rows, against))
+
+def _weigh_task(models: Sequence[Model], rows: Mapping[str, Row], against: str | None) -> Evidence:
+    """The evidence of one task and source."""
+    group, where = _Group(models), {"task": models[0].task, "source": models[0].source}
+    planned = dict(_comparisons(group, rows, against))
+    with threadpool_limits(1):
         group.sample((p.method, p.against) for plans in planned.values() for p in plans if p.weights is None)
-        return group, planned
-
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # a task a thread
-        groups = zip(by_task, threads.map(sampled, by_task.values()), strict=True)
-    for (task, source), (group, planned) in groups:
-        where = {"task": task, "source": source}
-        for method in group.labels:
-            intervals.append(_interval_rows(group, method).assign(**where, method=method))
-        for purpose, plans in planned.items():
-            compared = [group.made(plan) for plan in plans]
-            comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
+    intervals = [_interval_rows(group, method).assign(**where, method=method) for method in group.labels]
+    comparisons = []
+    for purpose, plans in planned.items():
+        compared = [group.made(plan) for plan in plans]
+        comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
     return Evidence(_concatenated(intervals), _concatenated(comparisons))
 
 

@@ -1,5 +1,7 @@
 import dataclasses
+import io
 import re
+import signal
 
 import numpy as np
 import pandas as pd
@@ -9,10 +11,12 @@ from matplotlib.text import Text
 from scikit_posthocs import posthoc_nemenyi_friedman
 from sklearn.metrics import silhouette_score
 
+from benchmark.errors import BenchmarkError
 from benchmark.missing import SUBSETS, Setting
 from benchmark.report.content import file_prefix, lead
 from benchmark.report.diagnostics import representation_plots, training_curves
-from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, to_bytes
+from benchmark.report.drawing import Drawing
+from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, styled, to_files
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables
@@ -67,9 +71,9 @@ def drawn_texts(figure):
             drawn[id(self)] = (self.get_text(), self.get_window_extent(renderer).extents, self.get_parse_math())
         draw_text(self, renderer, *args, **options)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, styled():
         patch.setattr(Text, "draw", record)
-        to_bytes(figure, "png")
+        figure.savefig(io.BytesIO(), format="png", dpi=300)
     return list(drawn.values())
 
 
@@ -124,8 +128,33 @@ def test_all_text_is_legible_and_says_simulated(name, methods):
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_same_input_gives_the_same_bytes(name):
     first, second = MAKERS[name](FEW), MAKERS[name](FEW)
-    for suffix in ("png", "pdf"):
-        assert to_bytes(first.figure, suffix) == to_bytes(second.figure, suffix)
+    assert to_files(first.figure) == to_files(second.figure)
+
+
+def test_drawn_in_processes_figures_are_the_same():
+    drawn = []
+    for processes in (1, 2):
+        with Drawing(processes) as drawing:
+            for name in ONE_OF_EACH:
+                figure = MAKERS[name](FEW).figure
+                drawing.draw(name, figure)
+                assert not figure.axes, "it holds on to its memory"
+            drawn.append(drawing.files())
+    assert drawn[0] == drawn[1] and set(drawn[0]) == set(ONE_OF_EACH)
+    assert drawn[0]["intra"]["png"][1:4] == b"PNG" and drawn[0]["intra"]["pdf"].startswith(b"%PDF")
+
+
+def test_a_killed_process_is_told_in_one_line():
+    with Drawing(2) as drawing, pytest.raises(BenchmarkError, match="was killed, perhaps for want of memory"):
+        drawing.draw("x", _Deadly())
+        drawing.files()
+
+
+class _Deadly(Figure):
+    """Kills the process that unpacks it."""
+
+    def __reduce__(self):
+        return signal.raise_signal, (signal.SIGKILL,)
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)

@@ -350,17 +350,18 @@ def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look
     return handles
 
 
-def to_bytes(figure: Figure, suffix: str) -> bytes:
-    """The file, without a date or a version in it, and with the figure's title among what it says of itself.
+def to_files(figure: Figure) -> dict[str, bytes]:
+    """The figure as PNG and as PDF, by suffix, laid out once and for both.
 
-    Parameters
-    ----------
-    figure : Figure
-    suffix : {"png", "pdf"}
+    The files hold no date or version, and the figure's title is among what they say of themselves.
     """
-    dated = {"png": ["Software"], "pdf": ["CreationDate", "Creator", "Producer"]}[suffix]
-    metadata = dict.fromkeys(dated) | {"Title": figure.get_suptitle()}
-    buffer = io.BytesIO()
+    dated = {"png": ["Software"], "pdf": ["CreationDate", "Creator", "Producer"]}
+    files = {}
     with styled():
-        figure.savefig(buffer, format=suffix, dpi=300, metadata=metadata)
-    return buffer.getvalue()
+        for suffix, names in dated.items():
+            buffer = io.BytesIO()
+            metadata = dict.fromkeys(names) | {"Title": figure.get_suptitle()}
+            figure.savefig(buffer, format=suffix, dpi=300, metadata=metadata)
+            figure.set_layout_engine("none")  # what the first layout gave stays
+            files[suffix] = buffer.getvalue()
+    return files

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import warnings
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,8 @@ from benchmark.report.comparisons import (
 )
 from benchmark.report.content import Picture, Section, Table, leads
 from benchmark.report.diagnostics import representation_plots, training_curves
-from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, to_bytes
+from benchmark.report.drawing import Drawing
+from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
@@ -90,9 +91,8 @@ def write_report(
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
     sections: list[Section] = []
     contents: dict[str, bytes] = {}
-    images: dict[str, bytes] = {}
-    with _only_new_garbage(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
+    tasks = 0 if scores.empty else len(scores[["task", "source"]].drop_duplicates())
+    with _only_new_garbage(), Drawing(os.cpu_count() or 1 if tasks > 1 else 1) as drawing:
         for section in _sections(
             scores, provenance, method_order, evidence, against, collection, cards, costs, failures
         ):
@@ -102,11 +102,11 @@ def write_report(
                     for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
                         contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
                 else:
-                    for suffix in ("png", "pdf"):
-                        contents[f"figures/{part.stem}.{suffix}"] = to_bytes(part.figure, suffix)
-                    images[part.stem] = contents[f"figures/{part.stem}.png"]
-                    part.figure.clear()  # its texts, in circles, hold on to what it was drawn on: up to hundreds of MiB
+                    drawing.draw(part.stem, part.figure)
             gc.collect()
+        drawn = drawing.files()
+    contents |= {f"figures/{stem}.{suffix}": file for stem, files in drawn.items() for suffix, file in files.items()}
+    images = {stem: files["png"] for stem, files in drawn.items()}
     page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     for name in contents:

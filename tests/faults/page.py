@@ -34,7 +34,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.evidence import read_evidence
 from benchmark.missing import SUBSETS, Setting
 from benchmark.names import visible
-from benchmark.report import write
+from benchmark.report import drawing, write
 from benchmark.report.figures import styled
 from benchmark.report.page import render_page
 from benchmark.store import Predictions, Store, json_text, setting_name, write_predictions, write_record
@@ -316,15 +316,13 @@ def put(value: Any, name: str, text: str) -> Any:
     return value
 
 
-def sketch(figure: Figure, suffix: str) -> bytes:
+def sketch(figure: Figure) -> dict[str, bytes]:
     """A figure drawn small and without its layout, which takes most of the time; no PDF."""
-    if suffix == "pdf":
-        return b"%PDF"
     buffer = io.BytesIO()
     figure.set_layout_engine("none")
     with styled():
-        figure.savefig(buffer, format=suffix, dpi=30)
-    return buffer.getvalue()
+        figure.savefig(buffer, format="png", dpi=30)
+    return {"png": buffer.getvalue(), "pdf": b"%PDF"}
 
 
 class Report:
@@ -345,20 +343,20 @@ class Report:
         plugin = write_run(run, name, text)
         out.mkdir(parents=True)
         before = listing(folder, out)
-        self.drawn: dict[str, list[str]] = {}
+        self.drawn: list[list[str]] = []
         self.parsed: list[str] = []
-        with patch.object(write, "to_bytes", self._look(write.to_bytes)):
+        with patch.object(drawing, "to_files", self._look(drawing.to_files)):
             self.status, self.printed = report(run, out, "--plugin", str(plugin), "--against", "mine")
         if self.status == 2:
             raise BenchmarkError(self.printed)
         self.outside = sorted(listing(folder, out) ^ before)
         self.out, self.files = out, sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
 
-    def _look(self, to_bytes: Any) -> Any:
-        def look(figure: Figure, suffix: str) -> bytes:
-            content: bytes = to_bytes(figure, suffix) if self._whole else sketch(figure, suffix)
+    def _look(self, to_files: Any) -> Any:
+        def look(figure: Figure) -> dict[str, bytes]:
+            content: dict[str, bytes] = to_files(figure) if self._whole else sketch(figure)
             texts = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
-            self.drawn[f"{len(self.drawn)}.{suffix}"] = [text.get_text() for text in texts]
+            self.drawn.append([text.get_text() for text in texts])
             self.parsed += [text.get_text() for text in texts if text.get_parse_math() or text.get_usetex()]
             return content
 
@@ -410,16 +408,16 @@ def compare(harmless: Report, hostile: Report, name: str, text: str) -> dict[str
             put(read_latex(table), one, line.translate(quotes)), read_latex(found)
         )
     wrong["csv"] = _compare_csv(harmless, hostile, name, shown)
-    drawn = [put(texts, name, text) for texts in harmless.drawn.values()]
+    drawn = [put(texts, name, text) for texts in harmless.drawn]
     stage = name if len(name) <= 24 else f"{name[:23]}…"
     allowed = [set(texts) | {stage} for texts in drawn]
-    beyond = [t for may, own in zip(allowed, hostile.drawn.values(), strict=False) for t in own if t not in may]
+    beyond = [t for may, own in zip(allowed, hostile.drawn, strict=False) for t in own if t not in may]
     beyond = [t for t in beyond if not re.fullmatch(r"[\d.−]+", t)]  # long names leave axes room for other ticks
     if hostile.parsed:
         wrong["figures"] = f"taken for a formula: {ascii(hostile.parsed[0])[:60]}"
     elif len(drawn) != len(hostile.drawn):
         wrong["figures"] = f"{len(hostile.drawn)} in place of {len(drawn)}"
-    elif not any(name in own for own in hostile.drawn.values()):
+    elif not any(name in own for own in hostile.drawn):
         wrong["figures"] = "drawn nowhere"
     else:
         wrong["figures"] = "" if not beyond else f"draws {ascii(beyond[0])[:60]}"
@@ -633,7 +631,7 @@ def link_trials(work: Path) -> Iterator[Trial]:
 
 
 def _refused_link(run: Path, out: Path, elsewhere: Path) -> tuple[str, str]:
-    with patch.object(write, "to_bytes", sketch):
+    with patch.object(drawing, "to_files", sketch):
         status, printed = report(run, out)
     touched = elsewhere.read_text() != "mine" if elsewhere.is_file() else bool(list(elsewhere.iterdir()))
     return (f"status {status}, {touched=}" if status != 2 or touched else ""), printed.strip()
