@@ -1,5 +1,6 @@
 import dataclasses
 import io
+import pickle
 import re
 import signal
 
@@ -128,26 +129,31 @@ def test_all_text_is_legible_and_says_simulated(name, methods):
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_same_input_gives_the_same_bytes(name):
     first, second = MAKERS[name](FEW), MAKERS[name](FEW)
-    assert to_files(first.figure) == to_files(second.figure)
+    sent = pickle.loads(pickle.dumps(second.figure))  # as to a process that draws it
+    assert to_files(first.figure) == to_files(sent)
 
 
 def test_drawn_in_processes_figures_are_the_same():
-    drawn = []
+    drawn, names = [], ("intra", "training")
     for processes in (1, 2):
         with Drawing(processes) as drawing:
-            for name in ONE_OF_EACH:
+            for name in names:
                 figure = MAKERS[name](FEW).figure
                 drawing.draw(name, figure)
                 assert not figure.axes, "it holds on to its memory"
             drawn.append(drawing.files())
-    assert drawn[0] == drawn[1] and set(drawn[0]) == set(ONE_OF_EACH)
+    assert drawn[0] == drawn[1] and set(drawn[0]) == set(names)
     assert drawn[0]["intra"]["png"][1:4] == b"PNG" and drawn[0]["intra"]["pdf"].startswith(b"%PDF")
 
 
 def test_a_killed_process_is_told_in_one_line():
     with Drawing(2) as drawing, pytest.raises(BenchmarkError, match="was killed, perhaps for want of memory"):
         drawing.draw("x", _Deadly())
-        drawing.files()
+        try:
+            drawing.files()
+        finally:
+            with pytest.raises(BenchmarkError, match="was killed"):
+                drawing.draw("y", Figure())
 
 
 class _Deadly(Figure):

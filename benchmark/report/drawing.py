@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import signal
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Self
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -15,7 +17,8 @@ from matplotlib.figure import Figure
 from benchmark.errors import BenchmarkError
 from benchmark.report.figures import to_files
 
-_IDLE = 60
+MOST_PROCESSES = 4
+_IDLE = 300
 """Seconds after which a process without work ends, so that none outlives a report that was killed."""
 
 
@@ -25,7 +28,12 @@ class Drawing:
     Parameters
     ----------
     processes : int
-        1: in this process.
+        1: in this process. Each further one takes some 200 MiB.
+
+    Raises
+    ------
+    BenchmarkError
+        From both methods, if a process was killed.
     """
 
     def __init__(self, processes: int) -> None:
@@ -45,24 +53,25 @@ class Drawing:
         if self._pool is None:
             self._drawn[name] = _draw(figure)
         else:
-            self._drawing[name] = self._pool.submit(_draw_pickled, pickle.dumps(figure))
+            with _told():
+                self._drawing[name] = self._pool.submit(_draw_pickled, pickle.dumps(figure))
         figure.clear()  # its texts, in circles, hold on to what it was drawn on: up to hundreds of MiB
 
     def files(self) -> dict[str, dict[str, bytes]]:
-        """What all figures gave, by name and suffix; waits for it.
-
-        Raises
-        ------
-        BenchmarkError
-            If a process was killed.
-        """
-        try:
+        """What all figures gave, by name and suffix; waits for it."""
+        with _told():
             return self._drawn | {name: future.result() for name, future in self._drawing.items()}
-        except BrokenProcessPool as error:
-            raise BenchmarkError(
-                "a process that draws figures was killed, perhaps for want of memory; what was computed is stored, and "
-                "--report-only draws the figures again"
-            ) from error
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise BenchmarkError(
+            "a process that draws figures was killed, perhaps for want of memory; what was computed is stored, and "
+            "--report-only draws the figures again"
+        ) from error
 
 
 def _prepare() -> None:

@@ -25,7 +25,7 @@ from benchmark.report.comparisons import (
 )
 from benchmark.report.content import Picture, Section, Table, leads
 from benchmark.report.diagnostics import representation_plots, training_curves
-from benchmark.report.drawing import Drawing
+from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.page import render_page
@@ -91,8 +91,8 @@ def write_report(
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
     sections: list[Section] = []
     contents: dict[str, bytes] = {}
-    tasks = 0 if scores.empty else len(scores[["task", "source"]].drop_duplicates())
-    with _only_new_garbage(), Drawing(os.cpu_count() or 1 if tasks > 1 else 1) as drawing:
+    several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
+    with _only_new_garbage(), Drawing(min(os.cpu_count() or 1, MOST_PROCESSES) if several else 1) as drawing:
         for section in _sections(
             scores, provenance, method_order, evidence, against, collection, cards, costs, failures
         ):
