@@ -206,6 +206,9 @@ def test_what_methods_are_and_cost_comes_from_cards_and_cells():
     assert name == "mult" and [cell.value for cell in cells] == expected
     assert other == "mine" and [cell.value for cell in bare[:4]] == ["–", "–", "12,345", "–"], "without a card"
     assert table.stem == "mosi_methods" and "| mult | 2019 | Directed attention |" in to_markdown(table)
+    assert "| --- | ---: | --- | ---: |" in to_markdown(table) and r"\begin{tabular}{lrlrrr}" in to_latex(table), (
+        "words left"
+    )
     assert methods_table(scores, base, [], {"mult": {"year": 2019}}) is None
 
 

@@ -414,6 +414,7 @@ def methods_table(
         columns=columns,
         summary=pd.DataFrame(found),
         blocks=[Block("", [row(entry) for entry in found])],
+        words=("Idea",),
     )
 
 

@@ -85,6 +85,8 @@ class Table:
         The numbers behind it, as they go into the CSV file; more than is printed.
     blocks : list of Block
         What is printed; titles count only where there is more than one.
+    words : tuple of str
+        The columns of words, which are printed to the left; numbers stand to the right.
     """
 
     stem: str
@@ -98,6 +100,7 @@ class Table:
     columns: list[str]
     summary: pd.DataFrame
     blocks: list[Block]
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -321,11 +321,12 @@ def about_one_task(rows: pd.DataFrame) -> tuple[str, str]:
 
 def _curves(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[str, Look]) -> list[Artist]:
     handles: list[Artist] = []
+    alpha = min(0.15, 0.75 / len(methods))  # of many bands one above the other, each is fainter
     for method in methods:
         line = rows[rows["method"] == method].sort_values("ratio")
         look = looks[method]
         handles += axes.plot(line["ratio"], line["mean"], **look)
-        axes.fill_between(line["ratio"], *interval(line), color=look["color"], alpha=0.15, linewidth=0, zorder=1)
+        axes.fill_between(line["ratio"], *interval(line), color=look["color"], alpha=alpha, linewidth=0, zorder=1)
     return handles
 
 

@@ -172,7 +172,7 @@ def to_markdown(table: Table) -> str:
     """A pipe table under its caption, safe to render with HTML allowed."""
     blocks = len(table.blocks) > 1
     head = ["Emotion"] * blocks + ["Method", *table.columns]
-    lines = [head, ["---"] * (1 + blocks) + ["---:"] * len(table.columns)]
+    lines = [head, ["---"] * (1 + blocks) + ["---" if name in table.words else "---:" for name in table.columns]]
     for block in table.blocks:
         for method, cells in block.rows:
             numbers = [_print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
@@ -203,7 +203,7 @@ def to_latex(table: Table) -> str:
             rf"\label{{tab:{re.sub(r'[^A-Za-z0-9-]+', '-', table.stem)}}}",
             r"\medskip",
             r"\sbox0{%",
-            rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            rf"\begin{{tabular}}{{l{''.join('l' if name in table.words else 'r' for name in table.columns)}}}",
             r"\toprule",
             " & ".join(["Method", *map(escape_latex, table.columns)]) + r" \\",
             *body,
