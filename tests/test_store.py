@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.locks import keeps_locks
+from benchmark import locks
+from benchmark.errors import BenchmarkError
+from benchmark.locks import keeps_locks, locked
 from benchmark.missing import Setting
 from benchmark.store import DONE, FAILED, Damaged, Predictions, Store, replace_file, write_predictions, write_record
 
@@ -30,6 +32,28 @@ def test_a_cell_is_there_whole_or_not_at_all(tmp_path):
     assert store.read("k1") is None and store.stored_keys() == [] and not list(store.cells.iterdir())
     write(store, "k1")
     assert store.read("k1")["state"] == DONE and store.stored_keys() == ["k1"]
+
+
+def test_a_folder_without_cells_has_none(tmp_path):
+    store = Store(tmp_path / "new")
+    assert store.stored_keys() == [] and store.running() == [] and store.remove_leftovers() == []
+
+
+def test_what_a_cell_lacks_is_told(tmp_path):
+    store = Store(tmp_path)
+    write(store, "k1")
+    assert store.representations("k1") is None and store.history("k1") == []
+    for read, what in ((store.predictions, "it has no predictions"), (store.weights, "it has no weights")):
+        with pytest.raises(Damaged, match=what):
+            read("k1")
+    with store.attempt("k2") as side:
+        (side / "predictions.npz").write_bytes(b"no archive, but what its checksum says")
+        write_record(side, {"state": DONE, "key": "k2"})
+    with pytest.raises(Damaged, match=r"predictions\.npz is damaged: it holds no arrays"):
+        store.predictions("k2")
+    (store.cells / "k3" / "cell.json").mkdir(parents=True)
+    with pytest.raises(BenchmarkError, match=r"cannot read .*cell\.json: Is a directory; make it readable"):
+        store.read("k3")
 
 
 def test_a_done_cell_is_set_aside_never_lost(tmp_path):
@@ -195,6 +219,14 @@ def test_running_cells_show_their_last_whole_epoch(tmp_path):
         assert store.stored_keys() == []
 
 
+def test_a_cell_that_ends_while_its_age_is_asked_is_young(tmp_path, monkeypatch):
+    """Where no locks are kept, its folder can be gone by then; it is not taken for an old one."""
+    store = Store(tmp_path)
+    monkeypatch.setattr("benchmark.store.keeps_locks", lambda folder: False)
+    monkeypatch.setattr(store, "_begun", lambda: [store.cells / ".k1.12345678"])
+    assert store.remove_leftovers() == [] and not store.cells.exists()
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -242,6 +274,61 @@ def test_a_dead_lock_can_be_claimed_at_once(tmp_path, holder):
     with store.claim("k1") as mine:
         assert mine and not claimed(Store(tmp_path), "k1"), "not twice, not even in this process"
     assert claimed(store, "k1") and store.remove_leftovers() == [] and not list(store.cells.iterdir())
+
+
+def test_what_a_dead_process_has_left_goes_however_young_it_is(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    store = Store(tmp_path)
+    assert store.remove_leftovers() == ["k1"] and not list(store.cells.iterdir())
+
+
+def test_locks_leave_no_file_open(tmp_path):
+    def open_files():
+        return sorted(os.listdir("/proc/self/fd"))
+
+    before = open_files()
+    with locked(tmp_path / "lock") as mine:
+        assert mine
+        with locked(tmp_path / "lock") as again:
+            assert not again
+        assert len(open_files()) == len(before) + 1
+    assert keeps_locks(tmp_path) and open_files() == before and not list(tmp_path.iterdir())
+
+
+def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
+    path, lock, tries = tmp_path / "lock", locks._lock, []
+    before = len(os.listdir("/proc/self/fd"))
+
+    def after_another_let_go(descriptor):
+        tries.append(descriptor)
+        if len(tries) == 1:
+            path.unlink()
+        return lock(descriptor)
+
+    monkeypatch.setattr(locks, "_lock", after_another_let_go)
+    with locked(path) as mine:
+        assert mine and path.exists() and len(tries) == 2
+        assert not claimed_again(path), "by whoever comes later"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def claimed_again(path):
+    with locked(path) as mine:
+        return mine
+
+
+def test_what_is_no_matter_of_locks_is_told(tmp_path, monkeypatch):
+    def broken(descriptor, operation):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("fcntl.flock", broken)
+    keeps_locks.cache_clear()
+    for take in (keeps_locks, lambda folder: claimed_again(folder / "lock")):
+        with pytest.raises(OSError, match="Input/output"):
+            take(tmp_path)
+    assert not (tmp_path / f".locks-{os.getpid()}").exists()
+    keeps_locks.cache_clear()
 
 
 def test_of_many_that_claim_a_cell_one_gets_it(tmp_path):
