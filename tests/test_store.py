@@ -248,6 +248,10 @@ def holder(tmp_path):
     process.wait()
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def claimed(store, key):
     with store.claim(key) as mine:
         return mine
@@ -284,21 +288,18 @@ def test_what_a_dead_process_has_left_goes_however_young_it_is(tmp_path, holder)
 
 
 def test_locks_leave_no_file_open(tmp_path):
-    def open_files():
-        return sorted(os.listdir("/proc/self/fd"))
-
     before = open_files()
     with locked(tmp_path / "lock") as mine:
         assert mine
         with locked(tmp_path / "lock") as again:
             assert not again
-        assert len(open_files()) == len(before) + 1
+        assert open_files() == before + 1
     assert keeps_locks(tmp_path) and open_files() == before and not list(tmp_path.iterdir())
 
 
 def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
     path, lock, tries = tmp_path / "lock", locks._lock, []
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
 
     def after_another_let_go(descriptor):
         tries.append(descriptor)
@@ -310,7 +311,7 @@ def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
     with locked(path) as mine:
         assert mine and path.exists() and len(tries) == 2
         assert not claimed_again(path), "by whoever comes later"
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 def claimed_again(path):
