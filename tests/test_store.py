@@ -16,7 +16,17 @@ from benchmark import locks
 from benchmark.errors import BenchmarkError
 from benchmark.locks import keeps_locks, locked
 from benchmark.missing import Setting
-from benchmark.store import DONE, FAILED, Damaged, Predictions, Store, replace_file, write_predictions, write_record
+from benchmark.store import (
+    DONE,
+    FAILED,
+    Damaged,
+    Predictions,
+    Store,
+    flush,
+    replace_file,
+    write_predictions,
+    write_record,
+)
 
 
 def write(store, key, **record):
@@ -37,6 +47,14 @@ def test_a_cell_is_there_whole_or_not_at_all(tmp_path):
 def test_a_folder_without_cells_has_none(tmp_path):
     store = Store(tmp_path / "new")
     assert store.stored_keys() == [] and store.running() == [] and store.remove_leftovers() == []
+
+
+def test_links_that_lead_nowhere_are_no_cells(tmp_path):
+    store = Store(tmp_path)
+    write(store, "k1")
+    for name, target in (("loop", "loop"), ("gone", "nothing")):
+        (store.cells / name).symlink_to(target)
+    assert store.stored_keys() == ["k1"]
 
 
 def test_what_a_cell_lacks_is_told(tmp_path):
@@ -294,6 +312,7 @@ def test_locks_leave_no_file_open(tmp_path):
         with locked(tmp_path / "lock") as again:
             assert not again
         assert open_files() == before + 1
+    flush(tmp_path)
     assert keeps_locks(tmp_path) and open_files() == before and not list(tmp_path.iterdir())
 
 

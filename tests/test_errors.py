@@ -1,0 +1,39 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import StorageError, one_line, storage_fault, storing
+
+OUT = Path("results/mine")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("name", [None, OUT / "cells" / "k1", OUT.absolute()])
+def test_a_failing_disk_is_told_in_one_line(number, name):
+    fault = storage_fault(OSError(number, "x", name), OUT)
+    assert isinstance(fault, StorageError) and str(fault).startswith(f"cannot write to {OUT}: ")
+    assert "the same command goes on from there" in str(fault) and "\n" not in str(fault)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no matter of disks"),
+        OSError(errno.ECONNRESET, "nor this"),
+        OSError("without a number"),
+        OSError(errno.ENOSPC, "another folder", "results/mine-too/cells"),
+    ],
+    ids=str,
+)
+def test_what_is_no_matter_of_this_folder_stays_as_it_is(error):
+    assert storage_fault(error, OUT) is None
+    with pytest.raises(type(error)) as caught, storing(OUT):
+        raise error
+    assert caught.value is error
+
+
+def test_what_a_file_holds_stays_on_one_line_and_is_cut():
+    assert one_line("a\nb\x1b[31mc\u202ed") == "a b [31mc d"
+    assert one_line("x" * 100) == "x" * 100 and one_line("x" * 101) == "x" * 99 + "…"
+    assert one_line("abcdef", 4) == "abc…"
