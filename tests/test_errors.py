@@ -11,9 +11,11 @@ OUT = Path("results/mine")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("name", [None, OUT / "cells" / "k1", OUT.absolute()])
 def test_a_failing_disk_is_told_in_one_line(number, name):
-    fault = storage_fault(OSError(number, "x", name), OUT)
-    assert isinstance(fault, StorageError) and str(fault).startswith(f"cannot write to {OUT}: ")
-    assert "the same command goes on from there" in str(fault) and "\n" not in str(fault)
+    error = OSError(number, "x", name)
+    line = f"^cannot write to {OUT}: .*the same command goes on from there$"
+    with pytest.raises(StorageError, match=line) as caught, storing(OUT):
+        raise error
+    assert str(caught.value) == str(storage_fault(error, OUT)) and caught.value.__cause__ is error
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,11 @@ def test_what_a_cell_lacks_is_told(tmp_path):
     (store.cells / "k3" / "cell.json").mkdir(parents=True)
     with pytest.raises(BenchmarkError, match=r"cannot read .*cell\.json: Is a directory; make it readable"):
         store.read("k3")
+    path = store.path("k2") / "predictions.npz"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BenchmarkError, match=r"cannot read .*predictions\.npz: Is a directory; make it readable"):
+        store.predictions("k2")
 
 
 def test_a_done_cell_is_set_aside_never_lost(tmp_path):
