@@ -76,7 +76,9 @@ def test_a_file_without_the_columns_may_only_be_empty(tmp_path):
     with pytest.raises(BenchmarkError, match="lacks the column 'kind'"):
         read_csv(path, COLUMNS, may_be_empty=True)
     path = write(tmp_path, [])
-    assert list(read_csv(path, COLUMNS)) == list(COLUMNS)
+    assert list(read_csv(path, COLUMNS, may_be_empty=True)) == list(COLUMNS)
+    path = write(tmp_path, [GOOD.values()] * 3)
+    assert len(read_csv(path, COLUMNS, may_be_empty=True)) == 3
 
 
 def test_what_is_no_readable_text_is_told(tmp_path):

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 
 from benchmark.collect import Model, confusions
+from benchmark.errors import BenchmarkError
 from benchmark.evidence import AUGMENTATION, IDEA, REFERENCE, read_evidence, weigh, write_evidence
 from benchmark.metrics import scores
 from benchmark.missing import SUBSETS, Setting
@@ -115,6 +117,16 @@ def test_augmentation_compares_a_method_with_itself_and_the_idea_with_all(models
     assert ideas["difference"]["corrkd"] == pytest.approx((means["corrkd"] - means["mult+mrm"]) / 2)
 
 
+def test_the_idea_is_compared_where_methods_were_trained_both_ways(models):
+    def purposes(*methods):
+        found = weigh([m for m in models if m.method in methods], rows=ROWS, against=None).comparisons
+        return set() if found.empty else set(found["purpose"])
+
+    assert purposes("mult", "mult+mrm") == {AUGMENTATION}, "one method has no others to be compared with"
+    assert purposes("mult+mrm", "corrkd") == set(), "nothing was trained on whole samples"
+    assert purposes("mult", "mult+mrm", "corrkd") == {AUGMENTATION, IDEA}
+
+
 def test_only_what_all_seeds_have_counts_and_conditions_need_not_be_the_same(models):
     few = [model("mult", seed, SETTINGS[:8]) for seed in range(2)] + [model("mult", 2, SETTINGS[:7])]
     found = weigh([*few, *(m for m in models if m.method == "corrkd")], rows=ROWS, against="corrkd")
@@ -152,6 +164,37 @@ def test_both_files_are_read_as_written(evidence, models, tmp_path):
     assert read_evidence(tmp_path / "nowhere", evidence.intervals).intervals.empty
     write_evidence(weigh(models[:1], rows=ROWS, against=None), tmp_path)
     assert read_evidence(tmp_path, evidence.intervals).comparisons.empty
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "changed", "said"),
+    [
+        ("intervals", {"condition": "{l}"}, {"condition": "{x}"}, "'{x}' is not what inter 'l' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"ratio": ""}, "'{l}' is not what inter 'l' at nan is called"),
+        ("intervals", {"condition": "{l}"}, {"available": ""}, "'{l}' is not what inter '' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"kind": "intra"}, "'{l}' is not what intra 'l' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"kind": "derived"}, "'{l}' is not what derived 'l' at 0 is called"),
+        ("intervals", {"condition": "Avg."}, {"available": "l"}, "'Avg.' is not what derived 'l' at nan is called"),
+        ("intervals", {"condition": "Avg."}, {"ratio": "0.5"}, "'Avg.' is not what derived '' at 0.5 is called"),
+        ("intervals", {"condition": "Avg."}, {"condition": "mean"}, "'mean' is not what derived '' at nan is called"),
+        ("intervals", {"condition": "{l}"}, {"condition": "{a}", "available": "a"}, "in '{a}' stands twice"),
+        ("intervals", {"method": "mult"}, {"method": "misa"}, "of 'misa' on mosi (simulated) is not in scores.csv"),
+        ("comparisons", {"method": "mult"}, {"method": "misa"}, "of 'misa' on mosi (simulated) is not in scores.csv"),
+        ("comparisons", {"condition": "{l}"}, {"condition": "{a}"}, "in '{a}' stands twice"),
+        ("comparisons", {"condition": "{l}"}, {"against": "a\u202eb"}, "holds characters that cannot be seen"),
+        ("intervals", {"method": "mult"}, {"task": "fun"}, "of 'mult' on fun (simulated) is not in scores.csv"),
+    ],
+)  # fmt: skip
+def test_rows_that_no_report_writes_are_refused(evidence, tmp_path, file, row, changed, said):
+    write_evidence(evidence, tmp_path)
+    path = tmp_path / f"{file}.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    place = of(frame, **row).index[0]
+    frame.loc[place, list(changed)] = list(changed.values())
+    frame.to_csv(path, index=False)
+    with pytest.raises(BenchmarkError, match=f"{file}\\.csv.*{re.escape(said)}") as caught:
+        read_evidence(tmp_path, evidence.intervals)
+    assert "\n" not in str(caught.value)
 
 
 def test_confusions_are_counted_over_seeds(models):
