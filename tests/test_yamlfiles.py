@@ -82,5 +82,5 @@ def test_as_much_as_is_allowed_is_read(tmp_path):
 def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_yaml(tmp_path / "none.yaml", "card")
-    with pytest.raises(BenchmarkError, match="^cannot read card .*: Is a directory"):
+    with pytest.raises(BenchmarkError, match=r"^cannot read card .*: Is a directory"):
         read_yaml(tmp_path, "card")
