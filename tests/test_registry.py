@@ -77,7 +77,18 @@ def test_two_plugins_of_the_same_file_name_do_not_mix(tmp_path):
         ({"arguments": '"mine", paper="x"'}, "@register"),
         ({"arguments": '"mi" + "ne"[0], paper="x", trains_on="complete"'}, "literal"),
         ({"arguments": '3, paper="x", trains_on="complete"'}, "@register"),
+        ({"arguments": f'"{"m" * 41}", paper="x", trains_on="complete"'}, "has 41 characters; 40 are the most"),
+        ({"arguments": '"class", paper="x", trains_on="complete"'}, "has a meaning in Python"),
+        ({"arguments": '"con", paper="x", trains_on="complete"'}, "has a meaning in Python, on Windows"),
+        (
+            {"arguments": '"training", paper="x", trains_on="complete"'},
+            "has a meaning in Python, on Windows or in --set",
+        ),
+        ({"arguments": '"mine", paper="a\\nb", trains_on="complete"'}, "paper must be a citation in one line"),
+        ({"arguments": '"mine", paper=3, trains_on="complete"'}, "@register"),
+        ({"arguments": '"mine", paper={[]: 1}, trains_on="complete"'}, "literal"),
         ({"extra": "def broken(:"}, "no valid Python"),
+        ({"extra": "\0"}, "no valid Python"),
     ],
 )
 def test_the_catalogue_refuses(tmp_path, change, message):
@@ -101,6 +112,28 @@ def test_loading_refuses(tmp_path, change, message):
         registry.load(entry)
 
 
+def test_a_plugin_that_fails_to_import_fails_again(tmp_path):
+    entry = registry.catalogue([plugin(tmp_path, extra="raise RuntimeError('half way')")])["mine"]
+    for _ in range(2):
+        with pytest.raises(BenchmarkError, match=r"importing .* failed: RuntimeError"):
+            registry.load(entry)
+
+
+def test_a_plugin_is_a_python_file(tmp_path):
+    entry = registry.catalogue([plugin(tmp_path, name="mine.txt")])["mine"]
+    with pytest.raises(BenchmarkError, match=r"mine\.txt cannot be imported; it must be a \.py file"):
+        registry.load(entry)
+    path = plugin(tmp_path)
+    path.write_bytes(path.read_bytes() + b"# \xff")
+    with pytest.raises(BenchmarkError, match="cannot read method file"):
+        registry.catalogue([path])
+
+
+def test_other_decorators_register_nothing(tmp_path):
+    extra = "import functools\n@functools.cache\ndef f(): ...\n@functools.lru_cache(maxsize=1)\ndef g(): ...\n"
+    assert "mine" in registry.catalogue([plugin(tmp_path, extra=extra)])
+
+
 def test_a_plugin_that_registers_nothing_is_refused(tmp_path):
     path = tmp_path / "empty.py"
     path.write_text("x = 1\n")
@@ -118,6 +151,13 @@ def test_register_refuses_a_class_without_the_contract(lacking):
         register("half", paper="x", trains_on="complete")(type("Half", (Method,), body))
     with pytest.raises(BenchmarkError, match="subclass"):
         register("half", paper="x", trains_on="complete")(type("Half", (), {}))
+
+
+@pytest.mark.parametrize("init", [lambda self: None, lambda self, data: None, lambda self, data, task: None])
+def test_register_refuses_a_method_that_does_not_take_the_task_first(init):
+    body = {"__init__": init, "loss": lambda self, batch: None, "predict": lambda self, batch: None}
+    with pytest.raises(BenchmarkError, match=r"Half\.__init__ must take task first"):
+        register("half", paper="x", trains_on="complete")(type("Half", (Method,), body))
 
 
 def test_register_refuses_a_taken_name():

@@ -212,6 +212,16 @@ def test_a_logit_that_is_no_number_in_validation_stops_the_training_and_names_th
         run(small_mosi, cls=Broken)
 
 
+def test_logits_too_far_apart_for_a_loss_stop_the_training(small_mosi):
+    class Broken(Recorder):
+        def predict(self, batch):
+            logits = super().predict(batch)
+            return logits if self.training else 3e38 * logits.new_tensor([1.0, -1.0]).expand(len(batch), 2)
+
+    with pytest.raises(TrainingError, match="the validation loss became inf, in stage"):
+        run(small_mosi, cls=Broken)
+
+
 def test_the_mean_of_each_term_is_recorded_and_their_sum_is_the_loss(small_mosi):
     class Two(Recorder):
         loss = Method.loss
