@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -108,6 +109,15 @@ def test_intervals_and_the_test_of_the_average(scores, evidence):
     assert cells(table)["mult"]["p"].value == "<0.001" and cells(table)["corrkd"]["p"].value == ""
     assert cells(table)["mult"]["Avg. less corrkd"].value.startswith("-")
     assert interval_table(base, Evidence(), "corrkd") is None
+
+
+def test_a_method_without_an_interval_has_an_empty_place(scores, evidence):
+    """As where it was not tested in what the others were."""
+    base = build_tables(scores)[0]
+    lacks = evidence.intervals.eval("method == 'mult' and condition == 'AUDC'")
+    found = cells(interval_table(base, replace(evidence, intervals=evidence.intervals[~lacks]), "corrkd"))
+    assert (found["mult"]["AUDC"].value, found["mult"]["AUDC"].rank) == ("", 0) and found["mult"]["Avg."].value
+    assert sorted(row["AUDC"].rank for row in found.values())[:3] == [0, 1, 2]
 
 
 def test_augmentation_shows_both_ways_and_their_difference(scores, evidence):

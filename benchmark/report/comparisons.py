@@ -170,7 +170,7 @@ def _ranked(rows: Mapping[str, list[Cell]], ascending: Sequence[bool]) -> dict[s
     """Best and second of each column, by the printed numbers."""
     result = {method: list(cells) for method, cells in rows.items()}
     for c, up in enumerate(ascending):
-        printed = pd.Series({m: pd.to_numeric(cells[c].value or "nan") for m, cells in rows.items()})
+        printed = pd.Series({m: float(cells[c].value or "nan") for m, cells in rows.items()})
         rank = printed.rank(method="dense", ascending=up).fillna(0).astype(int)
         for m in rows:
             result[m][c] = replace(result[m][c], rank=int(rank[m]))
