@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pytest
+
+from benchmark.collect import collect, read_scores
+from benchmark.errors import BenchmarkError
+from benchmark.missing import Setting
+from benchmark.store import DONE, FAILED, Predictions, Store, write_predictions, write_record
+
+SETTINGS = ((Setting("lav"), 0), (Setting("l"), 0))
+LABELS = np.array([-1.0, 0.5, 1.0], dtype=np.float32)
+
+
+def write(folder, key, *, settings=SETTINGS, right=True, ids="abc", labels=LABELS, epochs=1, finished="2", **changed):
+    """A cell of `mult` on simulated MOSI, seed 0, whose predictions are all right or all wrong."""
+    record = {
+        "state": DONE,
+        "key": key,
+        "label": "mult",
+        "method": "mult",
+        "seed": 0,
+        "task": {"name": "mosi", "fingerprint": "f0"},
+        "data": {"source": "simulated", "kind": "sentiment", "categories": ["negative", "non-negative"]},
+        "training": {"trains_on": "complete"},
+        "settings": [str(setting) for setting, _ in settings],
+        "finished": finished,
+    } | changed
+    store = Store(folder)
+    truth = (labels >= 0).astype(int)
+    logits = np.eye(2, dtype=np.float32)[truth if right else 1 - truth]
+    epoch = {"stage": "s", "epoch": 1, "train_loss": 0.5, "valid_loss": 0.6, "valid_f1": 70.0}
+    with store.attempt(key) as side:
+        if record["state"] == DONE:
+            write_predictions(
+                side, Predictions(np.array(list(ids)), labels, settings, np.stack([logits] * len(settings)))
+            )
+            (side / "history.jsonl").write_text(f"{json.dumps(epoch)}\n" * epochs)
+        write_record(side, record)
+    return store
+
+
+def test_all_that_is_stored_is_scored(tmp_path):
+    write(tmp_path, "k1", seed=1)
+    write(tmp_path, "k2", seed=0, right=False)
+    write(tmp_path, "k3", seed=0, label="misa", labels=LABELS.astype(np.float64))
+    found = collect(Store(tmp_path))
+    f1 = found.scores[found.scores["metric"] == "f1"]
+    assert list(zip(f1["method"], f1["seed"], f1["available"], f1["value"], f1["key"], strict=True)) == [
+        ("misa", 0, "lav", 100.0, "k3"), ("misa", 0, "l", 100.0, "k3"),
+        ("mult", 0, "lav", 0.0, "k2"), ("mult", 0, "l", 0.0, "k2"),
+        ("mult", 1, "lav", 100.0, "k1"), ("mult", 1, "l", 100.0, "k1"),
+    ]  # fmt: skip
+    assert len(found.histories) == 3 and not found.failures and not found.damaged and found.superseded == 0
+    kept = {model.labels.dtype.name: id(model.labels) for model in found.models}
+    assert len({id(model.labels) for model in found.models}) == len(kept) == 2, "equal labels are kept once"
+
+
+def test_where_nothing_is_stored_nothing_is_found(tmp_path):
+    found = collect(Store(tmp_path))
+    assert found.scores.empty and "value" in found.scores and found.histories.empty and found.models == []
+    write(tmp_path, "k1", epochs=0)
+    assert collect(Store(tmp_path)).histories.empty, "a method that is not trained"
+
+
+@pytest.mark.parametrize(("a", "b"), [("3", "4"), ("4", "3")])
+def test_the_latest_cell_counts(tmp_path, a, b):
+    write(tmp_path, "k1", finished=a)
+    write(tmp_path, "k2", finished=b)
+    found = collect(Store(tmp_path))
+    assert [record["key"] for record in found.records] == ["k2" if b > a else "k1"] and found.superseded == 1
+
+
+@pytest.mark.parametrize(("a", "b"), [("3", "4"), ("4", "3")])
+def test_of_a_task_only_the_data_of_its_latest_cell_count(tmp_path, a, b):
+    old, new = {"name": "mosi", "fingerprint": "old"}, {"name": "mosi", "fingerprint": "new"}
+    for key, finished, task in (("k1", a, old if a < b else new), ("k2", b, new if a < b else old)):
+        write(tmp_path, key, finished=finished, task=task, seed=int(finished))
+    write(tmp_path, "k3", finished="1", task={"name": "mosei", "fingerprint": "old"})
+    found = collect(Store(tmp_path))
+    assert {(r["task"]["name"], r["seed"]) for r in found.records} == {("mosi", 4), ("mosei", 0)}
+    assert found.superseded == 1
+
+
+@pytest.mark.parametrize(("finished", "shown"), [("1", []), ("3", [("mosi", "mult", "0")])])
+def test_a_failure_is_told_unless_the_cell_was_done_since(tmp_path, finished, shown):
+    write(tmp_path, "k1", finished="2")
+    write(tmp_path, "k2", finished=finished, state=FAILED, error="it \u202ebroke")
+    found = collect(Store(tmp_path)).failures
+    assert [tuple(failure[name] for name in ("task", "method", "seed")) for failure in found] == shown
+    assert all("broke" in failure["error"] and "\u202e" not in failure["error"] for failure in found)
+
+
+def test_damaged_cells_are_told_and_not_read(tmp_path):
+    store = write(tmp_path, "k1")
+    write(tmp_path, "k2", seed=1)
+    write(tmp_path, "k3", seed=2)
+    (store.path("k1") / "cell.json").write_text("{}")
+    (store.path("k2") / "predictions.npz").write_bytes(b"")
+    found = collect(Store(tmp_path))
+    assert len(found.damaged) == 1 and "k1" in found.damaged[0]
+    assert [failure["seed"] for failure in found.failures] == ["1"] and "predictions.npz" in found.failures[0]["error"]
+    assert [record["key"] for record in found.records] == ["k3"]
+
+
+def test_a_cell_that_goes_while_it_is_read_is_left_out(tmp_path, monkeypatch):
+    store = write(tmp_path, "k1")
+    monkeypatch.setattr(store, "stored_keys", lambda: ["gone", "k1"])
+    assert [record["key"] for record in collect(store).records] == ["k1"]
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_of_one_cell_in_two_folders_the_fuller_counts(tmp_path, first):
+    full = write(tmp_path / "a", "k1")
+    few = write(tmp_path / "b", "k1", settings=SETTINGS[1:])
+    stores = (full, few) if first == "a" else (few, full)
+    found = collect(*stores)
+    assert len(found.models) == 1 and found.models[0].settings == SETTINGS
+    write(tmp_path / "c", "k1", state=FAILED, error="x", finished="1")
+    for order in ((Store(tmp_path / "c"), *stores), (*stores, Store(tmp_path / "c"))):
+        found = collect(*order)
+        assert len(found.models) == 1 and not found.failures
+
+
+@pytest.mark.parametrize("changed", [{"right": False}, {"ids": "abd"}])
+def test_one_cell_with_two_results_is_refused(tmp_path, changed):
+    stores = write(tmp_path / "a", "k1"), write(tmp_path / "b", "k1", **changed)
+    with pytest.raises(BenchmarkError, match="mult on mosi, seed 0, stands in .* with different scores"):
+        collect(*stores)
+
+
+def test_two_cells_of_one_place_in_two_folders_are_refused(tmp_path):
+    stores = write(tmp_path / "a", "k1"), write(tmp_path / "b", "k2")
+    with pytest.raises(BenchmarkError, match="made with different hyper-parameters or code; move one of the two away"):
+        collect(*stores)
+    write(tmp_path / "c", "k3", seed=1)
+    assert len(collect(stores[0], Store(tmp_path / "c")).records) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"label": "a\nb"}, "the row .* holds characters that cannot be seen"),
+        ({"method": ""}, "the method '' is empty"),
+        ({"task": {"name": "x" * 200, "fingerprint": "f0"}}, "the task .* has 200 characters"),
+        ({"task": 3}, "the task 3 is no text"),
+        ({"training": None}, "does not say whether the method trains on complete or on missing samples"),
+        ({"training": {"trains_on": "both"}}, "does not say whether"),
+        ({"data": {"source": "../x", "categories": []}}, r"the source of data '\.\./x' must be 'simulated' or 'file'"),
+        ({"data": {"source": "file", "categories": ["a", ""]}}, "the category '' is empty"),
+    ],
+)
+def test_a_cell_whose_names_cannot_be_shown_is_refused(tmp_path, changed, said):
+    store = write(tmp_path, "k1", **changed)
+    with pytest.raises(BenchmarkError, match=rf"cell\.json.*{said}"):
+        collect(store)
+
+
+def test_stored_scores_are_read_and_their_names_checked(tmp_path):
+    write(tmp_path, "k1")
+    path = tmp_path / "scores.csv"
+    with pytest.raises(BenchmarkError, match="nothing is stored in .*; run the grid first"):
+        read_scores(path)
+    scores = collect(Store(tmp_path)).scores
+    scores.to_csv(path, index=False)
+    assert read_scores(path)["value"].tolist() == scores["value"].tolist()
+    scores.assign(method="a\u202eb").to_csv(path, index=False)
+    with pytest.raises(BenchmarkError, match="holds characters that cannot be seen"):
+        read_scores(path)
