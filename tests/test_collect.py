@@ -56,6 +56,15 @@ def test_all_that_is_stored_is_scored(tmp_path):
     assert len({id(model.labels) for model in found.models}) == len(kept) == 2, "equal labels are kept once"
 
 
+def test_each_task_has_its_own_labels(tmp_path):
+    other = np.array([1.0, 1.0, -1.0], dtype=np.float32)
+    write(tmp_path, "k1")
+    write(tmp_path, "k2", task={"name": "mosei", "fingerprint": "f1"}, labels=other)
+    found = collect(Store(tmp_path))
+    assert [model.labels.tolist() for model in found.models] == [LABELS.tolist(), other.tolist()]
+    assert set(found.scores.loc[found.scores["metric"] == "f1", "value"]) == {100.0}
+
+
 def test_where_nothing_is_stored_nothing_is_found(tmp_path):
     found = collect(Store(tmp_path))
     assert found.scores.empty and "value" in found.scores and found.histories.empty and found.models == []
@@ -125,7 +134,7 @@ def test_of_one_cell_in_two_folders_the_fuller_counts(tmp_path, first):
 @pytest.mark.parametrize("changed", [{"right": False}, {"ids": "abd"}])
 def test_one_cell_with_two_results_is_refused(tmp_path, changed):
     stores = write(tmp_path / "a", "k1"), write(tmp_path / "b", "k1", **changed)
-    with pytest.raises(BenchmarkError, match="mult on mosi, seed 0, stands in .* with different scores"):
+    with pytest.raises(BenchmarkError, match=r"mult on mosi, seed 0, stands in .* with different scores"):
         collect(*stores)
 
 
@@ -159,7 +168,7 @@ def test_a_cell_whose_names_cannot_be_shown_is_refused(tmp_path, changed, said):
 def test_stored_scores_are_read_and_their_names_checked(tmp_path):
     write(tmp_path, "k1")
     path = tmp_path / "scores.csv"
-    with pytest.raises(BenchmarkError, match="nothing is stored in .*; run the grid first"):
+    with pytest.raises(BenchmarkError, match=r"nothing is stored in .*; run the grid first"):
         read_scores(path)
     scores = collect(Store(tmp_path)).scores
     scores.to_csv(path, index=False)

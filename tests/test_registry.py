@@ -108,8 +108,9 @@ def test_the_catalogue_refuses(tmp_path, change, message):
 )
 def test_loading_refuses(tmp_path, change, message):
     entry = registry.catalogue([plugin(tmp_path, **change)])["mine"]
-    with pytest.raises(BenchmarkError, match=message):
+    with pytest.raises(BenchmarkError, match=message) as caught:
         registry.load(entry)
+    assert ("importing" in str(caught.value)) == ("importing" in message), "one line, not another around it"
 
 
 def test_a_plugin_that_fails_to_import_fails_again(tmp_path):
@@ -117,6 +118,13 @@ def test_a_plugin_that_fails_to_import_fails_again(tmp_path):
     for _ in range(2):
         with pytest.raises(BenchmarkError, match=r"importing .* failed: RuntimeError"):
             registry.load(entry)
+
+
+def test_a_plugin_may_lie_in_any_folder_and_be_named_twice(tmp_path):
+    (tmp_path / "baselines").mkdir()
+    path = plugin(tmp_path / "baselines")
+    assert registry.load(registry.catalogue([path, path])["mine"]).__module__.startswith("plugin_mine_")
+    assert registry.load(registry.catalogue()["mult"]).__module__ == "baselines.mult"
 
 
 def test_a_plugin_is_a_python_file(tmp_path):
@@ -158,6 +166,11 @@ def test_register_refuses_a_method_that_does_not_take_the_task_first(init):
     body = {"__init__": init, "loss": lambda self, batch: None, "predict": lambda self, batch: None}
     with pytest.raises(BenchmarkError, match=r"Half\.__init__ must take task first"):
         register("half", paper="x", trains_on="complete")(type("Half", (Method,), body))
+
+
+def test_a_class_may_be_registered_again(tmp_path):
+    cls = registry.load(registry.catalogue()["constant"])
+    assert register("constant", paper="x", trains_on="complete")(cls) is cls
 
 
 def test_register_refuses_a_taken_name():
@@ -285,3 +298,10 @@ def test_groups_come_from_the_cards_and_stand_for_their_methods():
     assert registry.expand(["recent-mrm"], entries) == [f"{name}-mrm" for name in groups["recent"]]
     assert registry.expand(["recent+mrm"], entries) == groups["recent"]  # they train on incomplete samples already
     assert registry.expand(["nonsense", "mult+mrm"], entries) == ["nonsense", "mult+mrm"]
+
+
+def test_a_method_wins_over_a_group_of_its_name(monkeypatch):
+    entries = registry.catalogue()
+    monkeypatch.setattr(registry, "groups", lambda entries: {"mult": ["misa"], "mine": ["misa", "corrkd"]})
+    assert registry.expand(["mult", "mine", "other"], entries) == ["mult", "misa", "corrkd", "other"]
+    assert registry.expand(["mine+mrm"], entries) == ["misa+mrm", "corrkd"]
