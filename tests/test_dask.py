@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import run_benchmark
+from benchmark.errors import BenchmarkError
 from benchmark.store import Store
 from tests.test_runner import GRID, logits, run
 
@@ -209,6 +210,24 @@ def test_a_cluster_without_workers_and_a_missing_package(capsys, tmp_path, monke
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert run("--grid", "smoke", "--out", tmp_path / "out", *on("tcp://host:8786")) == 2
     assert re.fullmatch(r"error: --backend dask needs a package more: pip install .*\n", capsys.readouterr().err)
+
+
+def test_the_connection_is_closed_also_where_the_cluster_is_refused(address, monkeypatch):
+    opened = []
+
+    class Client(distributed.Client):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            opened.append(self)
+
+    monkeypatch.setattr(distributed, "Client", Client)
+    with on_cluster.Cluster(address) as cluster:
+        assert cluster.workers > 0 and opened[0].status == "running"
+    assert opened[0].status == "closed"
+    monkeypatch.setattr(on_cluster.Cluster, "workers", 0)
+    with pytest.raises(BenchmarkError, match="has no workers; start some"):
+        on_cluster.Cluster(address)
+    assert opened[1].status == "closed"
 
 
 def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp_path, capsys):
