@@ -334,11 +334,11 @@ def test_a_lock_on_a_file_that_was_removed_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "_lock", after_another_let_go)
     with locked(path) as mine:
         assert mine and path.exists() and len(tries) == 2
-        assert not claimed_again(path), "by whoever comes later"
+        assert not taken(path), "by whoever comes later"
     assert open_files() == before
 
 
-def claimed_again(path):
+def taken(path):
     with locked(path) as mine:
         return mine
 
@@ -349,7 +349,7 @@ def test_what_is_no_matter_of_locks_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr("fcntl.flock", broken)
     keeps_locks.cache_clear()
-    for take in (keeps_locks, lambda folder: claimed_again(folder / "lock")):
+    for take in (keeps_locks, lambda folder: taken(folder / "lock")):
         with pytest.raises(OSError, match="Input/output"):
             take(tmp_path)
     assert not (tmp_path / f".locks-{os.getpid()}").exists()
