@@ -27,9 +27,10 @@ from benchmark import cluster as on_cluster  # noqa: E402
 
 ROOT = Path(run_benchmark.__file__).resolve().parent
 
-# In the first step of training, says which process it is in and sleeps until the flag is there (or it is killed).
+# In the first step of training, says which process it is in and sleeps until the flag is there (or it is killed), or
+# has an end of its own.
 SLOW = """
-import os, time
+import errno, os, time
 from pathlib import Path
 
 import torch
@@ -37,12 +38,15 @@ from benchmark import Method, register
 
 @register("slow", paper="none", trains_on="complete")
 class Slow(Method):
-    def __init__(self, task, *, pid: str = "", flag: str = "", dies: bool = False):
+    def __init__(self, task, *, pid: str = "", flag: str = "", end: str = ""):
         super().__init__(task)
-        self.pid, self.flag, self.dies = Path(pid), Path(flag), dies
+        self.pid, self.flag, self.end = Path(pid), Path(flag), end
         self.bias = torch.nn.Parameter(torch.zeros(task.num_categories))
     def loss(self, batch):
-        if self.dies:
+        if self.end == "disk is full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if self.end == "dies" or self.end == "dies once" and not self.flag.exists():
+            self.flag.touch()
             os.kill(os.getpid(), 9)
         if not self.pid.exists():
             self.pid.write_text(str(os.getpid()))
@@ -74,6 +78,7 @@ def cluster():
 
 @pytest.fixture
 def address(cluster):
+    cluster.wait_for_workers(2, timeout=60)  # those that the test before has killed take a moment to come again
     return cluster.scheduler_address
 
 
@@ -254,9 +259,53 @@ def test_a_cell_that_kills_every_worker_fails_alone(cluster, address, grid, plug
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # there is little time
     out = tmp_path / "out"
     arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "constant", "slow")
-    assert run(*arguments, "--plugin", plugin, "--set", "slow.dies=true", *on(address)) == 1
+    assert (
+        run(*arguments, "--plugin", plugin, "--set", "slow.end=dies", f"slow.flag={tmp_path / 'died'}", *on(address))
+        == 1
+    )
     assert re.search(r"FAILED slow on mosi, seed 0: KilledWorker: every worker .* died", capsys.readouterr().out)
     store = Store(out)
     states = {record["label"]: record["state"] for record in map(store.read, store.stored_keys())}
     assert states == {"constant": "done", "slow": "failed"}
     assert not leftovers(out)
+
+
+def test_a_cell_whose_workers_were_lost_is_tried_once_more(cluster, address, grid, plugin, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # its first worker is its last, for Dask
+    out, died = tmp_path / "out", tmp_path / "died"
+    arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "slow", "--plugin", plugin)
+    assert run(*arguments, "--set", "slow.end=dies once", f"slow.flag={died}", *on(address)) == 0
+    store = Store(out)
+    assert died.exists() and [store.read(key)["state"] for key in store.stored_keys()] == ["done"]
+    assert not leftovers(out) and not (out / "replaced").exists()
+
+
+def test_a_worker_that_cannot_store_a_cell_ends_the_run(address, grid, plugin, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "slow", "--plugin", plugin)
+    assert run(*arguments, "--set", "slow.end=disk is full", *on(address)) == 2
+    error = capsys.readouterr().err
+    assert re.match(rf"error: cannot write to {out}: No space left on device; make room there; ", error), error
+    assert error.count("\n") == 1 and not Store(out).stored_keys(), "a full disk is no fault of the cell's"
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_cell(grid, plugin, tmp_path, capsys):
+    pid, out = tmp_path / "pid", tmp_path / "out"
+    arguments = ("--grid", grid, "--out", out, "--methods", "slow", "--plugin", plugin)
+    with local_cluster(n_workers=1) as made:
+
+        def close():
+            wait_for(lambda: pid.exists() and pid.read_text())
+            made.close()
+
+        closer = threading.Thread(target=close)
+        closer.start()
+        status = run(
+            *arguments, "--set", f"slow.pid={pid}", f"slow.flag={tmp_path / 'never'}", *on(made.scheduler_address)
+        )
+        closer.join()
+    assert status == 2 and not Store(out).stored_keys()
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"error: the Dask scheduler at \S+ is gone; .* the same command goes on from there\n", error), (
+        error
+    )
