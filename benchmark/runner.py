@@ -225,7 +225,6 @@ def _alone(cell: Cell, before: Mapping[str, str], work: Work, jobs: int) -> Outc
         ((_, outcome),) = _outcomes([cell], before, work, jobs)
     except TerminatedWorkerError:
         _end_workers()
-        store.remove_leftovers()
         reason = "the worker process was killed (out of memory?)"
         if work.timeout is not None and time.time() - started > work.timeout:
             reason = f"CellTimeout: it took longer than --cell-timeout {work.timeout:g} s, and did not end by itself"
@@ -443,8 +442,7 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Out
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
         for file in store.path(cell.key).iterdir():
-            if file.name not in ("cell.json", "predictions.npz"):
-                shutil.copy2(file, side)
+            shutil.copy2(file, side)
         write_predictions(
             side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
         )
