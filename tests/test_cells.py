@@ -159,7 +159,8 @@ def test_a_cell_that_failed_is_tried_again_unless_it_failed_since(tmp_path, stor
     stamp = store.stamp(cell.key)
     again = run_cell(cell, "", work_in(store, grid))  # another run has tried it since this one began
     assert (again.state, again.error) == (FAILED, "ArithmeticError: planted") and store.stamp(cell.key) == stamp
-    assert run_cell(cell, stamp, work_in(store, grid)).state == FAILED and store.stamp(cell.key) != stamp
+    anew = run_cell(cell, stamp, work_in(store, grid))
+    assert (anew.state, anew.error) == (FAILED, "ArithmeticError: planted") and store.stamp(cell.key) != stamp
 
 
 def test_a_damaged_cell_is_told_and_computed_anew(done, store):
@@ -414,6 +415,18 @@ def test_no_worker_outlives_a_run_that_is_stopped(tmp_path, store):
         run(grid, store, jobs=2, on_outcome=stop)
     assert not is_there(int(log.read_text().split()[1]))
     assert not [path for path in store.cells.iterdir() if path.name.startswith(".")]
+
+
+def test_workers_without_work_do_not_outlive_it_either(tmp_path, store):
+    log = tmp_path / "log"
+    grid = small_grid(tmp_path, "constant", "faulty", log=str(log))
+
+    def stop(cells):
+        raise KeyboardInterrupt
+
+    with store.claim(grid.cells[0].key), pytest.raises(KeyboardInterrupt):
+        run(grid, store, jobs=2, on_wait=stop)
+    assert not is_there(int(log.read_text().split()[1]))
 
 
 def test_a_worker_waits_for_its_end_without_work(tmp_path):
