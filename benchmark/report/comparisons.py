@@ -192,14 +192,13 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         return None
     methods = order_methods(list(found.index), method_order)
     rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{100 * found['wins'][m]:.1f}")] for m in methods}
-    tasks = list(zip(scores["task"], scores["source"], strict=True))
     return Table(
         stem="overall",
         title="Average ranks and win rates",
         task="",
         source="",
         kind="overall",
-        lead=leads(tasks),
+        lead=leads(scores[["task", "source"]].drop_duplicates().itertuples(index=False)),
         caption=(
             f"Over {found['blocks'].iloc[0]} pairs of task and condition in which something, but not everything, is "
             "missing; mean f1 over seeds. rank: 1 is best, ties share. wins: per cent of the comparisons with another "

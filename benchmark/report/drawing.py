@@ -49,13 +49,12 @@ class Drawing:
             self._pool.shutdown(kill_workers=kind is not None)
 
     def draw(self, name: str, figure: Figure) -> None:
-        """Draw a figure, which is empty afterwards."""
+        """Draw a figure, which is not to be used afterwards."""
         if self._pool is None:
             self._drawn[name] = _draw(figure)
         else:
             with _told():
                 self._drawing[name] = self._pool.submit(_draw_pickled, pickle.dumps(figure))
-        figure.clear()  # its texts, in circles, hold on to what it was drawn on: up to hundreds of MiB
 
     def files(self) -> dict[str, dict[str, bytes]]:
         """What all figures gave, by name and suffix; waits for it."""
@@ -81,12 +80,12 @@ def _prepare() -> None:
 
 def _draw_pickled(content: bytes) -> dict[str, bytes]:
     figure: Figure = pickle.loads(content)
-    files = _draw(figure)
-    figure.clear()
-    return files
+    return _draw(figure)
 
 
 def _draw(figure: Figure) -> dict[str, bytes]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # where the font lacks a character, a box stands for it
-        return to_files(figure)
+        files = to_files(figure)
+    figure.clear()  # its texts, in circles, hold on to what it was drawn on: up to hundreds of MiB
+    return files

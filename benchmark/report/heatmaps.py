@@ -60,7 +60,7 @@ def condition_heatmap(
         [Setting().condition],
         [Setting(ratio=ratio).condition for ratio in ratios],
     ]
-    known = set(scores["condition"])
+    known = set(scores["condition"].unique())
     groups = [[condition for condition in group if condition in known] for group in groups]
     conditions = [condition for group in groups for condition in group]
     if len(conditions) < 2:
@@ -118,7 +118,8 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         return None
     methods = order_methods(list(crossed["method"]), order)
     shown = scores[scores["method"].isin(methods)]
-    subsets = [subset for subset in SUBSETS if subset in set(shown["available"])]
+    available = set(shown["available"].unique())
+    subsets = [subset for subset in SUBSETS if subset in available]
     ratios = sorted(shown["ratio"].unique())
     task, about = about_one_task(shown)
     rows, columns = panel_grid(len(methods), 3)

@@ -123,7 +123,7 @@ def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapp
     if not scores.empty:
         seeds = scores.groupby(["task", "method"], observed=True)["seed"].nunique()
         # Tables list the methods in their order; a table of a statistic may name pairs of them, which are none.
-        known = set(scores["method"])
+        known = set(scores["method"].unique())
         tables = [part for section in sections for part in section.parts if isinstance(part, Table)]
         ordered = [method for table in tables for method in table.methods if method in known]
         methods = list(dict.fromkeys([*ordered, *scores["method"].unique()]))

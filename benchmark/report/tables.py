@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
@@ -22,7 +22,7 @@ COMPLETE = "{l,a,v}"
 BASELINE = "constant"
 
 
-def order_methods(methods: Sequence[str], preferred: Sequence[str] | None = None) -> list[str]:
+def order_methods(methods: Iterable[str], preferred: Sequence[str] | None = None) -> list[str]:
     """The preferred ones first and in their order, then the others by name, and `constant` last."""
     rank = {name: i for i, name in reversed(list(enumerate(preferred or ())))}
     return sorted(set(methods), key=lambda m: (m == BASELINE, rank.get(m, len(rank)), m))
@@ -61,7 +61,7 @@ def build_tables(
     values = average_draws(scores)
     sources = values.groupby("task")["source"].nunique().to_dict()
     for (task, source), part in values.groupby(["task", "source"], sort=False):
-        methods = order_methods(list(part["method"]), method_order)
+        methods = order_methods(part["method"].unique(), method_order)
         metrics = list(part["metric"].unique())
         titles = printed_metrics(metrics)
         prefix = file_prefix(str(task)) + (f"-{file_prefix(str(source))}" if sources[task] > 1 else "")
@@ -105,14 +105,15 @@ def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
     """
     if kind == "intra":
         values = values[values["kind"] == "intra"].sort_values("ratio", kind="stable")
-        names = values["ratio"].map(lambda ratio: f"p={format_ratio(ratio)}")
+        names = values["ratio"].map({ratio: f"p={format_ratio(ratio)}" for ratio in values["ratio"].unique()})
         columns = list(names.unique())
     else:
         values = values[values["ratio"] == 0.0]
         values = pd.concat([values, average_inter(values).assign(available=AVERAGE)], ignore_index=True)
         subsets = {s: Setting(s).condition for s in INCOMPLETE} | {AVERAGE: AVERAGE, "lav": COMPLETE}
         names = values["available"].map(subsets)
-        columns = [name for name in subsets.values() if name in set(names)]
+        found = set(names.unique())
+        columns = [name for name in subsets.values() if name in found]
     return values.assign(condition=pd.Categorical(names, categories=columns, ordered=True))
 
 

@@ -152,7 +152,7 @@ def _sections(
         _if_any(small_multiples, evidence.intervals, looks, order),
         critical_difference(
             seed_blocks(average_draws(scores)),
-            about=leads(zip(scores["task"], scores["source"], strict=True)),
+            about=leads(scores[["task", "source"]].drop_duplicates().itertuples(index=False)),
             block="task and seed: mean f1 where something is missing",
         ),
     )
