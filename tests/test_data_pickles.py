@@ -1,6 +1,8 @@
+import _codecs
 import os
 import pickle
 import pickletools
+import re
 import struct
 from collections import OrderedDict
 from pathlib import PurePosixPath
@@ -160,6 +162,115 @@ def test_what_the_message_says(tmp_path):
         load_pickle(tmp_path / "absent.pkl")
     with pytest.raises(BenchmarkError, match="cannot read"):
         load_pickle(tmp_path)
+
+
+class _Made:
+    """What a pickle calls, with which arguments, and the state it gives to the result."""
+
+    def __init__(self, function, arguments=(), state=None):
+        self.parts = (function, arguments) if state is None else (function, arguments, state)
+
+    def __reduce__(self):
+        return self.parts
+
+
+F4 = np.dtype("f4")
+
+
+def _array(*state):
+    return _Made(np.zeros(1).__reduce__()[0], (np.ndarray, (0,), b"b"), state)
+
+
+def _dtype(name, state=(3, "<", None, None, None, -1, -1, 0)):
+    return _Made(np.dtype, (name, False, True), state)
+
+
+_encode = _codecs.encode
+OF_BYTES = b"\x80\x02c__builtin__\nbytes\n"
+
+ODD = {
+    "state that is a list": (
+        _Made(np.zeros(1).__reduce__()[0], (np.ndarray, (0,), b"b"), [1, (1,), F4, False, b"1234"]),
+        "an array of unknown form",
+    ),
+    "state too short": (_array(1, (1,), F4, False), "an array of unknown form"),
+    "shape that is a list": (_array(1, [1], F4, False, b"1234"), "an array of unknown shape"),
+    "too many axes": (_array(1, (1,) * 33, F4, False, b"1234"), "an array of unknown shape"),
+    "truth as a size": (_array(1, (True,), F4, False, b"1234"), "an array of unknown shape"),
+    "fraction as a size": (_array(1, (1.0,), F4, False, b"1234"), "an array of unknown shape"),
+    "negative sizes": (_array(1, (-1, -1), F4, False, b"1234"), "an array of unknown shape"),
+    "content that is a list": (_array(1, (1,), F4, False, [0, 0, 0, 0]), "an array of unknown form"),
+    "objects that are bytes": (
+        _array(1, (8,), np.dtype("O"), False, b"12345678"),
+        "an array of objects of unknown form",
+    ),
+    "too few objects": (_array(1, (2,), np.dtype("O"), False, [1]), "an array of objects of unknown form"),
+    "content too long": (_array(1, (1,), F4, False, b"12345678"), "content does not fit its shape"),
+    "no characters": (_array(1, (1,), np.dtype("<U1"), False, b"\xff" * 4), "text of what are no characters"),
+    "scalar that is an object": (_Made(_scalar(), (np.dtype("O"), b"12345678")), "an array of unknown form"),
+    "type that is text": (_array(1, (1,), "f4", False, b"1234"), "an array whose type is a str"),
+    "type of nothing": (_array(1, (1,), _dtype(3), False, b"1234"), "an array of type 'int'"),
+    "type that NumPy has not": (_dtype("f12345"), "an array of type 'f12345'"),
+    "type with a list for a state": (_dtype("f4", [3, "<"]), "an array type of unknown form"),
+    "type with a short state": (_dtype("f4", (3,)), "an array type of unknown form"),
+    "bytes of no text": (_Made(_encode, (b"ab", "latin1")), "a byte string of unknown form"),
+    "bytes in a strange encoding": (_Made(_encode, ("ab", "rot13")), "a byte string of unknown form"),
+    "bytes with arguments": (OF_BYTES + b"K\x05\x85R.", "a byte string of unknown form"),
+    "ordered dictionary of a number": (_Made(OrderedDict, (3,)), "a dictionary of unknown form"),
+    "ordered dictionary with a tuple as key": (
+        _Made(OrderedDict, ([((1, 2), 3)],)),
+        "a dictionary with a tuple for a key",
+    ),
+    "dictionary with a tuple as key": ({(1, 2): 3}, "a dictionary with a tuple for a key"),
+    "dictionary with None as key": ({None: 3}, "a dictionary with a nonetype for a key"),
+    "call with many arguments": (_Made(OrderedDict, tuple(range(9))), "a call of a name"),
+    "call of a number": (b"\x80\x02K\x05)R.", "a call of a int"),
+    "call with a list": (b"\x80\x02ccollections\nOrderedDict\n]R.", "a call of a name"),
+    "call of what was called": (b"\x80\x02c__builtin__\nbytes\n)R)R.", "a call of a bytes"),
+    "state for a list": (b"\x80\x02]}b.", "a list with a state of its own"),
+    "state for a name": (b"\x80\x02cnumpy\ndtype\n}b.", "a name with a state of its own"),
+    "append to a number": (b"\x80\x02K\x05K\x06a.", "a int that is used as a list"),
+    "append to an array": (pickle.dumps(np.zeros(1), 2)[:-1] + b"K\x06a.", "a shell that is used as a list"),
+    "item of a list": (b"\x80\x02]K\x05K\x06s.", "a list that is used as a dictionary"),
+    "number of 65 bits": (2**64, "a number of more than 64 bits"),
+    "negative number of 65 bits": (-(2**63) - 1, "a number of more than 64 bits"),
+    "array without content": (_Made(np.zeros(1).__reduce__()[0], (np.ndarray, (0,), b"b")), "an array without content"),
+    "name as a value": (b"\x80\x02ccollections\nOrderedDict\n.", "a name"),
+    "type as a value": (_dtype("f4"), "a dtype"),
+    "deep lists": (b"\x80\x02" + b"]" * 22 + b"a" * 21 + b".", "containers nested more than 20 deep"),
+    "array called": (_Made(np.ndarray, ((9,),)), "an array made in an unusual way"),
+    "set": ({1}, "the name __builtin__.set"),
+    "huge array": (_array(1, (2**40,), F4, False, b"1234"), "more than 32 times the file"),
+    "huge empty array": (_array(1, (0, 2**40), F4, False, b""), "more than 32 times the file"),
+    "huge array of objects": (_array(1, (2**40,), np.dtype("O"), False, []), "more than 32 times the file"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_is_refused_for_what_it_is(tmp_path, case):
+    content, message = ODD[case]
+    path = tmp_path / "x.pkl"
+    path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, 2))
+    with pytest.raises(BenchmarkError) as caught:
+        load_pickle(path)
+    assert re.search(rf"x\.pkl is refused: it holds .*{re.escape(message)}", str(caught.value))
+
+
+def test_what_is_unusual_but_harmless_is_read(tmp_path):
+    path = tmp_path / "x.pkl"
+    cases = {
+        "type named in bytes": (_array(1, (1,), _dtype(b"f4"), False, np.float32(3).tobytes()), [3.0]),
+        "big-endian by bytes": (_array(1, (1,), _dtype("f4", (3, b">")), False, np.array(3, ">f4").tobytes()), [3.0]),
+        "empty text": (_array(1, (0,), np.dtype("U2"), False, b""), []),
+        "bytes of nothing": (OF_BYTES + b")R.", b""),
+        "largest numbers": ([2**64 - 1, -(2**63)], [2**64 - 1, -(2**63)]),
+        "twenty deep": (b"\x80\x02" + b"]" * 21 + b"a" * 20 + b".", None),
+    }
+    for case, (content, expected) in cases.items():
+        path.write_bytes(content if isinstance(content, bytes) else pickle.dumps(content, 2))
+        found = load_pickle(path)
+        found = found.tolist() if isinstance(found, np.ndarray) else found
+        assert expected is None or found == expected, case
 
 
 def test_text_may_inflate_but_not_without_bound(tmp_path):

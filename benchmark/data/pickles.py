@@ -126,7 +126,7 @@ def _filled(content: Any, dtype: np.dtype[Any], shape: Any, order: Literal["C", 
     if len(content) != size * dtype.itemsize:
         raise _Refused("an array whose content does not fit its shape")
     array = np.frombuffer(content, dtype=dtype)
-    if dtype.kind == "U" and size and (array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)) > 0x10FFFF).any():
+    if dtype.kind == "U" and (array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)) > 0x10FFFF).any():
         raise _Refused("text of what are no characters")
     return array.reshape(shape, order=order).copy()
 
