@@ -115,29 +115,51 @@ class Contender:
                 self.method.predict(test.batch(rows, {m: kept[m][rows] for m in MODALITIES}, training=False))
 
     def operations(self) -> float:
-        """Floating-point operations of one epoch: those of a few batches, scaled up.
-
-        NaN where torch's own recurrent networks run, whose inside the counter does not see, or nothing is trained.
-        """
+        """Floating-point operations of one epoch: those of a few batches, scaled up; NaN where nothing is trained."""
         from torch.overrides import TorchFunctionMode
         from torch.utils.flop_counter import FlopCounterMode
 
         if self.optimiser is None:
             return float("nan")
-        called = set()
+        inside = 0
 
-        class Names(TorchFunctionMode):
+        class InsideLSTMs(TorchFunctionMode):
             def __torch_function__(self, function, types, arguments=(), keywords=None):
-                called.add(getattr(function, "__name__", ""))
+                nonlocal inside
+                if getattr(function, "__name__", "") == "lstm":
+                    inside += lstm_operations(*arguments)
                 return function(*arguments, **(keywords or {}))
 
         batches = list(self.batches())
         some = batches[:4]
-        with Names(), FlopCounterMode(display=False) as counter:
+        with InsideLSTMs(), FlopCounterMode(display=False) as counter:
             train_epoch(self.method, torch.optim.SGD(self.optimiser.param_groups[0]["params"], lr=0.0), some, 0.8)
-        if called & {"lstm", "gru", "lstm_cell", "gru_cell"}:
-            return float("nan")
-        return counter.get_total_flops() * sum(map(len, batches)) / sum(map(len, some))
+        return (counter.get_total_flops() + inside) * sum(map(len, batches)) / sum(map(len, some))
+
+
+def lstm_operations(x: torch.Tensor, *arguments: object) -> int:
+    """Floating-point operations of an LSTM's matrix products, which torch's counter does not see; its GRUs' it does.
+
+    Parameters
+    ----------
+    x, arguments
+        As torch's own ``lstm`` has them: a batch and its first state, or the frames of a packed one, how many samples
+        have each, and the first state; then the weights, whether there are biases, and so on.
+
+    Returns
+    -------
+    int
+        Forwards, and where there are gradients also backwards, to the weights and to what they are multiplied with.
+    """
+    frames = x.numel() // x.shape[-1]
+    is_packed = isinstance(arguments[0], torch.Tensor)
+    weights, has_biases, _, _, _, is_bidirectional = arguments[2:8] if is_packed else arguments[1:7]
+    size = sum(weight.numel() for weight in weights if weight.dim() == 2)
+    if not torch.is_grad_enabled():
+        return 2 * frames * size
+    of_one = 4 if has_biases else 2
+    read_x = weights[: of_one * (1 + is_bidirectional) : of_one]
+    return 2 * frames * (3 * size - (0 if x.requires_grad else sum(weight.numel() for weight in read_x)))
 
 
 def serve(contender) -> None:
