@@ -26,9 +26,13 @@ class Counted(TorchFunctionMode):
 def test_operations_of_an_lstm(options, is_trained, is_packed):
     network = nn.LSTM(20, 20, batch_first=True, **options)
     x = torch.randn(4, 50, 20)
-    with torch.backends.mkldnn.flags(enabled=False), torch.set_grad_enabled(is_trained):  # so that torch can count them
-        with FlopCounterMode(display=False) as counter, Counted() as counted:
-            states, _ = network(pack_padded_sequence(x, [50] * 4, batch_first=True) if is_packed else x)
-            if is_trained:
-                (states.data if is_packed else states).sum().backward()
+    with (
+        torch.backends.mkldnn.flags(enabled=False),  # so that torch can count them
+        torch.set_grad_enabled(is_trained),
+        FlopCounterMode(display=False) as counter,
+        Counted() as counted,
+    ):
+        states, _ = network(pack_padded_sequence(x, [50] * 4, batch_first=True) if is_packed else x)
+        if is_trained:
+            (states.data if is_packed else states).sum().backward()
     assert counted.operations == pytest.approx(counter.get_total_flops(), rel=0.02) and counted.operations > 0
