@@ -72,6 +72,54 @@ def test_lengths_come_from_the_file(tmp_path):
         assert np.array_equal(dataset.splits[name].lengths["l"], content[name]["text_bert"][:, 1].sum(1))
 
 
+def ones(*shape):
+    return np.ones(shape, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("told", "is_mask"),
+    [
+        (lambda n, t: ones(n, 3, t), True),
+        (lambda n, t: ones(n, 3, t).astype(bool), True),
+        (lambda n, t: ones(n), False),
+        (lambda n, t: ones(n, 2, t), False),
+        (lambda n, t: ones(n, 1, t), False),
+        (lambda n, t: ones(n, 3, t + 1), False),
+        (lambda n, t: ones(n, 3, t, 1), False),
+        (lambda n, t: 2 * ones(n, 3, t), False),
+        (lambda n, t: np.full((n, 3, t), "1"), False),
+        (lambda n, t: [[1]] * n, False),
+    ],
+)
+def test_the_attention_mask_of_bert_tells_languages_lengths_where_it_is_one(tmp_path, told, is_mask):
+    content = mmsa_content()
+    for name, n in SIZES.items():
+        content[name]["text_bert"] = told(n, content[name]["text"].shape[1])
+    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    for name in SIZES:
+        x = content[name]["text"]
+        expected = [x.shape[1]] * len(x) if is_mask else (x != 0).any(2).sum(1).tolist()
+        assert dataset.splits[name].lengths["l"].tolist() == expected
+
+
+def test_languages_own_lengths_go_before_the_mask(tmp_path):
+    content = mmsa_content()
+    for name, n in SIZES.items():
+        content[name]["text_lengths"] = [2] * n
+    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    assert all(set(split.lengths["l"]) == {2} for split in dataset.splits.values())
+
+
+def test_single_frames_are_of_no_common_words(tmp_path):
+    content = mmsa_content()
+    for name, n in SIZES.items():
+        content[name] = {key: np.ones((n, 1, d), dtype=np.float32) for key, d in DIMS.items()}
+        content[name] |= {"regression_labels": np.linspace(-3, 3, n), "id": [f"{name}{row}" for row in range(n)]}
+    content["test"]["audio"][0] = 0.0
+    lengths = read_dataset(dump(tmp_path / "x.pkl", content), "mosi").splits["test"].lengths
+    assert (lengths["l"][0], lengths["a"][0], lengths["a"][1]) == (1, 0, 1)
+
+
 def test_a_zero_frame_within_a_word_aligned_utterance_is_real(tmp_path):
     """A word without a vector, or a lost face: the other modalities tell that the frame is there."""
     content = mult_content()
@@ -186,6 +234,21 @@ REFUSED = {
     "ragged": (put("test", "text", [[1.0], [1.0, 2.0]]), "no array of numbers"),
     "widths": (put("test", "audio", np.ones((8, 9, 3))), "audio has different numbers of features by split"),
     "nothing": (put("test", "audio", np.ones((8, 0, 4))), "holds nothing"),
+    "two layouts": (lambda c: c.__setitem__("test", mult_content()["test"]), "its splits have different layouts"),
+    "one label": (put("test", "regression_labels", 3.0), "one number where one a sample is expected"),
+    "no label": (lambda c: c["test"].__setitem__("regression_labels", [None, *range(7)]), "1 labels are NaN.*row 0"),
+    "labels in words": (
+        put("test", "regression_labels", np.array(["1.0"] * 8, dtype=object)),
+        "regression_labels: no array of numbers",
+    ),
+    "words in lists": (put("test", "audio", [np.array(["a", "b"])] * 8), r"no array of numbers \(rows .* or text\)"),
+    "one id": (put("test", "id", "abcdefgh"), "id: a str where one id a sample is expected; write a list"),
+    "id of no text": (lambda c: c["test"]["id"].__setitem__(2, {}), "row 2 holds a dict where text is expected"),
+    "long id": (lambda c: c["test"]["id"].__setitem__(2, "x" * 10_001), "row 2 has more than .* characters"),
+    "empty split": (
+        lambda c: c["test"].update({k: v[:0] for k, v in c["test"].items() if k != "raw_text"}),
+        "split 'test' is empty",
+    ),
 }
 
 

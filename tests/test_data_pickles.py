@@ -153,15 +153,27 @@ def test_the_hostile_files_are_hostile(tmp_path):
         marker.unlink()
 
 
-def test_what_the_message_says(tmp_path):
+def test_what_the_message_says(tmp_path, monkeypatch):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(_Calls(os.system, "true")))
     with pytest.raises(BenchmarkError, match=r"refused: it holds the name (posix|nt).system; .*convert it first"):
         load_pickle(path)
     with pytest.raises(BenchmarkError, match=r"cannot read .*: No such file"):
         load_pickle(tmp_path / "absent.pkl")
-    with pytest.raises(BenchmarkError, match="cannot read"):
+    with pytest.raises(BenchmarkError, match=r"^cannot read .*: it is no file; name a data file$"):
         load_pickle(tmp_path)
+    path.write_bytes(b"\x80\x02\xff.")
+    with pytest.raises(
+        BenchmarkError, match=r"is no pickle, or damaged \(there is no instruction 0xff\); fetch it again"
+    ):
+        load_pickle(path)
+
+    def load(self):
+        raise MemoryError
+
+    monkeypatch.setattr("benchmark.data.pickles._Unpickler.load", load)
+    with pytest.raises(BenchmarkError, match="does not fit into memory; use a machine that has more"):
+        load_pickle(path)
 
 
 class _Made:
@@ -211,6 +223,9 @@ ODD = {
     "type that is text": (_array(1, (1,), "f4", False, b"1234"), "an array whose type is a str"),
     "type of nothing": (_array(1, (1,), _dtype(3), False, b"1234"), "an array of type 'int'"),
     "type that NumPy has not": (_dtype("f12345"), "an array of type 'f12345'"),
+    "type that NumPy has not on this machine": (_dtype("U999999999"), "an array of type 'U999999999'"),
+    "dates": (_array(1, (1,), _dtype("M8[D]"), False, b"12345678"), "an array of type 'M8[D]'"),
+    "a name among objects": (_array(1, (1,), np.dtype("O"), False, [OrderedDict]), "a name"),
     "type with a list for a state": (_dtype("f4", [3, "<"]), "an array type of unknown form"),
     "type with a short state": (_dtype("f4", (3,)), "an array type of unknown form"),
     "bytes of no text": (_Made(_encode, (b"ab", "latin1")), "a byte string of unknown form"),

@@ -93,7 +93,7 @@ class _Dtype:
             raise _Refused(f"an array of type {name[:20] if isinstance(name, str) else type(name).__name__!r}")
         try:
             self.dtype = np.dtype(name)
-        except (TypeError, ValueError) as error:
+        except TypeError as error:
             raise _Refused(f"an array of type {name!r}") from error
 
     def build(self, state: Any) -> None:
