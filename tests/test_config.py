@@ -26,7 +26,7 @@ def test_full_is_the_papers_grid():
         Setting(s) for s in ("l", "a", "v", "la", "lv", "av")
     ]
     assert {s.kind for s in load_grid("intra")[1].settings} == {"intra"}
-    assert len(load_grid("inter")[1].settings) == 7
+    assert len(load_grid("intra")[1].settings) == 11 and len(load_grid("inter")[1].settings) == 7
 
 
 def test_a_grid_of_ones_own(tmp_path):

@@ -72,6 +72,13 @@ def test_lengths_come_from_the_file(tmp_path):
         assert np.array_equal(dataset.splits[name].lengths["l"], content[name]["text_bert"][:, 1].sum(1))
 
 
+def arrays_in_an_array(*shape):
+    array = np.empty(shape, dtype=object)
+    for place in np.ndindex(shape):
+        array[place] = np.ones(2)
+    return array
+
+
 def ones(*shape):
     return np.ones(shape, dtype=np.float32)
 
@@ -89,6 +96,7 @@ def ones(*shape):
         (lambda n, t: 2 * ones(n, 3, t), False),
         (lambda n, t: np.full((n, 3, t), "1"), False),
         (lambda n, t: [[1]] * n, False),
+        (lambda n, t: arrays_in_an_array(n, 3, t), False),
     ],
 )
 def test_the_attention_mask_of_bert_tells_languages_lengths_where_it_is_one(tmp_path, told, is_mask):
@@ -100,6 +108,14 @@ def test_the_attention_mask_of_bert_tells_languages_lengths_where_it_is_one(tmp_
         x = content[name]["text"]
         expected = [x.shape[1]] * len(x) if is_mask else (x != 0).any(2).sum(1).tolist()
         assert dataset.splits[name].lengths["l"].tolist() == expected
+
+
+def test_the_mask_holds_for_what_is_aligned_to_the_words(tmp_path):
+    content = mmsa_content(aligned=True)
+    for name, n in SIZES.items():
+        content[name]["text_bert"] = ones(n, 3, 6)
+    for split in read_dataset(dump(tmp_path / "x.pkl", content), "mosi").splits.values():
+        assert all(set(split.lengths[m]) == {6} for m in MODALITIES)
 
 
 def test_languages_own_lengths_go_before_the_mask(tmp_path):

@@ -62,3 +62,35 @@ def test_it_tells_differing_counts_and_two_emotions(tmp_path):
 def test_what_cannot_be_taken_apart_is_refused(tmp_path, content):
     with pytest.raises(BenchmarkError):
         inspect_file(dump(tmp_path / "x.pkl", content))
+
+
+def test_it_tells_what_is_odd_about_labels_and_ids(tmp_path):
+    content = mmsa_content()
+    content["train"]["regression_labels"] = np.linspace(-5, 5, 12)
+    content["valid"]["regression_labels"] = np.array([-1.0, 1.0] * 3)
+    content["test"]["regression_labels"] = np.full(8, np.nan)
+    del content["valid"]["id"]
+    train, valid, test = inspect_file(dump(tmp_path / "x.pkl", content)).split("samples\n")[1:]
+    assert "labels beyond -3 to 3: is this a sentiment task?" in train and "rounded: -3: 3, -2: 1," in train
+    assert "2 distinct" in valid and "rounded" not in valid and "beyond" not in valid
+    assert "labels    8: no number" in test and "ids: none in 'valid'" in test and "none in 'train'" not in test
+
+
+def test_it_tells_labels_that_are_not_as_those_of_the_other_splits(tmp_path):
+    content = mult_content("iemocap")
+    content["valid"]["labels"] = np.linspace(-3, 3, 6)
+    text = inspect_file(dump(tmp_path / "x.pkl", content))
+    assert "labels    6: -3 to 3, 6 distinct" in text and "split 'valid': labels of shape (6,) where" in text
+    content = mult_content()
+    content["valid"]["labels"] = np.eye(6)[:, :4]
+    text = inspect_file(dump(tmp_path / "x.pkl", content))
+    assert "labels    6 x 4: 0 to 1, 2 distinct" in text and "split 'valid': labels of shape (6, 4) where one" in text
+
+
+def test_it_tells_a_modality_that_holds_nothing(tmp_path):
+    content = mmsa_content()
+    content["test"]["audio"] = np.ones((8, 0, 4))
+    text = inspect_file(dump(tmp_path / "x.pkl", content))
+    assert "shape (8, 0, 4) holds nothing" in text
+    (line,) = re.findall(r"audio     8 x 0 x 4 .*\n(.*)", text)
+    assert line.startswith("  vision"), "nothing is told of what is not there"
