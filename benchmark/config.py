@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MRM, PATTERNS, SUBSETS, Setting
@@ -273,19 +274,26 @@ def validated(model: type[M], content: dict[str, Any], where: str, lines: Mappin
         raise BenchmarkError(f"{where}: {describe(error, model)}") from error
 
 
+def _first(error: ValidationError) -> ErrorDetails:
+    """The problem to tell: an unknown key, since one that is missing may be that one misspelt; else the first."""
+    problems = error.errors()
+    return next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+
+
 def _place(error: ValidationError) -> Place:
-    """Where the first problem is, also in what a validator has validated in turn."""
-    first = error.errors()[0]
+    """Where that problem is, also in what a validator has validated in turn."""
+    first = _first(error)
     inner = getattr(first.get("ctx", {}).get("error"), "__cause__", None)
     return first["loc"] + (_place(inner) if isinstance(inner, ValidationError) else ())
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first problem of a validation error in one line."""
-    first = error.errors()[0]
+    """A validation error in one line: an unknown key, or the first problem."""
+    first = _first(error)
     key = one_line(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
-        return unknown("key", key, _fields(model, first["loc"][:-1]))
+        *place, leaf = first["loc"]
+        return unknown("key", one_line(str(leaf)), _fields(model, tuple(place)), shown=key)
     message = one_line(first["msg"].removeprefix("Value error, "), 400)
     given = "" if first["type"] == "missing" else f" (given: {one_line(repr(first['input']), 60)})"
     return f"key {key!r}: {message[:1].lower() + message[1:]}{given}"

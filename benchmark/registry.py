@@ -344,12 +344,12 @@ def _row(label: str, entries: dict[str, Entry], known: Iterable[str]) -> Row:
     return Row(label, name, trains_on)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name: the nearest ones, then all there are."""
+def unknown(kind: str, name: str, known: Iterable[str], shown: str | None = None) -> str:
+    """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {kind} {name!r}; {hint}there are: {', '.join(names)}"
+    return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"
 
 
 def load(entry: Entry) -> type[Method]:

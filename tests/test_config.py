@@ -49,6 +49,10 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD + "patterns: [bursts]\n", "key 'patterns'.*'bursts' is unknown; use one of scattered, burst"),
         (GOOD + "variants: {x: {method: corrkd}}\n", "key 'variants.x.set': field required"),
         (GOOD + "variants: {<x>: {method: corrkd, set: {}}}\n", "key 'variants'.*'<x>' must be of letters"),
+        (
+            GOOD + "simulator: {trian: 20, valid: 9, test: 9}\n",
+            "unknown key 'simulator.trian'; did you mean train",
+        ),
         (GOOD + "simulator: {train: 2, valid: 9, test: 9}\n", "key 'simulator.train'"),
         ("a: [1\n", "line 2 is no YAML"),
         ("- 1\n", "must hold keys"),

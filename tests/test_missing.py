@@ -158,6 +158,36 @@ def test_masks_are_the_same_everywhere():
     np.testing.assert_array_equal(u, expected)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("scattered", [".x.x..x.xx", ".xx....x.x"]),
+        ("burst", [".....xxxxx", "x...xxxxxx"]),
+        ("early_end", ["xxxxxxxx..", ".........."]),
+    ],
+)
+def test_masks_of_each_pattern_written_down(pattern, expected):
+    """x is kept; the second sample has six frames, which is where a pattern other than `scattered` ends."""
+    setting = Setting("lav", 0.5, pattern)
+    kept = frame_mask(["video1$_$0", "ünïcode"], 10, "a", setting, 2, lengths=[10, 6])
+    assert ["".join(".x"[int(frame)] for frame in row) for row in kept] == expected
+
+
+def test_scattered_frames_are_lost_one_by_one():
+    """Whether a frame is lost says nothing of its neighbour, which is what tells `scattered` from the other patterns."""
+    lost = ~frame_mask(IDS, 50, "a", Setting("lav", 0.5))
+    pairs = np.corrcoef(lost[:, :-1].ravel(), lost[:, 1:].ravel())[0, 1]
+    assert abs(pairs) < 4 / np.sqrt(lost[:, 1:].size)
+
+
+@pytest.mark.parametrize("text", ["", "lav", "lav@", "xyz@0.3", "lav@0.3:", "lav@0.3:odd", "lav@0.3 "])
+def test_what_is_no_text_of_a_setting_is_refused(text):
+    with pytest.raises(
+        ValueError, match=r"is no setting; expected for instance 'lav@0\.3'|is unknown; use one of|subset"
+    ):
+        Setting.parse(text)
+
+
 def test_splitmix64_gives_its_published_sequence():
     numbers = splitmix64(np.array([[1234567]], dtype=np.uint64), 3)
     assert numbers.tolist() == [[6457827717110365317, 3203168211198807973, 9817491932198370423]]

@@ -17,6 +17,7 @@ import torch
 import run_benchmark
 from benchmark.missing import Setting
 from benchmark.store import Store, write_record
+from tests.data_files import dump, mult_content
 
 GRID = """
 description: small
@@ -144,6 +145,20 @@ def test_workers_give_the_same_numbers_as_this_process(grid, whole, tmp_path):
     assert expected.keys() == found.keys()
     for cell, value in expected.items():
         assert np.array_equal(found[cell], value), cell
+
+
+def test_a_data_file_is_what_is_run_on(grid, tmp_path, capsys):
+    folder, out = tmp_path / "data", tmp_path / "out"
+    arguments = ("--grid", grid, "--data", folder, "--out", out, "--jobs", 1, "--seeds", 1, "--methods", "constant")
+    dump(folder / "mosi_data.pkl", mult_content())
+    assert run(*arguments) == 0
+    assert "task mosi: file data (mosi_data.pkl, MulT, word-aligned)" in capsys.readouterr().out
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores["source"]) == {"file"} and set(scores["n"]) == {8}
+    (record,) = map(Store(out).read, Store(out).stored_keys())
+    assert record["data"]["source"] == "file" and record["task"]["fingerprint"].startswith("file-")
+    dump(folder / "mosi_data.pkl", mult_content(seed=1))
+    assert run(*arguments) == 0 and len(Store(out).stored_keys()) == 2, "other data are another cell"
 
 
 def test_the_same_command_again_computes_nothing(grid, whole, capsys):

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from benchmark.missing import Setting
-from benchmark.statistics import INCOMPLETE, average_draws, average_inter, holm, over_seeds, seed_level_test
+from benchmark.statistics import INCOMPLETE, average_draws, average_inter, holm, over_seeds, ranks, seed_level_test
 
 
 def tidy(rows):
@@ -80,6 +80,29 @@ def test_wilcoxon_is_left_out_where_it_could_never_reject_and_says_how_many_seed
     assert text.endswith("after Holm: b p = 0.0312, c p = 0.0312.")
     assert seed_level_test(averages({"a": 5}, 7), "a", alpha=0.05) == ""
     assert seed_level_test(averages({"a": 5, "b": 1}, 7), "x", alpha=0.05) == ""
+
+
+def test_ranks_by_hand():
+    values = [("a", 50.0, 60.0), ("b", 40.0, 70.0), ("c", 40.0, 50.0)]
+    rows = pd.concat(
+        tidy([(0, "l", 0.0, 0, first), (0, "a", 0.0, 0, second)]).assign(method=m) for m, first, second in values
+    )
+    found = ranks(average_draws(rows))
+    assert found["rank"].to_dict() == {"a": 1.5, "b": 1.75, "c": 2.75} and set(found["blocks"]) == {2}
+    assert found["wins"].to_dict() == {"a": 0.75, "b": 0.625, "c": 0.125}
+
+
+def test_there_are_no_ranks_of_one_method_or_where_the_methods_have_nothing_in_common():
+    one = tidy([(0, "l", 0.0, 0, 50.0), (0, "a", 0.0, 0, 60.0)])
+    apart = pd.concat([tidy([(0, s, 0.0, 0, 50.0)]).assign(method=s) for s in ("l", "a")])
+    for scores in (one, apart):
+        assert list(ranks(average_draws(scores)).columns) == ["rank", "wins", "blocks"]
+        assert ranks(average_draws(scores)).empty
+
+
+def test_methods_without_a_common_seed_are_not_tested():
+    values = pd.DataFrame({"seed": [0, 1], "method": ["a", "b"], "value": [1.0, 2.0]})
+    assert seed_level_test(values, "a", alpha=0.05) == ""
 
 
 def test_holm_by_hand():

@@ -121,15 +121,23 @@ def _sizes(source: TaskSource) -> dict[str, int] | None:
     return None if source.sizes is None else dict(zip(("train", "valid", "test"), source.sizes, strict=True))
 
 
-@lru_cache(maxsize=1)
 def load_task(source: TaskSource) -> Dataset:
-    """Read or simulate; the last one stays in memory.
+    """Read or simulate; the last one stays in memory, as long as its file stays as it is.
 
     Raises
     ------
     BenchmarkError
         If the file cannot be used.
     """
+    try:
+        status = None if source.path is None else source.path.stat()
+    except OSError:  # which reading it will tell
+        status = None
+    return _load(source, status and (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _load(source: TaskSource, stamp: tuple[int, int, int] | None) -> Dataset:
     if source.path is not None:
         from benchmark.data.formats import read_dataset
 

@@ -244,7 +244,10 @@ def test_aliases_may_be_used_but_not_explode(read, tmp_path, item):
         ("sedes: 3\n", "line 4: unknown key 'sedes'; did you mean seeds"),
         ("training:\n  epochs: 3\n  patience: none\n", "line 6: key 'training': key 'patience': "),
         ("training:\n  mrm:\n    ratio: 3\n", "line 6: key 'training': unknown key 'mrm.ratio'"),
-        ("variants:\n  x:\n    method: corrkd\n    sets: {}\n", "line 5: key 'variants.x.set': field required"),
+        (
+            "variants:\n  x:\n    method: corrkd\n    sets: {}\n",
+            "line 7: unknown key 'variants.x.sets'; did you mean set",
+        ),
         (
             "variants:\n  x:\n    method: corrkd\n    set: {}\n    b: 1\n",
             "line 8: unknown key 'variants.x.b'; .*method, set",
