@@ -17,12 +17,13 @@ import joblib
 
 from benchmark.manifest import machine
 from benchmark.store import replace_file
-from tests.faults import Trial
+from tests.faults import Trial, guided
 
 # Those that take longest first, since two run side by side.
 MODULES = {
     "crashes": "Crashes",
     "inputs": "Inputs",
+    "guided": "Inputs found by following the code",
     "storage": "Storage",
     "page": "Names",
     "cells": "Cells that die, hang or become NaN",
@@ -74,7 +75,7 @@ def table(parts: Mapping[str, str]) -> str:
     """The README of these parts, counted."""
     rows = {title: re.findall(r"^\| .*? \| (\d+) \| (.*?) \|", part, flags=re.M) for title, part in parts.items()}
     counts = {title: sum(int(times) for times, _ in own) for title, own in rows.items()}
-    fuzzed = counts.get(MODULES["inputs"], 0)
+    fuzzed = sum(counts.get(MODULES[name], 0) for name in ("inputs", "guided"))
     everything = [lost for own in rows.values() for _, lost in own]
     seconds = sum(int(number) for part in parts.values() for number in re.findall(r"^In (\d+) seconds", part, re.M))
     known = machine()
@@ -103,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="how many, against all of them (default: 1)")
     parser.add_argument("--out", type=Path, help="the table, of which the other parts stay (default: it is printed)")
     options = parser.parse_args(argv)
+    if not guided.is_there():
+        print("atheris is not installed (pip install -e '.[fuzz]'): no inputs are found by following the code")
+        options.only = [name for name in options.only if name != "guided"]
     ends = joblib.Parallel(n_jobs=2)(joblib.delayed(attempt)(name, options.scale) for name in options.only)
     parts = sections(options.out.read_text(encoding="utf-8")) if options.out and options.out.exists() else {}
     for name, (trials, seconds) in zip(options.only, ends, strict=True):

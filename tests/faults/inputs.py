@@ -163,6 +163,11 @@ class Row:
         if said:
             self._said.setdefault(said, self.times)
 
+    @property
+    def said(self) -> set[str]:
+        """All lines that were said."""
+        return set(self._said)
+
     def trial(self) -> Trial:
         """The line shown is one of middling length: neither the barest nor the longest."""
         lines = sorted(self._said, key=lambda line: (len(line), line))
@@ -765,27 +770,42 @@ def read_refused(path: Path) -> None:
     raise AssertionError("it was read")
 
 
-def text_trials(work: Path, scale: float) -> Iterator[Trial]:
-    """Grid files, cards, manifests and tables of scores."""
-    root = GRIDS.parent.parent
-    grids = [path.read_bytes() for path in sorted(GRIDS.glob("*.yaml"))]
-    cards = [path.read_bytes() for path in sorted(root.glob("*/cards/*.yaml"))]
-    first = "name: x\n"
-    (work / "cards").mkdir(exist_ok=True)
+def grid_files() -> list[bytes]:
+    """Those that come with the benchmark."""
+    return [path.read_bytes() for path in sorted(GRIDS.glob("*.yaml"))]
+
+
+def stored_manifest() -> bytes:
+    """A small ``manifest.json``."""
     manifest = {
         "command": "python run_benchmark.py", "grid": "quick", "selection": "loss", "against": None,
         "methods": [{"label": "mult", "description": "MulT"}], "versions": [{"torch": "2"}], "machine": {"cores": 2},
         "git_commit": "0", "tasks": [{"name": "mosi", "samples": {"test": 3}}], "started": "", "finished": "",
         "superseded": 0, "failed": 0, "cells": [{"method": "mult", "task": "mosi", "seconds": 1.5, "seed": 0}],
     }  # fmt: skip
+    return json.dumps(manifest, indent=1).encode()
+
+
+def stored_scores() -> bytes:
+    """A small ``scores.csv``."""
     scores = "task,source,method,seed,kind,available,ratio,draw,metric,value,n,key\n" + "".join(
         f"mosi,simulated,mult,{seed},intra,lav,0.{seed},0,f1,25.1457{seed},383,21e057e0e53f\n" for seed in range(5)
     )
+    return scores.encode()
+
+
+def text_trials(work: Path, scale: float) -> Iterator[Trial]:
+    """Grid files, cards, manifests and tables of scores."""
+    root = GRIDS.parent.parent
+    grids = grid_files()
+    cards = [path.read_bytes() for path in sorted(root.glob("*/cards/*.yaml"))]
+    first = "name: x\n"
+    (work / "cards").mkdir(exist_ok=True)
     kinds = [
         ("grid files", work, ".yaml", read_grid, grids, 700),
         ("cards", work / "cards", ".yaml", read_card, [card[:3000] for card in cards], 500),
-        ("manifests", work, ".json", read_stored_manifest, [json.dumps(manifest, indent=1).encode()], 600),
-        ("tables of scores", work, ".csv", read_stored_scores, [scores.encode()], 600),
+        ("manifests", work, ".json", read_stored_manifest, [stored_manifest()], 600),
+        ("tables of scores", work, ".csv", read_stored_scores, [stored_scores()], 600),
     ]
     for seed, (what, folder, suffix, read, files, number) in enumerate(kinds):
         rng = np.random.default_rng(20 + seed)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import Trial, __main__, cells, crashes, storage, together
+from tests.faults import Trial, __main__, cells, crashes, guided, storage, together
 
 
 def assert_nothing_lost(trials):
@@ -37,6 +37,30 @@ def test_storage(tmp_path):
 
 def test_cells_that_die_or_hang(tmp_path):
     assert len(assert_nothing_lost(cells.trials(tmp_path, 0.25))) == 2
+
+
+@pytest.mark.skipif(not guided.is_there(), reason="atheris is not installed")
+def test_inputs_found_by_following_the_code(tmp_path):
+    found = assert_nothing_lost(guided.trials(tmp_path, 0.0))
+    assert all(trial.times > 10 for trial in found.values()) and len(found) == len(guided.READERS)
+
+
+@pytest.mark.skipif(not guided.is_there(), reason="atheris is not installed")
+def test_following_the_code_finds_what_is_wrong(tmp_path, monkeypatch):
+    """A reader that refuses nothing, in the place of the real one."""
+    monkeypatch.setattr(guided, "READERS", {"scores": (".csv", 60)})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import benchmark.collect\nbenchmark.collect.read_scores = lambda path: path.read_bytes().decode('ascii')\n"
+    )
+    (trial,) = guided.trials(tmp_path, 0.0)
+    assert trial.lost and "found-" in trial.lost
+
+
+def test_without_atheris_nothing_is_followed_and_this_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(guided, "is_there", lambda: False)
+    assert __main__.main(["--only", "guided"]) == 0
+    assert "atheris is not installed" in capsys.readouterr().out
 
 
 def test_the_table_tells_what_was_lost_and_keeps_its_other_parts():
