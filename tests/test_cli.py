@@ -52,6 +52,14 @@ def shell(*arguments, **options):
         (["--report-only", ".", "..", "--out", "."], "no cells are stored in ."),
         (["--grid", "smoke", "--against", "corkd"], "unknown row in --against 'corkd'; did you mean corrkd"),
         (["--inspect", "absent.pkl"], "absent.pkl"),
+        (["--check", "mutl"], "unknown method 'mutl'; did you mean mult"),
+        *[
+            (
+                ["--grid", "smoke", "--cell-timeout", text],
+                f"--cell-timeout: '{text}' must be a number of seconds above 0",
+            )
+            for text in ("0", "-1", "inf", "nan", "soon")
+        ],
     ],
 )
 def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
@@ -111,6 +119,22 @@ def test_plan_runs_nothing_and_report_needs_something(capsys, tmp_path):
     out.mkdir()
     code, _, err = run(capsys, "--report-only", "--out", out)
     assert code == 2 and "run the grid first" in err
+
+
+def test_a_damaged_cell_is_told_before_anything_is_computed(capsys, tmp_path):
+    arguments = ("--grid", "smoke", "--methods", "constant", "--out", tmp_path, "--jobs", 1)
+    assert run(capsys, *arguments)[0] == 0
+    (weights,) = tmp_path.glob("cells/*/model.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    _, printed, _ = run(capsys, *arguments, "--plan")
+    assert "warning" not in printed and not (tmp_path / "replaced").exists()
+    code, printed, _ = run(capsys, *arguments)
+    assert code == 0 and weights.read_bytes() == content
+    told = (
+        rf"warning: {weights} is damaged: it is not what its checksum says; the cell moves to {tmp_path}/replaced and"
+    )
+    assert re.search(told, printed) and len(list((tmp_path / "replaced").iterdir())) == 1
 
 
 def readme_example(tmp_path):
