@@ -3,10 +3,11 @@
 import re
 
 import pytest
+import torch
 
 import run_benchmark
 from benchmark import registry
-from benchmark.conformance import CHECKS, NotApplicable, Subject, examine
+from benchmark.conformance import CHECKS, NotApplicable, Subject, Violation, _equal, examine
 
 ENTRIES = registry.catalogue()
 SUBJECTS = {name: Subject(entry) for name, entry in ENTRIES.items()}
@@ -51,16 +52,33 @@ OFFENDERS = {
         ("F.cross_entropy(self.predict(batch), batch.labels)", "self.predict(batch)", "loss is no scalar tensor"),
         ("batch.labels)", "batch.labels).detach()", "loss has no gradient in stage"),
         ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch)[0]\n    def loss", r"represent gave \(409,\)"),
+        ("F.cross_entropy(self.predict(batch), batch.labels)", "1.0", "loss is no scalar tensor"),
+        ("(hidden, task.", "(hidden + 1, task.", r"^RuntimeError: .* \(at suspect\.py:\d+\)$"),
+        ("        return self.last(", "        if not self.training:\n            return [1.0]\n        return self.last(", "predict gave list in stage"),
+        ("        return self.last(", "        if not self.training:\n            return self.last(self.first(self.pooled(batch))).long()\n"
+         "        return self.last(", r"predict gave \(5, 2\) .* it must give floating-point logits"),
+        ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch)[:3]\n    def loss", r"represent gave \(3, 409\)"),
+        ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch).log()\n    def loss", "it must give finite"),
     ],
     "any setting": [
         (
             "masked_mean(batch.features[m], batch.present[m])",
             "batch.features[m].sum(1) / batch.present[m].sum(1, keepdim=True)",
             "NaN or infinity in setting|loss became nan",
-        )
+        ),
+        (
+            "masked_mean(batch.features[m], batch.present[m])",
+            "batch.features[m].sum(1) / batch.frames[m].sum(1, keepdim=True)",
+            "for a sample without a single real frame, task mosi",
+        ),
     ],
-    "finite loss": [("batch.labels)", "batch.labels) / (len(batch) - 1)", "loss is inf in stage 'training'.*1 samples")],
-    "gradients": [("self.dropout = ", "self.idle = nn.Linear(2, 3)\n        self.dropout = ", "no gradient reaches idle")],
+    "finite loss": [("batch.labels)", "batch.labels) / (len(batch) - 1)", "loss is inf in stage 'training'.*1 samples"),
+        ("batch.labels)", "batch.labels) + (0 * self.last.bias).sum().sqrt()", "gradient of last.bias is not finite in stage"),
+    ],
+    "gradients": [
+        ("self.dropout = ", "self.idle = nn.Linear(2, 3)\n        self.dropout = ", "no gradient reaches idle"),
+        ("        return self.last(", "        return self.last(0 * ", "no gradient reaches first.bias, first.weight, last.weight"),
+    ],
     "over-fits": [(".relu()", ".relu() * 0", r"\d+ of 32 training samples are right")],
     "deterministic": [
         ("batch.labels)", "batch.labels) * np.random.rand()", "two trainings with one seed give different"),
@@ -126,6 +144,27 @@ def test_state_outside_parameters_and_buffers_is_caught(tmp_path):
     change = (".relu()))", ".relu())) * getattr(self, 'offset', 1.0)")
     (result,) = examine(suspect(tmp_path, SAVED, change), {"saved state": CHECKS["saved state"]})
     assert result.state == "failed" and "parameters or buffers" in result.reason
+
+
+def test_what_does_not_apply_to_a_method_with_nothing_to_train():
+    states = {result.check: result.state for result in examine(registry.catalogue()["constant"])}
+    skipped = {check for check, state in states.items() if state == "not applicable"}
+    assert skipped == {"gradients", "over-fits"} and set(states.values()) == {"passed", "not applicable"}
+
+
+def test_logits_that_are_only_alike_when_repeated_differ():
+    with pytest.raises(Violation, match=r"message \(logits differ by up to nan\)"):
+        _equal(torch.zeros(1, 2), torch.zeros(3, 2), "message")
+
+
+def test_checks_run_on_one_thread(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        list(examine(suspect(tmp_path), {}))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_command_line(tmp_path, capsys):
