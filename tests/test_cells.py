@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import warnings
-from contextlib import contextmanager
 from dataclasses import replace
 
 import joblib
@@ -332,24 +331,23 @@ def test_what_ended_before_a_worker_died_is_kept_and_the_rest_goes_on(tmp_path, 
     assert len(no_workers) == 1, "all of them, before it is looked which cells they had begun"
 
 
-@contextmanager
-def begun(store, cell, monkeypatch):
-    """A worker that dies with a cell begun, and what it leaves."""
+def leave_begun(store, cell, monkeypatch):
+    """What a worker leaves that dies with a cell begun; the look for leftovers at the start of a run is too early."""
     (store.cells / f".{cell.key}.aa").mkdir(parents=True)
-    keep = Store.remove_leftovers
-    calls = []
-    # at the start of the run it is not there yet
-    monkeypatch.setattr(
-        Store, "remove_leftovers", lambda self: calls.append(1) or (keep(self) if len(calls) > 1 else [])
-    )
-    yield
+    remove, looks = Store.remove_leftovers, []
+
+    def later(self):
+        looks.append(1)
+        return remove(self) if len(looks) > 1 else []
+
+    monkeypatch.setattr(Store, "remove_leftovers", later)
 
 
 def test_a_cell_begun_by_a_worker_that_died_is_tried_again_alone(tmp_path, store, monkeypatch, pauses, no_workers):
     grid = small_grid(tmp_path, "constant", "linear")
     asked = answers(monkeypatch, [TerminatedWorkerError()], [DONE], [BUSY], [DONE])
-    with begun(store, grid.cells[0], monkeypatch):
-        outcomes, failed = run(grid, store)
+    leave_begun(store, grid.cells[0], monkeypatch)
+    outcomes, failed = run(grid, store)
     assert failed == 0 and [label for label, _ in outcomes] == ["linear", "constant"]
     assert asked == [grid.cells, grid.cells[1:], grid.cells[:1], grid.cells[:1]] and pauses == [2.0]
 
@@ -365,8 +363,8 @@ def test_a_cell_begun_by_a_worker_that_died_is_tried_again_alone(tmp_path, store
 def test_a_cell_that_kills_its_worker_alone_fails(constant, store, monkeypatch, no_workers, timeout, error):
     grid, cell = constant
     answers(monkeypatch, [TerminatedWorkerError()], [TerminatedWorkerError()])
-    with begun(store, cell, monkeypatch):
-        ((_, outcome),), failed = run(grid, store, timeout=timeout)
+    leave_begun(store, cell, monkeypatch)
+    ((_, outcome),), failed = run(grid, store, timeout=timeout)
     assert (failed, outcome.state, outcome.error) == (1, FAILED, error) and store.read(cell.key)["error"] == error
     assert len(no_workers) == 2
 

@@ -31,6 +31,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     for kind, (_, seconds) in READERS.items():
         folder = work / kind.replace(" ", "_")
         folder.mkdir()
+        (folder / "said").touch()
         command = [sys.executable, "-m", "tests.faults.guided", kind, str(folder), str(max(2, round(seconds * scale)))]
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
         counted = re.search(r"stat::number_of_executed_units:\s*(\d+)", ended.stderr)
@@ -63,7 +64,6 @@ def search(kind: str, folder: Path, seconds: int) -> None:
     for number, content in enumerate(seeds()):
         (corpus / f"{number}").write_bytes(content)
         row.put(content)  # also, modules that are imported late are no deeds of a file's
-    told.write_text("", encoding="utf-8")
     known: set[str] = set()
 
     def one(content: bytes) -> None:
