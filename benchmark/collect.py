@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.metrics import count_confusions, metric_names, predicted_categories, score_settings
 from benchmark.missing import PATTERNS, SUBSETS, Setting
 from benchmark.names import check_name, visible
+from benchmark.processes import divided
 from benchmark.registry import TRAINS_ON
-from benchmark.store import DONE, Damaged, Predictions, Store
+from benchmark.store import DONE, Damaged, Predictions, Representations, Store
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
@@ -144,39 +145,30 @@ def collect(*stores: Store) -> Collection:
     order = list(TASKS)
     place = {slot: (order.index(slot[0]) if slot[0] in order else len(order), *slot) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
+    rows = [list(own) for _, own in groupby(cells, key=lambda cell: _slot(cell[1])[:3])]
+    calls = (([(store.out, record) for store, record in own],) for own in rows)
     models: list[Model] = []
-    histories: list[list[tuple[Any, ...]]] = []
-    representations: dict[tuple[str, str, str], Representation] = {}
+    scored: list[_Scored] = []
+    representations: list[Representation] = []
     records: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
-    for store, record in cells:
-        slot = (record["task"]["name"], record["data"]["source"], record["label"])
-        try:
-            predictions, history = store.predictions(record["key"]), store.history(record["key"])
-            stored = None if slot in representations else store.representations(record["key"])
-        except Damaged as damage:
-            failures.append(_failure(record, str(damage)))
-            continue
-        records.append(record)
-        models.append(_model(record, predictions, models[-1:]))
-        name = {k: getattr(models[-1], k) for k in ("task", "source", "method", "seed")}
-        histories.append([_epoch(epoch) for epoch in history])
-        if stored is not None:
-            truth = category_indices(stored.labels, models[-1].kind)
-            categories = np.array(models[-1].categories)[truth]
-            representations[slot] = Representation(
-                **name,
-                setting=Setting.parse(stored.setting.rpartition("#")[0]),
-                categories=categories,
-                values=stored.values,
-            )
+    for own, (read, representation) in zip(rows, divided(_read_row, calls, cells=len(cells)), strict=True):
+        for (_, record), cell in zip(own, read, strict=True):
+            if isinstance(cell, Damaged):
+                failures.append(_failure(record, str(cell)))
+                continue
+            records.append(record)
+            scored.append(cell)
+            models.append(_model(record, cell, models[-1:]))
+        if representation is not None:
+            representations.append(representation)
     succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(
-        scores=_scores(models, [record["key"] for record in records]),
+        scores=_scores(models, scored, [record["key"] for record in records]),
         records=records,
         models=models,
-        histories=_histories(models, histories),
-        representations=list(representations.values()),
+        histories=_histories(models, [cell.history for cell in scored]),
+        representations=representations,
         failures=failures
         + [
             _failure(record, record["error"])
@@ -258,6 +250,11 @@ def _name(record: dict[str, Any]) -> str:
 Slot = tuple[str, str, str, int]
 
 
+def _slot(record: dict[str, Any]) -> Slot:
+    """Task, source, label and seed."""
+    return record["task"]["name"], record["data"]["source"], record["label"], record["seed"]
+
+
 def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store, dict[str, Any]]]:
     """One cell for each task, source, label and seed, all of a task and source on the same data."""
     newest: dict[tuple[str, str], dict[str, Any]] = {}
@@ -270,7 +267,7 @@ def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store
         task = (record["task"]["name"], record["data"]["source"])
         if record["task"]["fingerprint"] != newest[task]["task"]["fingerprint"]:
             continue
-        slot = (*task, record["label"], record["seed"])
+        slot = _slot(record)
         if slot in shown and shown[slot][0].out != store.out:
             other = shown[slot]
             raise BenchmarkError(
@@ -282,9 +279,74 @@ def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store
     return shown
 
 
-def _model(record: dict[str, Any], predictions: Predictions, before: Sequence[Model]) -> Model:
-    """A cell's model; where its labels are those of the model before it, as nearly always, they are kept once."""
+@dataclass(frozen=True)
+class _Scored:
+    """What the files of a cell hold.
+
+    Parameters
+    ----------
+    settings : tuple of S (Setting, draw)
+    labels : ndarray, shape (N,)
+    predicted : ndarray of int8, shape (S, N)
+    values : ndarray, shape (S, M)
+    n : list of M int
+        With `values`, from :func:`benchmark.metrics.score_settings`.
+    history : list of tuple
+        An epoch each, as `EPOCH` says.
+    """
+
+    settings: tuple[tuple[Setting, int], ...]
+    labels: NDArray[np.generic]
+    predicted: NDArray[np.int8]
+    values: NDArray[np.float64]
+    n: list[int]
+    history: list[tuple[Any, ...]]
+
+
+def _read_row(cells: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[list[_Scored | Damaged], Representation | None]:
+    """The cells of one row on one task, given by folder and record, and the representations of the first with any."""
+    found: list[_Scored | Damaged] = []
+    representation: Representation | None = None
+    for out, record in cells:
+        store, key = Store(out), record["key"]
+        store.recall(record)
+        try:
+            predictions, history = store.predictions(key), store.history(key)
+            stored = store.representations(key) if representation is None else None
+        except Damaged as damage:
+            found.append(damage)
+            continue
+        found.append(_scored(record, predictions, history))
+        if stored is not None:
+            representation = _representation(record, stored)
+    return found, representation
+
+
+def _scored(record: dict[str, Any], predictions: Predictions, history: Sequence[Mapping[str, Any]]) -> _Scored:
     data, labels = record["data"], predictions.labels
+    predicted = predicted_categories(predictions.logits).astype(np.int8)
+    values, n = score_settings(
+        labels=labels, predicted=predicted, kind=data["kind"], categories=tuple(data["categories"])
+    )
+    return _Scored(predictions.settings, labels, predicted, values, n, [_epoch(epoch) for epoch in history])
+
+
+def _representation(record: dict[str, Any], stored: Representations) -> Representation:
+    task, source, method, seed = _slot(record)
+    return Representation(
+        task=task,
+        source=source,
+        method=method,
+        seed=seed,
+        setting=Setting.parse(stored.setting.rpartition("#")[0]),
+        categories=np.array(record["data"]["categories"])[category_indices(stored.labels, record["data"]["kind"])],
+        values=stored.values,
+    )
+
+
+def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model]) -> Model:
+    """A cell's model; where its labels are those of the model before it, as nearly always, they are kept once."""
+    data, labels = record["data"], scored.labels
     for model in before:
         if model.labels.dtype == labels.dtype and np.array_equal(model.labels, labels):
             labels = model.labels
@@ -295,28 +357,25 @@ def _model(record: dict[str, Any], predictions: Predictions, before: Sequence[Mo
         categories=tuple(data["categories"]),
         method=record["label"],
         seed=record["seed"],
-        settings=predictions.settings,
+        settings=scored.settings,
         labels=labels,
-        predicted=predicted_categories(predictions.logits).astype(np.int8),
+        predicted=scored.predicted,
     )
 
 
-def _scores(models: Sequence[Model], keys: Sequence[str]) -> pd.DataFrame:
+def _scores(models: Sequence[Model], scored: Sequence[_Scored], keys: Sequence[str]) -> pd.DataFrame:
     """The tidy scores: model by model, setting by setting, metric by metric."""
     if not models:
         return pd.DataFrame(columns=COLUMNS)
     parts: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ("kind", "available", "ratio", "draw", "metric", "value", "n")
     }
-    for model in models:
-        values, n = score_settings(
-            labels=model.labels, predicted=model.predicted, kind=model.kind, categories=model.categories
-        )  # (S, M)
-        for name, column in _setting_columns(model.settings, values.shape[1]).items():
+    for model, cell in zip(models, scored, strict=True):
+        for name, column in _setting_columns(model.settings, cell.values.shape[1]).items():
             parts[name].append(column)
-        parts["metric"].append(np.tile(_objects(metric_names(model.kind, model.categories)), len(values)))
-        parts["value"].append(values.ravel())
-        parts["n"].append(np.tile(n, len(values)))
+        parts["metric"].append(np.tile(_objects(metric_names(model.kind, model.categories)), len(cell.values)))
+        parts["value"].append(cell.values.ravel())
+        parts["n"].append(np.tile(cell.n, len(cell.values)))
     sizes = [len(part) for part in parts["value"]]
     names = {name: _objects([getattr(m, name) for m in models]) for name in ("task", "source", "method")}
     columns: dict[str, NDArray[Any]] = {

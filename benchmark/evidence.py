@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmark import processes
 from benchmark.collect import SETTING_KINDS, SOURCE, Model, check_names
 from benchmark.csvfiles import number, read_csv, text, whole
 from benchmark.errors import BenchmarkError
@@ -39,8 +40,13 @@ REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
 
-_MANY = 2000
-"""Models from which on each task is weighed in a process of its own."""
+_PARTS = 4
+"""Into how many parts the seeds of a task are divided where there are many models."""
+
+Methods = tuple[str, ...]
+"""One method, or two whose difference is meant."""
+
+Settings = list[tuple[Setting, int]]
 
 _NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
 _INTERVALS = _NAMES | {
@@ -110,17 +116,11 @@ class _Plan:
 
 
 class _Group:
-    """The models of one task and source, and the draws of their test split."""
+    """The models of one task and source, and what the draws of their test split tell of them."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         first = models[0]
-        polar = first.labels != 0 if first.kind == "sentiment" else None
-        self.resampler = Resampler(
-            truth=first.truth,
-            polar=polar,
-            weights=sample_draws(len(first.labels)),
-            num_categories=len(first.categories),
-        )
+        polar = _polar(first)
         self.metrics = metric_names(first.kind, first.categories)
         num_polar = len(first.labels) if polar is None else int(polar.sum())
         self.n = [num_polar if metric == "f1" else len(first.labels) for metric in self.metrics]
@@ -129,37 +129,34 @@ class _Group:
             self.by_method.setdefault(model.method, {})[model.seed] = model
         self.shared = {method: self._shared(method) for method in self.by_method}
         self.labels = [method for method, settings in self.shared.items() if settings]
-        self.samples: dict[tuple[str, ...], _Sample] = {}
+        self.samples: dict[Methods, _Sample] = {}
 
-    def _shared(self, *methods: str) -> list[tuple[Setting, int]]:
+    def _shared(self, *methods: str) -> Settings:
         """The settings that all models of some methods were tested in."""
         tested = dict.fromkeys(model.settings for method in methods for model in self.by_method[method].values())
         first, *others = tested
         common = set(first).intersection(*others)
         return [setting for setting in first if setting in common]
 
-    def sample(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Score the models on the draws, seed by seed: each method, and the differences of some pairs of methods."""
-        wanted = [*((method,) for method in self.labels), *dict.fromkeys(pairs)]
+    def work(self, pairs: Iterable[tuple[str, str]], parts: int) -> list[tuple[list[Model], dict[Methods, Settings]]]:
+        """What :func:`_pools` is to be given: for each method, and the differences of some pairs of methods."""
+        wanted: list[Methods] = [*((method,) for method in self.labels), *dict.fromkeys(pairs)]
         settings = {methods: self._shared(*methods) for methods in wanted}
-        found = {methods: conditions(settings[methods]) for methods in wanted}
-        pools = {methods: Pool() for methods in wanted}
-        for seed in dict.fromkeys(seed for own in self.by_method.values() for seed in own):
-            models = {m: self.by_method[m][seed] for m in self.labels if seed in self.by_method[m]}
-            by_setting = {m: self.resampler.scores(model.predicted) for m, model in models.items()}
-            summed: dict[tuple[str, tuple[str, ...]], Array] = {}  # by method, and methods with the same settings
-            for methods in wanted:
-                if methods[0] not in models:
-                    continue
-                terms = []
-                for m in methods:
-                    alike = (m,) if settings[(m,)] == settings[methods] else methods
-                    if (m, alike) not in summed:
-                        rows = [models[m].settings.index(s) for s in settings[methods]]
-                        summed[m, alike] = in_conditions(by_setting[m][:, rows], found[methods])
-                    terms.append(summed[m, alike])
-                pools[methods].add(seed, terms[0] if len(terms) == 1 else terms[0] - terms[1])
-        self.samples = {methods: _Sample(found[methods], pools[methods].sampled()) for methods in wanted}
+        seeds = list(dict.fromkeys(seed for own in self.by_method.values() for seed in own))
+        return [
+            ([self.by_method[m][seed] for seed in part for m in self.labels if seed in self.by_method[m]], settings)
+            for part in (seeds[i::parts] for i in range(min(parts, len(seeds))))
+        ]
+
+    def gather(self, found: Iterable[Mapping[Methods, Pool]]) -> None:
+        """Take in what came of the work."""
+        first, *others = found
+        for pools in others:
+            for methods, pool in pools.items():
+                first[methods].merge(pool)
+        self.samples = {
+            methods: _Sample(conditions(self._shared(*methods)), pool.sampled()) for methods, pool in first.items()
+        }
 
     def compare(self, method: str, against: str, *, by_seed: bool) -> _Plan:
         """The difference of two methods; `by_seed` where one seed gives both the same start and batches."""
@@ -206,23 +203,68 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
     by_task: dict[tuple[str, str], list[Model]] = {}
     for model in models:
         by_task.setdefault((model.task, model.source), []).append(model)
-    processes = min(len(by_task), os.cpu_count() or 1) if len(models) >= _MANY else 1
-    found = Parallel(processes)(delayed(_weigh_task)(own, rows, against) for own in by_task.values())
-    return Evidence(*(_concatenated([getattr(own, part) for own in found]) for part in ("intervals", "comparisons")))
-
-
-def _weigh_task(models: Sequence[Model], rows: Mapping[str, Row], against: str | None) -> Evidence:
-    """The evidence of one task and source."""
-    group, where = _Group(models), {"task": models[0].task, "source": models[0].source}
-    planned = dict(_comparisons(group, rows, against))
-    with threadpool_limits(1):
-        group.sample((p.method, p.against) for plans in planned.values() for p in plans if p.weights is None)
-    intervals = [_interval_rows(group, method).assign(**where, method=method) for method in group.labels]
-    comparisons = []
-    for purpose, plans in planned.items():
-        compared = [group.made(plan) for plan in plans]
-        comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
+    groups = {where: _Group(own) for where, own in by_task.items()}
+    planned = {where: dict(_comparisons(group, rows, against)) for where, group in groups.items()}
+    work = {
+        where: group.work(
+            ((p.method, p.against) for plans in planned[where].values() for p in plans if p.weights is None),
+            _PARTS if len(models) >= processes.MANY else 1,
+        )
+        for where, group in groups.items()
+    }
+    found = processes.divided(_pools, (part for parts in work.values() for part in parts), cells=len(models))
+    intervals, comparisons = [], []
+    for (task, source), group in groups.items():
+        group.gather(islice(found, len(work[task, source])))
+        where = {"task": task, "source": source}
+        intervals += [_interval_rows(group, method).assign(**where, method=method) for method in group.labels]
+        for purpose, plans in planned[task, source].items():
+            compared = [group.made(plan) for plan in plans]
+            comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
     return Evidence(_concatenated(intervals), _concatenated(comparisons))
+
+
+def _polar(model: Model) -> NDArray[np.bool_] | None:
+    """The samples on which `f1` is computed in sentiment tasks."""
+    return model.labels != 0 if model.kind == "sentiment" else None
+
+
+def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dict[Methods, Pool]:
+    """Score some seeds of a task on the draws of its test split, seed by seed.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Those of one seed stand together.
+    settings : mapping
+        What to score, each method for itself first, and in which settings.
+    """
+    first = models[0]
+    resampler = Resampler(
+        truth=first.truth,
+        polar=_polar(first),
+        weights=sample_draws(len(first.labels)),
+        num_categories=len(first.categories),
+    )
+    found = {methods: conditions(own) for methods, own in settings.items()}
+    pools = {methods: Pool() for methods in settings}
+    with threadpool_limits(1):
+        for seed, of_seed in groupby(models, key=lambda model: model.seed):
+            own = {model.method: model for model in of_seed}
+            by_setting = {m: resampler.scores(model.predicted) for m, model in own.items()}
+            summed: dict[tuple[str, Methods], Array] = {}  # by method, and methods with the same settings
+            for methods in settings:
+                if methods[0] not in own:
+                    continue
+                terms = []
+                for m in methods:
+                    alike = (m,) if settings[(m,)] == settings[methods] else methods
+                    if (m, alike) not in summed:
+                        places = [own[m].settings.index(s) for s in settings[methods]]
+                        summed[m, alike] = in_conditions(by_setting[m][:, places], found[methods])
+                    terms.append(summed[m, alike])
+                pools[methods].add(seed, terms[0] if len(terms) == 1 else terms[0] - terms[1])
+    return pools
 
 
 def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:

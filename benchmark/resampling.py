@@ -130,8 +130,9 @@ class Resampler:
         by_category = [truth == category for category in range(num_categories)]
         parts = [rows & half for rows in by_category for half in ([polar, ~polar] if polar is not None else [True])]
         # A product with the weights of the samples of one true category counts a row of the confusions.
-        self._strata = [(np.flatnonzero(part), np.ascontiguousarray(weights[:, part].T)) for part in parts]
-        supports = [w.sum(0) for _, w in self._strata]  # each (B,)
+        by_part = [(np.flatnonzero(part), np.ascontiguousarray(weights[:, part].T)) for part in parts]
+        supports = [w.sum(0) for _, w in by_part]  # each (B,)
+        self._strata = [(rows, w, support) for (rows, w), support in zip(by_part, supports, strict=True)]
         self._polar_support = supports[::2]
         self._support = (
             [a + b for a, b in zip(supports[::2], supports[1::2], strict=True)] if self.sentiment else supports
@@ -151,7 +152,7 @@ class Resampler:
             In [0, 1], metrics as :func:`benchmark.metrics.metric_names` says. NaN where a draw holds no sample that
             counts.
         """
-        counts = [self._count(predicted[:, rows], w) for rows, w in self._strata]  # each K x (S, B)
+        counts = [self._count(predicted[:, rows], *weights) for rows, *weights in self._strata]  # each K x (S, B)
         if not self.sentiment:
             everything = counts
         else:
@@ -173,10 +174,10 @@ class Resampler:
             f1 = [_f1_against_rest(everything, self._support, k) for k in range(self.num_categories)]
             return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
 
-    def _count(self, predicted: NDArray[np.integer[Any]], weights: Array) -> list[Array]:
+    def _count(self, predicted: NDArray[np.integer[Any]], weights: Array, support: Array) -> list[Array]:
         """How often each category was predicted, K arrays of shape (S, B)."""
         found = [(predicted == k).astype(np.float32) @ weights for k in range(self.num_categories - 1)]
-        return [*found, weights.sum(0) - sum(found)]
+        return [*found, support - sum(found)]
 
 
 def in_conditions(scores: Array, found: Sequence[Condition]) -> Array:
@@ -191,15 +192,10 @@ def in_conditions(scores: Array, found: Sequence[Condition]) -> Array:
     Returns
     -------
     ndarray of float64, shape (B, C, metrics)
-        Times 100.
+        Times 100; a view, in which the scores of one metric and condition lie side by side.
     """
-    by_setting = np.multiply(scores, 100.0, dtype=np.float64)
-    summed = np.empty((scores.shape[2], len(found), len(scores)))
-    for c, condition in enumerate(found):
-        places = np.flatnonzero(condition.weights)  # most conditions are one setting
-        parts = (by_setting[:, s] * condition.weights[s] for s in places)
-        summed[:, c] = sum(parts, start=np.zeros(())).T
-    return summed
+    weights = np.stack([condition.weights for condition in found])  # (C, S)
+    return np.matmul(weights, np.multiply(scores, 100.0, dtype=np.float64)).transpose(2, 1, 0)
 
 
 def resampled_scores(
@@ -284,6 +280,13 @@ class Pool:
         self._values.append(scores[0].copy())
         self._total = self._total + scores[1:]
         self._spread = self._spread + scores[1:].var(0, ddof=1)
+
+    def merge(self, other: Pool) -> None:
+        """Take in what another pool, of other seeds, holds."""
+        self._seeds += other._seeds
+        self._values += other._values
+        self._total = self._total + other._total
+        self._spread = self._spread + other._spread
 
     def sampled(self) -> Sampled:
         """What came of those taken in."""

@@ -147,8 +147,12 @@ class Store:
             raise Damaged(path, "it is not what its checksum says")
         if record.get("key") != key:
             raise Damaged(path, f"it belongs to cell {record.get('key')!r}")
-        self._sums[key] = record["files"]
+        self.recall(record)
         return record
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Know a cell by what :meth:`read` gave elsewhere, such as in another process."""
+        self._sums[record["key"]] = record["files"]
 
     def verify(self, key: str) -> None:
         """Compare all files of a cell with their checksums.

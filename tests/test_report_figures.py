@@ -1,8 +1,10 @@
 import dataclasses
 import io
+import os
 import pickle
 import re
 import signal
+from threading import get_ident
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from sklearn.metrics import silhouette_score
 from benchmark.errors import BenchmarkError
 from benchmark.missing import SUBSETS, Setting
 from benchmark.report.content import file_prefix, lead
-from benchmark.report.diagnostics import representation_plots, training_curves
+from benchmark.report.diagnostics import embed, representation_plots, training_curves
 from benchmark.report.drawing import Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, styled, to_files
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
@@ -154,6 +156,26 @@ def test_a_killed_process_is_told_in_one_line():
         finally:
             with pytest.raises(BenchmarkError, match="was killed"):
                 drawing.draw("y", Figure())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_takes_long_is_computed_elsewhere_and_is_the_same(processes):
+    one, two = make_representations(FIVE[:2], 4)
+    with Drawing(processes) as drawing:
+        places = [drawing.compute(embed, r.values) for r in (one, two)]
+        process, thread = drawing.compute(os.getpid), drawing.compute(get_ident)
+        for r, own in zip((one, two), places, strict=True):
+            np.testing.assert_array_equal(own(), embed(r.values))
+        assert (process() == os.getpid()) == (processes == 1) and thread() != get_ident()
+        known = representation_plots([one], places=lambda r: places[0]())
+        assert to_files(known.figure) == to_files(representation_plots([one]).figure)
+        failing = drawing.compute(embed, one.values[:0])
+        with pytest.raises(ValueError):
+            failing()
+        if processes > 1:
+            deadly = drawing.compute(os.kill, process(), 9)
+            with pytest.raises(BenchmarkError, match="was killed, perhaps for want of memory"):
+                [deadly(), drawing.compute(embed, one.values)()]
 
 
 class _Deadly(Figure):

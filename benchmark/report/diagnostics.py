@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -159,7 +157,11 @@ def _middle(axes: Axes, rows: pd.DataFrame, start: int, colour: str) -> None:
 
 
 def representation_plots(
-    representations: Sequence[Representation], order: Sequence[str] | None = None, *, prefix: str = ""
+    representations: Sequence[Representation],
+    order: Sequence[str] | None = None,
+    *,
+    prefix: str = "",
+    places: Callable[[Representation], NDArray[np.floating]] | None = None,
 ) -> Picture | None:
     """t-SNE of the joint representations, for one task, source and setting.
 
@@ -171,6 +173,8 @@ def representation_plots(
         See :func:`benchmark.report.tables.order_methods`.
     prefix : str
         What the file's name begins with, by default the task.
+    places : callable, optional
+        Gives what :func:`embed` makes of a representation's values, where it is known already.
 
     Returns
     -------
@@ -185,7 +189,7 @@ def representation_plots(
     """
     shown: dict[str, Representation] = {}
     for representation in representations:
-        if _can_be_drawn(representation.values):
+        if can_be_embedded(representation.values):
             shown.setdefault(representation.method, representation)
     if not shown:
         return None
@@ -201,12 +205,10 @@ def representation_plots(
         figure = new_figure(width, (side + 0.3) * rows + 0.3, about)
         grid = figure.subplots(rows, columns, squeeze=False)
         size = fitting_size(methods, side - 0.1, 8)
-        # Outside the threads too, for each of them restores what it found.
-        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:
-            embedded = list(threads.map(_embed, [shown[method].values for method in methods]))
-        for axes, method, places in zip(grid.flat, methods, embedded, strict=False):
+        for axes, method in zip(grid.flat, methods, strict=False):
+            plane = places(shown[method]) if places else embed(shown[method].values)
             for category, colour, marker in zip(categories, colours, MARKERS, strict=False):
-                at = places[shown[method].categories == category]
+                at = plane[shown[method].categories == category]
                 axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
@@ -231,12 +233,13 @@ def representation_plots(
     return Picture(stem, "Representations", caption, alt, figure)
 
 
-def _can_be_drawn(values: NDArray[np.floating]) -> bool:
+def can_be_embedded(values: NDArray[np.floating]) -> bool:
+    """Whether values, of shape (M, D), are enough, finite and not all alike."""
     return bool(values.shape[1] > 1 and np.isfinite(values).all() and len(np.unique(values, axis=0)) > 4)
 
 
-def _embed(values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Places in the plane, (M, D) → (M, 2)."""
+def embed(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Places in the plane by t-SNE, (M, D) → (M, 2)."""
     perplexity = min(30.0, (len(values) - 1) / 3)
     with threadpool_limits(1):  # several threads would add up in another order each time
         return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(values.astype(np.float64))

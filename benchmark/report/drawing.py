@@ -1,34 +1,38 @@
-"""Figures → files, in processes of their own where there are many, while the next ones are made."""
+"""Figures → files, and what figures take long to compute, in processes of their own while the next ones are made."""
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Self
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, Self, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
+from threadpoolctl import threadpool_limits
 
-from benchmark.errors import BenchmarkError
+from benchmark.processes import told_if_killed
 from benchmark.report.figures import to_files
 
 MOST_PROCESSES = 4
+T = TypeVar("T")
+
+_WHAT = "draws figures"
 _IDLE = 300
 """Seconds after which a process without work ends, so that none outlives a report that was killed."""
 
 
 class Drawing:
-    """Draws figures; a context, at whose end its processes are gone.
+    """Draws and computes figures; a context, at whose end its processes are gone.
 
     Parameters
     ----------
     processes : int
-        1: in this process. Each further one takes some 200 MiB.
+        1: in this process, and what is computed in threads of it. Each further one takes some 200 MiB.
 
     Raises
     ------
@@ -40,37 +44,43 @@ class Drawing:
         self._drawn: dict[str, dict[str, bytes]] = {}
         self._drawing: dict[str, Future[dict[str, bytes]]] = {}
         self._pool = ProcessPoolExecutor(processes, timeout=_IDLE, initializer=_prepare) if processes > 1 else None
+        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._limits = ExitStack()
 
     def __enter__(self) -> Self:
+        # Outside the threads: one that limits itself restores what it found while others are at work.
+        self._limits.enter_context(threadpool_limits(1))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(kill_workers=kind is not None)
+        with self._limits:
+            self._threads.shutdown(cancel_futures=kind is not None)
+            if self._pool is not None:
+                self._pool.shutdown(kill_workers=kind is not None)
+
+    def compute(self, function: Callable[..., T], *arguments: Any) -> Callable[[], T]:
+        """Have a function called, which may take seconds and is at the top level of a module; gives its result."""
+        with told_if_killed(_WHAT):
+            future = (self._pool or self._threads).submit(function, *arguments)
+
+        def result() -> T:
+            with told_if_killed(_WHAT):
+                return future.result()
+
+        return result
 
     def draw(self, name: str, figure: Figure) -> None:
         """Draw a figure, which is not to be used afterwards."""
         if self._pool is None:
             self._drawn[name] = _draw(figure)
         else:
-            with _told():
+            with told_if_killed(_WHAT):
                 self._drawing[name] = self._pool.submit(_draw_pickled, pickle.dumps(figure))
 
     def files(self) -> dict[str, dict[str, bytes]]:
         """What all figures gave, by name and suffix; waits for it."""
-        with _told():
+        with told_if_killed(_WHAT):
             return self._drawn | {name: future.result() for name, future in self._drawing.items()}
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except BrokenProcessPool as error:
-        raise BenchmarkError(
-            "a process that draws figures was killed, perhaps for want of memory; what was computed is stored, and "
-            "--report-only draws the figures again"
-        ) from error
 
 
 def _prepare() -> None:

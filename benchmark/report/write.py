@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from benchmark.collect import Collection, confusions
+from benchmark.collect import Collection, Representation, confusions
 from benchmark.evidence import ALPHA, Evidence
 from benchmark.names import check_inside
 from benchmark.report.comparisons import (
@@ -24,7 +26,7 @@ from benchmark.report.comparisons import (
     with_failures,
 )
 from benchmark.report.content import Picture, Section, Table, leads
-from benchmark.report.diagnostics import representation_plots, training_curves
+from benchmark.report.diagnostics import can_be_embedded, embed, representation_plots, training_curves
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
@@ -93,8 +95,20 @@ def write_report(
     contents: dict[str, bytes] = {}
     several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
     with _only_new_garbage(), Drawing(min(os.cpu_count() or 1, MOST_PROCESSES) if several else 1) as drawing:
+        places = {
+            id(r): drawing.compute(embed, r.values) for r in collection.representations if can_be_embedded(r.values)
+        }
         for section in _sections(
-            scores, provenance, method_order, evidence, against, collection, cards, costs, failures
+            scores,
+            provenance,
+            method_order,
+            evidence,
+            against,
+            collection,
+            cards,
+            costs,
+            failures,
+            lambda representation: places[id(representation)](),
         ):
             sections.append(section)
             for part in section.parts:
@@ -136,6 +150,7 @@ def _sections(
     cards: Mapping[str, Mapping[str, Any]],
     costs: Sequence[Mapping[str, Any]],
     failures: Sequence[Mapping[str, str]],
+    places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source."""
     if scores.empty:
@@ -177,7 +192,10 @@ def _sections(
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),
             _if_any(pattern_curves, intervals, looks, order, prefix=prefix),
             representation_plots(
-                [r for r in collection.representations if (r.task, r.source) == (task, source)], order, prefix=prefix
+                [r for r in collection.representations if (r.task, r.source) == (task, source)],
+                order,
+                prefix=prefix,
+                places=places,
             ),
             _if_any(confusion_matrices, here(confused), order, prefix=prefix),
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
