@@ -228,8 +228,11 @@ def _heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: floa
     """Coloured cells with their numbers in them, grey where there is none; all labels of the axes set by the caller."""
     sns.heatmap(
         numbers, ax=axes, cmap=COLOURS, cbar=False, annot=texts, fmt="", annot_kws={"size": size},
-        xticklabels=True, yticklabels=True, linewidths=0.3, linecolor="white", **limits,
+        xticklabels=False, yticklabels=False, linewidths=0.3, linecolor="white", **limits,
     )  # fmt: skip
+    # Labels that seaborn sets it also measures, with a canvas of the whole figure for each.
+    axes.set_xticks(np.arange(numbers.shape[1]) + 0.5, numbers.columns)
+    axes.set_yticks(np.arange(numbers.shape[0]) + 0.5, numbers.index, va="center")
     axes.set(xlabel="", ylabel="", facecolor="#EEEEEE")
     axes.grid(visible=False)
     axes.tick_params(length=0)
