@@ -54,6 +54,19 @@ def test_few_large_batches(small_mosi):
     assert len(method.sizes) <= 8 and sum(method.sizes) == len(SETTINGS) * 48
 
 
+def test_the_longest_samples_come_first(small_mosi, monkeypatch):
+    monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", 1)
+
+    class Measuring(Counting):
+        def predict(self, batch):
+            self.lengths = [*getattr(self, "lengths", []), sum(int(batch.frames[m].sum(1)[0]) for m in MODALITIES)]
+            return super().predict(batch)
+
+    method = Measuring(task_spec(small_mosi))
+    predict_settings(method, small_mosi, SETTINGS, draw=0, device=CPU)
+    assert method.lengths == sorted(method.lengths, reverse=True) and len(set(method.lengths)) > 5
+
+
 def test_logits_that_are_no_numbers_are_refused(small_mosi):
     class Broken(Counting):
         def predict(self, batch):
