@@ -142,7 +142,7 @@ class _Group:
         """What :func:`_pools` is to be given: for each method, and the differences of some pairs of methods."""
         wanted: list[Methods] = [*((method,) for method in self.labels), *dict.fromkeys(pairs)]
         settings = {methods: self._shared(*methods) for methods in wanted}
-        seeds = list(dict.fromkeys(seed for own in self.by_method.values() for seed in own))
+        seeds = list(dict.fromkeys(seed for m in self.labels for seed in self.by_method[m]))
         return [
             ([self.by_method[m][seed] for seed in part for m in self.labels if seed in self.by_method[m]], settings)
             for part in (seeds[i::parts] for i in range(min(parts, len(seeds))))
@@ -150,12 +150,12 @@ class _Group:
 
     def gather(self, found: Iterable[Mapping[Methods, Pool]]) -> None:
         """Take in what came of the work."""
-        first, *others = found
-        for pools in others:
+        gathered: dict[Methods, Pool] = {}
+        for pools in found:
             for methods, pool in pools.items():
-                first[methods].merge(pool)
+                gathered.setdefault(methods, Pool()).merge(pool)
         self.samples = {
-            methods: _Sample(conditions(self._shared(*methods)), pool.sampled()) for methods, pool in first.items()
+            methods: _Sample(conditions(self._shared(*methods)), pool.sampled()) for methods, pool in gathered.items()
         }
 
     def compare(self, method: str, against: str, *, by_seed: bool) -> _Plan:

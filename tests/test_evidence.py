@@ -144,6 +144,8 @@ def test_methods_or_seeds_without_a_common_setting_are_left_out(models):
     apart = [model("mult", 0, SETTINGS[:1]), model("mult", 1, SETTINGS[1:2])]
     found = weigh([*apart, *corrkd], rows=ROWS, against="corrkd")
     assert set(found.intervals["method"]) == {"corrkd"} and found.comparisons.empty
+    found = weigh(apart, rows=ROWS, against="corrkd")
+    assert found.intervals.empty and found.comparisons.empty
     elsewhere = [model("w/o SCD", seed, ((Setting("av", 0.5), 0),)) for seed in range(3)]
     found = weigh([*elsewhere, *corrkd], rows=ROWS, against="corrkd")
     assert set(found.intervals["method"]) == {"corrkd", "w/o SCD"} and found.comparisons.empty
