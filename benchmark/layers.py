@@ -6,7 +6,9 @@ number of operations and into memory that is written and read again, not into ar
 - :class:`Transformer` runs several Transformers of one shape side by side in batched matrix products. The scale and
   shift of a normalisation are folded into the weights of the product behind it.
 - :func:`attend` lays heads out with time innermost, since products with a result four numbers wide are several times
-  slower than those with one four numbers high, and keeps one array of the size T x T' for the backward pass.
+  slower than those with one four numbers high, and keeps nothing of the size T x T' for the backward pass.
+- :func:`feed_forward` keeps nothing of what lies between its two layers either: both compute it again, block by block,
+  in less time than memory takes to hold it.
 - :func:`dropout` takes its coins from a stretch of a fixed pool that starts at a random place: the one random number
   it draws decides all.
 - :func:`run_grus` steps through both directions of several GRUs at once.
@@ -33,8 +35,9 @@ from benchmark.missing import MODALITIES
 PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES if source != target)
 """The six directions of cross-modal attention: from which modality (second) to which (first)."""
 
-_MASKED = -1e9  # finite: a row in which all is masked gives a uniform softmax instead of NaN
+_MASKED = -1e9  # added to a score; finite: a row in which all is masked gives a uniform softmax instead of NaN
 _PLACES = 2**18  # where a dropout mask may start in the pool
+_RANGE = (1e-20, 1e20)  # sums of exponentials that leave room for their parts
 _BLOCK = 2**17  # attention weights worked on at a time: half a MiB
 
 
@@ -210,56 +213,87 @@ class TemporalConv(nn.Module):
 
 
 class _Attend(torch.autograd.Function):
-    """See :func:`attend`. Heads are (B * heads, d_head, T), time innermost; they go through in blocks."""
+    """See :func:`attend`. Heads are (B * heads, d_head, T), time innermost; they go through in blocks.
+
+    Nothing of the size T x T' is kept: the backward pass computes a block's weights again, in less time than it takes
+    to write all of them to memory and read them back. A weight is the exponential of a score, and what a query attends
+    to is divided by their sum. With the gradient g divided likewise, a score's gradient is ``e (g v - g attended)``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, kv: Tensor, bias: Tensor, heads: int, p: float, differentiable: bool) -> Tensor:
-        num_queries, num_keys = q.shape[2], kv.shape[3]
-        blocks = _blocks(len(bias), heads, num_queries * num_keys)
-        rows = blocks[0].stop
-        weights = q.new_empty(len(q) if differentiable else rows, num_queries, num_keys)
-        dropped = q.new_empty(rows, num_queries, num_keys) if p > 0 else weights
-        masks, attended = [], torch.empty_like(q)
-        for block in blocks:
-            rows = block.stop - block.start
-            w = weights[block] if differentiable else weights[:rows]  # (rows, T, T')
-            torch.bmm(q[block].transpose(1, 2), kv[0, block], out=w)
-            w.view(-1, heads, num_queries, num_keys).add_(bias[block.start // heads : block.stop // heads])
-            torch.softmax(w, -1, out=w)
+    def forward(ctx: Any, q: Tensor, kv: Tensor, mask: Tensor, heads: int, p: float) -> Tensor:
+        samples = max(1, _BLOCK // (heads * q.shape[2] * kv.shape[3]))  # in a block
+        scratch = q.new_empty(1 + (p > 0), samples * heads, q.shape[2], kv.shape[3])
+        sums, attended = q.new_empty(len(q), q.shape[2]), torch.empty_like(q)
+        ctx.softmax, ctx.coins = [], []
+        blocks = zip(*_split((q, *kv, sums, attended), samples * heads), torch.split(mask, samples), strict=True)
+        for q_, k_, v_, sums_, attended_, mask_ in blocks:
+            w = scratch[0, : len(q_)]  # (rows, T, T')
+            softmax = w.device.type != "cpu"  # on a GPU always, since to look at the sums is to wait for it
+            _weigh(q_, k_, mask_, w, softmax)
+            if not softmax:
+                least, most = torch.aminmax(torch.sum(w, -1, out=sums_))
+                softmax = not (least > _RANGE[0] and most < _RANGE[1])
+                if softmax:
+                    _weigh(q_, k_, mask_, w, softmax)
+            if softmax:
+                sums_.fill_(1.0)
+            ctx.softmax.append(softmax)
             if p > 0:
-                masks.append(dropout_mask(w.shape, p, w))
-                w = torch.mul(w, masks[-1], out=dropped[:rows])
-            torch.bmm(kv[1, block], w.transpose(1, 2), out=attended[block])
-        ctx.save_for_backward(q, kv, weights)
-        ctx.blocks, ctx.masks = blocks, masks
+                ctx.coins.append(dropout_mask(w.shape, p, w))
+                w = torch.mul(w, ctx.coins[-1], out=scratch[1, : len(w)])
+            torch.bmm(v_, w.transpose(1, 2), out=attended_)
+        attended.div_(sums[:, None])
+        ctx.save_for_backward(q, kv, mask, sums, attended)
+        ctx.samples, ctx.heads = samples, heads
         return attended
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        q, kv, weights = ctx.saved_tensors
-        by_q, by_kv, gradient = torch.empty_like(q), torch.empty_like(kv), gradient.contiguous()
-        scratch = torch.empty_like(weights[ctx.blocks[0]])
-        for i, block in enumerate(ctx.blocks):
-            w, g = weights[block], gradient[block]
-            s = scratch[: len(w)]
-            torch.bmm(g, w if not ctx.masks else torch.mul(w, ctx.masks[i], out=s), out=by_kv[1, block])
-            torch.bmm(g.transpose(1, 2), kv[1, block], out=s)
-            if ctx.masks:
-                s.mul_(ctx.masks[i])
-            s = torch._softmax_backward_data(s, w, -1, w.dtype)
-            torch.bmm(kv[0, block], s.transpose(1, 2), out=by_q[block])
-            torch.bmm(q[block], s, out=by_kv[0, block])
-        return by_q, by_kv, None, None, None, None
+        q, kv, mask, sums, attended = ctx.saved_tensors
+        rows = ctx.samples * ctx.heads
+        gradient = gradient / sums[:, None]
+        common = (gradient * attended).sum(1)[:, :, None]  # (B * heads, T, 1)
+        by_q, by_kv = torch.empty_like(q), torch.empty_like(kv)
+        scratch = q.new_empty(2, rows, q.shape[2], kv.shape[3])
+        blocks = zip(
+            *_split((q, *kv, gradient, common, by_q, *by_kv), rows), torch.split(mask, ctx.samples), strict=True
+        )
+        for i, (q_, k_, v_, g, common_, by_q_, by_k_, by_v_, mask_) in enumerate(blocks):
+            w, s = scratch[:, : len(q_)]
+            _weigh(q_, k_, mask_, w, ctx.softmax[i])
+            torch.bmm(g, torch.mul(w, ctx.coins[i], out=s) if ctx.coins else w, out=by_v_)
+            torch.bmm(g.transpose(1, 2), v_, out=s)
+            if ctx.coins:
+                s.mul_(ctx.coins[i])
+            s.sub_(common_).mul_(w)
+            torch.bmm(k_, s.transpose(1, 2), out=by_q_)
+            torch.bmm(q_, s, out=by_k_)
+        return by_q, by_kv, None, None, None
 
 
-def _blocks(samples: int, heads: int, numbers: int) -> list[slice]:
-    """Rows of the heads of whole samples, cut into blocks whose attention weights stay in a core's cache."""
-    rows = heads * max(1, _BLOCK // (heads * numbers))
-    return [slice(start, min(start + rows, samples * heads)) for start in range(0, samples * heads, rows)]
+def _split(tensors: Iterable[Tensor], rows: int) -> list[Sequence[Tensor]]:
+    return [torch.split(tensor, rows) for tensor in tensors]
 
 
-def attend(q: Tensor, kv: Tensor, bias: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
+def _weigh(q: Tensor, k: Tensor, mask: Tensor, out: Tensor, softmax: bool) -> None:
+    """Attention weights of some samples' heads, (rows, T, T'), written to `out`.
+
+    Exponentials of the scores, several times as fast as a softmax, which looks for the largest first. Where they would
+    leave a float's range, as where there is nothing to attend to, it is a softmax after all.
+    """
+    torch.bmm(q.transpose(1, 2), k, out=out)
+    of_samples = out.view(len(mask), -1, *out.shape[1:])
+    if softmax:
+        of_samples.add_((1.0 - mask) * _MASKED)
+        torch.softmax(out, -1, out=out)
+    else:
+        out.exp_()
+        of_samples.mul_(mask)
+
+
+def attend(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
     """Multi-head scaled dot-product attention (Vaswani et al., NeurIPS 2017), fast for heads of few numbers.
 
     First derivatives only.
@@ -270,8 +304,8 @@ def attend(q: Tensor, kv: Tensor, bias: Tensor, *, heads: int, p: float = 0.0) -
         Queries; the heads' parts lie side by side.
     kv : Tensor, shape (B, T', 2 d)
         Keys, then values.
-    bias : Tensor, shape (B, 1, 1 or T, T')
-        Added to the scores.
+    mask : Tensor, shape (B, 1, 1 or T, T')
+        1 where a query may attend to a key, else 0. Without a single 1 the result is the mean of the values.
     heads : int
     p : float
         Dropout on the attention's weights.
@@ -280,40 +314,77 @@ def attend(q: Tensor, kv: Tensor, bias: Tensor, *, heads: int, p: float = 0.0) -
     -------
     Tensor, shape (B, T, d)
     """
-    samples, num_queries, d = q.shape
+    samples, _, d = q.shape
     size = d // heads
-    q = (q * size**-0.5).view(samples, num_queries, heads, size).permute(0, 2, 3, 1).flatten(0, 1)
-    kv = kv.view(samples, kv.shape[1], 2, heads, size).permute(2, 0, 3, 4, 1).flatten(1, 2)
+    q = (q * size**-0.5).view(samples, -1, heads, size).permute(0, 2, 3, 1).flatten(0, 1)  # (B * heads, d_head, T)
+    kv = kv.view(samples, -1, 2, heads, size).permute(2, 0, 3, 4, 1).flatten(1, 2)  # (2, B * heads, d_head, T')
     run = cast(Callable[..., Tensor], _Attend.apply)
-    attended = run(q.contiguous(), kv.contiguous(), bias, heads, p, torch.is_grad_enabled())
-    return attended.view(samples, d, num_queries).transpose(1, 2)
+    attended = run(q.contiguous(), kv.contiguous(), mask, heads, p)
+    return attended.view(samples, d, -1).transpose(1, 2)
 
 
-class _ReLUDropout(torch.autograd.Function):
-    """ReLU and dropout in the place of their input; what is kept for the backward pass is the result alone."""
+class _FeedForward(torch.autograd.Function):
+    """Two linear layers of S streams with ReLU and dropout between: (S, M, d) → (S, M, d_out).
+
+    Rows go through in blocks; what lies between the layers stays in the cache and is computed again backwards.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-        x.relu_()
-        if mask is not None:
-            x.mul_(mask)
-        ctx.mark_dirty(x)
-        ctx.save_for_backward(x)
-        ctx.mask = mask
-        return x
+    def forward(ctx: Any, x: Tensor, expand: Tensor, shift: Tensor, contract: Tensor, out: Tensor, p: float) -> Tensor:
+        streams, _, width = expand.shape
+        ctx.rows = max(1, _BLOCK // (streams * width))
+        result = x.new_empty(streams, x.shape[1], contract.shape[2])
+        scratch = x.new_empty(streams, ctx.rows, width)
+        ctx.masks = []
+        for part, y in zip(torch.split(x, ctx.rows, 1), torch.split(result, ctx.rows, 1), strict=True):
+            hidden = scratch[:, : part.shape[1]]
+            ctx.masks.append(dropout_mask(hidden.shape, p, x) if p > 0 else None)
+            torch.baddbmm(out, _hidden(part, expand, shift, ctx.masks[-1], hidden), contract, out=y)
+        ctx.save_for_backward(x, expand, shift, contract)
+        return result
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (result,) = ctx.saved_tensors
-        by_x = torch.ops.aten.threshold_backward(gradient, result, 0)
-        return (by_x if ctx.mask is None else by_x.mul_(ctx.mask)), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, expand, shift, contract = ctx.saved_tensors
+        by_x, by_expand, by_shift, by_contract = map(torch.zeros_like, (x, expand, shift, contract))
+        scratch = x.new_empty(2, len(x), ctx.rows, expand.shape[2])
+        parts = (torch.split(tensor, ctx.rows, 1) for tensor in (x, gradient, by_x))
+        for part, g, by_part, mask in zip(*parts, ctx.masks, strict=True):
+            hidden, by_hidden = scratch[:, :, : part.shape[1]]
+            _hidden(part, expand, shift, mask, hidden)
+            by_contract.baddbmm_(hidden.transpose(1, 2), g)
+            torch.bmm(g, contract.transpose(1, 2), out=by_hidden)
+            torch.ops.aten.threshold_backward(by_hidden, hidden, 0, grad_input=by_hidden)
+            if mask is not None:
+                by_hidden.mul_(mask)
+            by_expand.baddbmm_(part.transpose(1, 2), by_hidden)
+            by_shift += by_hidden.sum(1, keepdim=True)
+            torch.bmm(by_hidden, expand.transpose(1, 2), out=by_part)
+        return by_x, by_expand, by_shift, by_contract, gradient.sum(1, keepdim=True), None
 
 
-def relu_dropout_(x: Tensor, p: float, training: bool) -> Tensor:
-    """ReLU, then dropout, written over `x`. First derivatives only."""
-    mask = dropout_mask(x.shape, p, x) if training and p > 0 else None
-    return cast(Callable[..., Tensor], _ReLUDropout.apply)(x, mask)
+def _hidden(x: Tensor, expand: Tensor, shift: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
+    torch.baddbmm(shift, x, expand, out=out).relu_()
+    return out if mask is None else out.mul_(mask)
+
+
+def feed_forward(x: Tensor, expand: Tensor, shift: Tensor, contract: Tensor, out: Tensor, *, p: float = 0.0) -> Tensor:
+    """Linear layer, ReLU, dropout and linear layer of S streams: (S, M, d) → (S, M, d_out). First derivatives only.
+
+    Parameters
+    ----------
+    x : Tensor, shape (S, M, d)
+    expand : Tensor, shape (S, d, width)
+    shift : Tensor, shape (S, 1, width)
+        Of the first layer.
+    contract : Tensor, shape (S, width, d_out)
+    out : Tensor, shape (S, 1, d_out)
+        Shift of the second layer.
+    p : float
+        Of the dropout.
+    """
+    return cast(Callable[..., Tensor], _FeedForward.apply)(x, expand, shift, contract, out, p)
 
 
 class StreamLinear(nn.Module):
@@ -358,10 +429,15 @@ class StreamNorm(nn.Module):
         -------
         Tensor, shape (S, M, sum of d_out)
         """
-        weight = torch.cat([layer.weight[group] for layer in layers], -1)  # (S, d, sum of d_out)
+        weight, bias = self.before(layers, group)
+        return torch.baddbmm(bias, z, weight)
+
+    def before(self, layers: Sequence[StreamLinear], group: Sequence[int] | slice) -> tuple[Tensor, Tensor]:
+        """Weight, (S, d, sum of d_out), and bias, (S, 1, sum of d_out), of that product."""
+        weight = torch.cat([layer.weight[group] for layer in layers], -1)
         bias = torch.cat([layer.bias[group] for layer in layers], -1)
         bias = torch.baddbmm(bias, self.bias[group], weight)
-        return torch.baddbmm(bias, z, self.weight[group].transpose(1, 2) * weight)
+        return self.weight[group].transpose(1, 2) * weight, bias
 
 
 def _normalise(x: Tensor) -> Tensor:
@@ -396,7 +472,7 @@ class TransformerLayer(nn.Module):
         self.relu_dropout = relu_dropout
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, bias: Tensor, num_samples: int, group: Sequence[int] | slice
+        self, x: Tensor, memory: Tensor | None, mask: Tensor, num_samples: int, group: Sequence[int] | slice
     ) -> Tensor:
         """One layer.
 
@@ -405,8 +481,8 @@ class TransformerLayer(nn.Module):
         x : Tensor, shape (S, N * T, d)
         memory : Tensor, shape (S, N * T', d), or None for self-attention
             Normalised already, but for scale and shift.
-        bias : Tensor, shape (S * N, 1, 1 or T, T')
-            Added to the attention scores.
+        mask : Tensor, shape (S * N, 1, 1 or T, T')
+            1 where a position may be attended to, else 0.
         num_samples : int
             N.
         group : indices of the streams
@@ -420,11 +496,12 @@ class TransformerLayer(nn.Module):
             kv = self.norm_attention.then([self.key_value], memory, group)
         samples = streams * num_samples
         p = self.attention_dropout if self.training else 0.0
-        attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), bias, heads=self.heads, p=p)
+        attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), mask, heads=self.heads, p=p)
         x = x + self.dropout(self.output(attended.reshape(x.shape), group))
-        hidden = self.norm_feedforward.then([self.expand], _normalise(x), group)
-        hidden = relu_dropout_(hidden, self.relu_dropout, self.training)
-        return x + self.dropout(self.contract(hidden, group))
+        expand = self.norm_feedforward.before([self.expand], group)
+        contract = (self.contract.weight[group], self.contract.bias[group])
+        p = self.relu_dropout if self.training else 0.0
+        return x + self.dropout(feed_forward(_normalise(x), *expand, *contract, p=p))
 
 
 class Transformer(nn.Module):
@@ -510,18 +587,17 @@ class Transformer(nn.Module):
         results: list[Tensor] = [x[0]] * len(x)
         for (num_queries, num_keys, offset), members in groups.items():
             group: list[int] | slice = slice(None) if len(members) == len(x) else members
-            bias = torch.where(torch.stack([source_mask[s] for s in members]), 0.0, _MASKED)  # (S, N, T')
-            bias = bias.flatten(0, 1)[:, None, None, :]  # (S * N, 1, 1, T')
+            open_to = torch.stack([source_mask[s] for s in members]).to(x[0].dtype)  # (S, N, T')
+            open_to = open_to.flatten(0, 1)[:, None, None, :]  # (S * N, 1, 1, T')
             if causal_offset is not None:
-                future = torch.ones(num_queries, num_keys, dtype=torch.bool, device=bias.device).triu(1 + offset)
-                bias = bias.masked_fill(future, _MASKED)  # (S * N, 1, T, T')
+                open_to = open_to * open_to.new_ones(num_queries, num_keys).tril(offset)  # (S * N, 1, T, T')
             h = self._embed([x[s] for s in members])  # (S, N * T, d)
             source = None
             if memory is not None:  # normalised once, since all layers read the same
                 source = _normalise(self._embed([memory[s] for s in members]))
             num_samples = x[members[0]].shape[0]
             for layer in self.layers:
-                h = layer(h, source, bias, num_samples, group)
+                h = layer(h, source, open_to, num_samples, group)
             h = self.norm(h, group)
             for row, s in enumerate(members):
                 results[s] = h[row].view(x[s].shape)

@@ -16,6 +16,7 @@ from benchmark.layers import (
     dropout,
     dropout_mask,
     encode_distinct,
+    feed_forward,
     last_frame,
     masked_mean,
     run_grus,
@@ -82,10 +83,10 @@ def test_dropout_masks_are_independent_of_each_other_and_within():
     assert longer.shape == (600_000,) and (longer == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
 
 
-def dense_attention(q, kv, bias, heads):
+def dense_attention(q, kv, mask, heads):
     samples, t, d = q.shape
     q, k, v = (z.view(samples, -1, heads, d // heads).transpose(1, 2) for z in (q, *kv.chunk(2, -1)))
-    weights = (q @ k.transpose(2, 3) / (d // heads) ** 0.5 + bias).softmax(-1)
+    weights = (q @ k.transpose(2, 3) / (d // heads) ** 0.5 + (1 - mask) * -1e9).softmax(-1)
     return (weights @ v).transpose(1, 2).reshape(samples, t, d)
 
 
@@ -95,11 +96,11 @@ def test_attention_and_its_derivatives_equal_the_formula(monkeypatch, block):
     torch.manual_seed(0)
     q = torch.randn(5, 4, 6, dtype=torch.double, requires_grad=True)
     kv = torch.randn(5, 3, 12, dtype=torch.double, requires_grad=True)
-    bias = torch.where(torch.rand(5, 1, 4, 3) < 0.3, -1e9, 0.0).double()
-    fast, plain = attend(q, kv, bias, heads=2), dense_attention(q, kv, bias, 2)
+    mask = (torch.rand(5, 1, 4, 3) < 0.7).double()
+    fast, plain = attend(q, kv, mask, heads=2), dense_attention(q, kv, mask, 2)
     assert torch.allclose(fast, plain)
     with torch.no_grad():
-        assert torch.allclose(attend(q, kv, bias, heads=2), plain)
+        assert torch.allclose(attend(q, kv, mask, heads=2), plain)
     weight = torch.randn_like(plain)
     for got, expected in zip(
         torch.autograd.grad(fast, (q, kv), weight), torch.autograd.grad(plain, (q, kv), weight), strict=True
@@ -107,20 +108,70 @@ def test_attention_and_its_derivatives_equal_the_formula(monkeypatch, block):
         assert torch.allclose(got, expected)
 
 
+def test_scores_out_of_a_floats_range_and_queries_without_a_key_give_what_a_softmax_gives():
+    torch.manual_seed(0)
+    q, kv = torch.randn(4, 5, 6), torch.randn(4, 5, 12)
+    mask = torch.ones(4, 1, 5, 5)
+    mask[1, :, 2] = 0  # a query with nothing to attend to
+    q[2] *= 1000  # scores of hundreds: their exponentials are infinite or zero
+    q, kv = q.requires_grad_(), kv.requires_grad_()
+    fast, plain = attend(q, kv, mask, heads=2), dense_attention(q, kv, mask, 2)
+    assert torch.allclose(fast, plain, atol=1e-5) and torch.allclose(fast[1, 2], kv[1, :, 6:].mean(0), atol=1e-6)
+    weight = torch.randn_like(plain)
+    got, expected = (torch.autograd.grad(result, (q, kv), weight) for result in (fast, plain))
+    assert all(torch.allclose(x, y, rtol=1e-4, atol=1e-4) for x, y in zip(got, expected, strict=True))
+
+
+def test_attention_needs_no_softmax_for_scores_as_they_are(monkeypatch):
+    monkeypatch.delattr(torch, "softmax")
+    assert attend(torch.randn(4, 5, 6), torch.randn(4, 5, 12), torch.ones(4, 1, 1, 5), heads=2).isfinite().all()
+
+
+@pytest.mark.parametrize("block", [1, 100, 10**6])  # numbers worked on at a time: one row, some, all
+def test_feed_forward_and_its_derivatives_equal_the_formula(monkeypatch, block):
+    monkeypatch.setattr(layers, "_BLOCK", block)
+    torch.manual_seed(0)
+    shapes = [(2, 17, 3), (2, 3, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4)]
+    arguments = [torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in shapes]
+    x, expand, shift, contract, out = arguments
+    fast, plain = feed_forward(*arguments), (x @ expand + shift).relu() @ contract + out
+    assert torch.allclose(fast, plain)
+    weight = torch.randn_like(plain)
+    got, expected = (torch.autograd.grad(result, arguments, weight) for result in (fast, plain))
+    assert all(torch.allclose(x, y) for x, y in zip(got, expected, strict=True))
+
+
+def test_feed_forward_drops_and_differentiates_what_it_dropped():
+    torch.manual_seed(0)
+    shapes = [(2, 5, 3), (2, 3, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4)]
+    arguments = [torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in shapes]
+
+    def dropped(*arguments):
+        torch.manual_seed(1)
+        return feed_forward(*arguments, p=0.5)
+
+    assert torch.autograd.gradcheck(dropped, arguments)
+    with torch.no_grad():
+        whole = feed_forward(*arguments)
+        assert not torch.allclose(dropped(*arguments), whole)
+        mean = torch.stack([feed_forward(*arguments, p=0.5) for _ in range(4000)]).mean(0)
+    assert torch.allclose(mean, whole, atol=0.5) and (mean - whole).abs().mean() < 0.1
+
+
 def test_attention_drops_weights_and_differentiates_what_it_dropped():
     torch.manual_seed(0)
     q = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True)
     kv = torch.randn(3, 5, 12, dtype=torch.double, requires_grad=True)
-    bias = torch.zeros(3, 1, 1, 5, dtype=torch.double)
+    mask = torch.ones(3, 1, 1, 5, dtype=torch.double)
 
     def dropped(q, kv):
         torch.manual_seed(1)
-        return attend(q, kv, bias, heads=2, p=0.5)
+        return attend(q, kv, mask, heads=2, p=0.5)
 
     assert torch.autograd.gradcheck(dropped, (q, kv))
-    assert not torch.allclose(dropped(q, kv), attend(q, kv, bias, heads=2))
-    mean = torch.stack([attend(q.detach(), kv.detach(), bias, heads=2, p=0.5) for _ in range(4000)]).mean(0)
-    assert torch.allclose(mean, attend(q, kv, bias, heads=2), atol=0.1)
+    assert not torch.allclose(dropped(q, kv), attend(q, kv, mask, heads=2))
+    mean = torch.stack([attend(q.detach(), kv.detach(), mask, heads=2, p=0.5) for _ in range(4000)]).mean(0)
+    assert torch.allclose(mean, attend(q, kv, mask, heads=2), atol=0.1)
 
 
 @pytest.mark.parametrize("num_layers", [1, 3])
