@@ -353,12 +353,12 @@ class _FeedForward(torch.autograd.Function):
         for part, g, by_part, mask in zip(*parts, ctx.masks, strict=True):
             hidden, by_hidden = scratch[:, :, : part.shape[1]]
             _hidden(part, expand, shift, mask, hidden)
-            by_contract.baddbmm_(hidden.transpose(1, 2), g)
+            torch.baddbmm(by_contract, hidden.transpose(1, 2), g, out=by_contract)
             torch.bmm(g, contract.transpose(1, 2), out=by_hidden)
             torch.ops.aten.threshold_backward(by_hidden, hidden, 0, grad_input=by_hidden)
             if mask is not None:
                 by_hidden.mul_(mask)
-            by_expand.baddbmm_(part.transpose(1, 2), by_hidden)
+            torch.baddbmm(by_expand, part.transpose(1, 2), by_hidden, out=by_expand)
             by_shift += by_hidden.sum(1, keepdim=True)
             torch.bmm(by_hidden, expand.transpose(1, 2), out=by_part)
         return by_x, by_expand, by_shift, by_contract, gradient.sum(1, keepdim=True), None
