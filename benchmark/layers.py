@@ -6,7 +6,7 @@ number of operations and into memory that is written and read again, not into ar
 - :class:`Transformer` runs several Transformers of one shape side by side in batched matrix products. The scale and
   shift of a normalisation are folded into the weights of the product behind it.
 - :func:`attend` lays heads out with time innermost, since products with a result four numbers wide are several times
-  slower than those with one four numbers high, and keeps nothing of the size T x T' for the backward pass.
+  slower than those with one four numbers high, and keeps none of its T x T' weights for the backward pass.
 - :func:`feed_forward` keeps nothing of what lies between its two layers either: both compute it again, block by block,
   in less time than memory takes to hold it.
 - :func:`dropout` takes its coins from a stretch of a fixed pool that starts at a random place: the one random number
@@ -38,7 +38,7 @@ PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES
 _MASKED = -1e9  # added to a score; finite: a row in which all is masked gives a uniform softmax instead of NaN
 _PLACES = 2**18  # where a dropout mask may start in the pool
 _RANGE = (1e-20, 1e20)  # sums of exponentials that leave room for their parts
-_BLOCK = 2**17  # attention weights worked on at a time: half a MiB
+_BLOCK = 2**17  # attention weights, or hidden units' values, worked on at a time: half a MiB
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -215,8 +215,8 @@ class TemporalConv(nn.Module):
 class _Attend(torch.autograd.Function):
     """See :func:`attend`. Heads are (B * heads, d_head, T), time innermost; they go through in blocks.
 
-    Nothing of the size T x T' is kept: the backward pass computes a block's weights again, in less time than it takes
-    to write all of them to memory and read them back. A weight is the exponential of a score, and what a query attends
+    No weights are kept: the backward pass computes a block's T x T' weights again, in less time than it takes to
+    write all of them to memory and read them back. A weight is the exponential of a score, and what a query attends
     to is divided by their sum. With the gradient g divided likewise, a score's gradient is ``e (g v - g attended)``.
     """
 

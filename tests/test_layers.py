@@ -108,7 +108,9 @@ def test_attention_and_its_derivatives_equal_the_formula(monkeypatch, block):
         assert torch.allclose(got, expected)
 
 
-def test_scores_out_of_a_floats_range_and_queries_without_a_key_give_what_a_softmax_gives():
+@pytest.mark.parametrize("block", [1, 10**6])  # weights worked on at a time: those of one sample, or all
+def test_scores_out_of_a_floats_range_and_queries_without_a_key_give_what_a_softmax_gives(monkeypatch, block):
+    monkeypatch.setattr(layers, "_BLOCK", block)
     torch.manual_seed(0)
     q, kv = torch.randn(4, 5, 6), torch.randn(4, 5, 12)
     mask = torch.ones(4, 1, 5, 5)
@@ -127,6 +129,23 @@ def test_attention_needs_no_softmax_for_scores_as_they_are(monkeypatch):
     assert attend(torch.randn(4, 5, 6), torch.randn(4, 5, 12), torch.ones(4, 1, 1, 5), heads=2).isfinite().all()
 
 
+def test_neither_weights_nor_hidden_units_are_kept_for_the_backward_pass():
+    kept = []
+
+    def keep(x):
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        q, kv = torch.randn(4, 50, 6, requires_grad=True), torch.randn(4, 50, 12, requires_grad=True)
+        attend(q, kv, torch.ones(4, 1, 1, 50), heads=2, p=0.1)
+        x = torch.randn(2, 500, 3, requires_grad=True)
+        feed_forward(
+            x, torch.randn(2, 3, 40), torch.randn(2, 1, 40), torch.randn(2, 40, 3), torch.randn(2, 1, 3), p=0.1
+        )
+    assert kept and max(kept) == 2 * 500 * 3  # weights: 4 x 2 x 50 x 50, hidden units: 2 x 500 x 40
+
+
 @pytest.mark.parametrize("block", [1, 100, 10**6])  # numbers worked on at a time: one row, some, all
 def test_feed_forward_and_its_derivatives_equal_the_formula(monkeypatch, block):
     monkeypatch.setattr(layers, "_BLOCK", block)
@@ -141,7 +160,9 @@ def test_feed_forward_and_its_derivatives_equal_the_formula(monkeypatch, block):
     assert all(torch.allclose(x, y) for x, y in zip(got, expected, strict=True))
 
 
-def test_feed_forward_drops_and_differentiates_what_it_dropped():
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_feed_forward_drops_and_differentiates_what_it_dropped(monkeypatch, block):
+    monkeypatch.setattr(layers, "_BLOCK", block)
     torch.manual_seed(0)
     shapes = [(2, 5, 3), (2, 3, 8), (2, 1, 8), (2, 8, 4), (2, 1, 4)]
     arguments = [torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in shapes]
@@ -158,7 +179,9 @@ def test_feed_forward_drops_and_differentiates_what_it_dropped():
     assert torch.allclose(mean, whole, atol=0.5) and (mean - whole).abs().mean() < 0.1
 
 
-def test_attention_drops_weights_and_differentiates_what_it_dropped():
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_attention_drops_weights_and_differentiates_what_it_dropped(monkeypatch, block):
+    monkeypatch.setattr(layers, "_BLOCK", block)
     torch.manual_seed(0)
     q = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True)
     kv = torch.randn(3, 5, 12, dtype=torch.double, requires_grad=True)
