@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
 from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, last_frame, masked_mean
 
-_TARGETS = [MODALITIES.index(target) for target, _ in PAIRS]
-_SOURCES = [MODALITIES.index(source) for _, source in PAIRS]
 # Directions (target, source) that the official code favours in advance: from language, and from vision to audio.
 _FAVOURED = {"shared": {("a", "l"), ("v", "l")}, "private": {("a", "l"), ("v", "l"), ("a", "v")}}
 
@@ -65,6 +63,8 @@ class GraphDistillation(nn.Module):
     """
 
     prior: Tensor
+    targets: Tensor
+    sources: Tensor
 
     def __init__(self, num_categories: int, width: int, hidden: int, favoured: set[tuple[str, str]]) -> None:
         super().__init__()
@@ -73,11 +73,14 @@ class GraphDistillation(nn.Module):
         self.read_edge = nn.Linear(4 * hidden, 1)
         preference = torch.tensor([float(pair in favoured) for pair in PAIRS])
         self.register_buffer("prior", (preference / 0.25).softmax(0))
+        places = torch.tensor([[MODALITIES.index(m) for m in pair] for pair in PAIRS])  # (6, 2)
+        self.register_buffer("targets", places[:, 0], persistent=False)
+        self.register_buffer("sources", places[:, 1], persistent=False)
 
     def edges(self, logits: Tensor, representations: Tensor) -> Tensor:
         """Weights of the six directions, in the order of `PAIRS`: (M, N, K) and (M, N, width) → (6, N)."""
         vertices = torch.cat([self.read_logits(logits), self.read_representation(representations)], dim=-1)
-        pairs = torch.cat([vertices[_TARGETS], vertices[_SOURCES]], dim=-1)  # (6, N, 4 hidden)
+        pairs = torch.cat([vertices[self.targets], vertices[self.sources]], dim=-1)  # (6, N, 4 hidden)
         return (self.read_edge(pairs).squeeze(-1) / 8).softmax(0)
 
     def forward(self, logits: Tensor, representations: Tensor, representation_weight: float) -> Tensor:
@@ -89,7 +92,7 @@ class GraphDistillation(nn.Module):
         weights = edges + self.prior[:, None]  # (6, N)
 
         def distance(x: Tensor) -> Tensor:
-            return ((x[_TARGETS] - x[_SOURCES].detach()).abs().sum(-1) * weights).mean(1).sum()
+            return ((x[self.targets] - x[self.sources].detach()).abs().sum(-1) * weights).mean(1).sum()
 
         total = distance(logits) + 10.0 * (edges.mean(1) - self.prior).square().sum()
         return total + representation_weight * distance(representations) if representation_weight else total

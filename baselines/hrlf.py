@@ -126,8 +126,9 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the pairs (x_i, y_i), N of them, and of the N (N-1) pairs (x_i, y_j); x, y of shape (N, width)."""
         scores = self.x(x) @ self.y(y).T  # (N, N)
-        same = torch.eye(len(x), dtype=torch.bool, device=x.device)
-        return scores[same], scores[~same]
+        n = len(x)
+        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]  # behind its first, the diagonal stands every n + 1
+        return scores.diagonal(), others.flatten()
 
 
 @register("hrlf", paper="Li et al., NeurIPS 2024", trains_on="missing")

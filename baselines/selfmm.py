@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import encode_distinct
+from benchmark.layers import encode_distinct, on_device
 
 _EPSILON = 1e-8
 FUSION = "f"
@@ -104,7 +104,7 @@ class LabelMemory:
 
     def rows(self, ids: list[str]) -> Tensor:
         """Where the samples are kept, shape (N,)."""
-        return torch.tensor([self.row[i] for i in ids], device=self.seen.device)
+        return on_device([self.row[i] for i in ids], self.seen.device)
 
     def weights(self, rows: Tensor, modality: str) -> Tensor:
         """``tanh |y_s - y_m|``, shape (N,); one at a sample's first visit, before which no label could move."""

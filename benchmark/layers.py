@@ -38,7 +38,8 @@ PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES
 _MASKED = -1e9  # added to a score; finite: a row in which all is masked gives a uniform softmax instead of NaN
 _PLACES = 2**18  # where a dropout mask may start in the pool
 _RANGE = (1e-20, 1e20)  # sums of exponentials that leave room for their parts
-_BLOCK = 2**17  # attention weights, or hidden units' values, worked on at a time: half a MiB
+_BLOCK = 2**17  # attention weights, or hidden units' values, worked on at a time: half a MiB stays in the cache
+_BLOCK_OF_A_GPU = 2**26  # there each block costs a dozen calls, and 256 MiB are little
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -100,9 +101,14 @@ def encode_distinct(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch, m
     rows = zip(batch.ids, batch.present[modality].cpu().numpy(), strict=True)
     same = [first.setdefault((sample_id, present.tobytes()), row) for row, (sample_id, present) in enumerate(rows)]
     places = {row: place for place, row in enumerate(first.values())}
-    distinct = torch.tensor(list(places), device=features.device)
+    distinct = on_device(list(places), features.device)
     encoded = encoder(features[distinct], frames[distinct])
-    return encoded[torch.tensor([places[row] for row in same], device=features.device)]
+    return encoded[on_device([places[row] for row in same], features.device)]
+
+
+def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Whole numbers as a tensor on a device, which is not waited for."""
+    return torch.tensor(numbers, dtype=torch.int64).to(device, non_blocking=True)
 
 
 class Remembered:
@@ -136,7 +142,7 @@ class Remembered:
         """
         if not self.rows:
             raise RuntimeError("the frozen network's outputs are computed when the stage that needs them starts")
-        rows = torch.tensor([self.rows[i] for i in batch.ids], device=batch.device)
+        rows = on_device([self.rows[i] for i in batch.ids], batch.device)
         return [output[rows] for output in self.outputs]
 
 
@@ -222,7 +228,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, kv: Tensor, mask: Tensor, heads: int, p: float) -> Tensor:
-        samples = max(1, _BLOCK // (heads * q.shape[2] * kv.shape[3]))  # in a block
+        samples = _rows_a_block(len(mask), heads * q.shape[2] * kv.shape[3], q.device)
         scratch = q.new_empty(1 + (p > 0), samples * heads, q.shape[2], kv.shape[3])
         sums, attended = q.new_empty(len(q), q.shape[2]), torch.empty_like(q)
         ctx.softmax, ctx.coins = [], []
@@ -271,6 +277,11 @@ class _Attend(torch.autograd.Function):
             torch.bmm(k_, s.transpose(1, 2), out=by_q_)
             torch.bmm(q_, s, out=by_k_)
         return by_q, by_kv, None, None, None
+
+
+def _rows_a_block(rows: int, numbers_a_row: int, device: torch.device) -> int:
+    numbers = _BLOCK if device.type == "cpu" else _BLOCK_OF_A_GPU
+    return max(1, min(rows, numbers // numbers_a_row))
 
 
 def _split(tensors: Iterable[Tensor], rows: int) -> list[Sequence[Tensor]]:
@@ -332,7 +343,7 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, expand: Tensor, shift: Tensor, contract: Tensor, out: Tensor, p: float) -> Tensor:
         streams, _, width = expand.shape
-        ctx.rows = max(1, _BLOCK // (streams * width))
+        ctx.rows = _rows_a_block(x.shape[1], streams * width, x.device)
         result = x.new_empty(streams, x.shape[1], contract.shape[2])
         scratch = x.new_empty(streams, ctx.rows, width)
         ctx.masks = []
@@ -396,7 +407,7 @@ class StreamLinear(nn.Module):
         self.weight = nn.Parameter(torch.empty(streams, d_in, d_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(streams, 1, d_out))
 
-    def forward(self, x: Tensor, group: Sequence[int] | slice) -> Tensor:
+    def forward(self, x: Tensor, group: Tensor | slice) -> Tensor:
         """Apply the layers of the streams in `group`, one for each row of `x`."""
         return torch.baddbmm(self.bias[group], x, self.weight[group])
 
@@ -409,11 +420,11 @@ class StreamNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(streams, 1, d))
         self.bias = nn.Parameter(torch.zeros(streams, 1, d))
 
-    def forward(self, x: Tensor, group: Sequence[int] | slice) -> Tensor:
+    def forward(self, x: Tensor, group: Tensor | slice) -> Tensor:
         """Normalise with the streams in `group`."""
         return torch.addcmul(self.bias[group], _normalise(x), self.weight[group])
 
-    def then(self, layers: Sequence[StreamLinear], z: Tensor, group: Sequence[int] | slice) -> Tensor:
+    def then(self, layers: Sequence[StreamLinear], z: Tensor, group: Tensor | slice) -> Tensor:
         """Scale and shift of this normalisation, then the linear layers side by side, in one product.
 
         ``(z * scale + shift) W + b = z (scale W) + (shift W + b)``.
@@ -432,7 +443,7 @@ class StreamNorm(nn.Module):
         weight, bias = self.before(layers, group)
         return torch.baddbmm(bias, z, weight)
 
-    def before(self, layers: Sequence[StreamLinear], group: Sequence[int] | slice) -> tuple[Tensor, Tensor]:
+    def before(self, layers: Sequence[StreamLinear], group: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Weight, (S, d, sum of d_out), and bias, (S, 1, sum of d_out), of that product."""
         weight = torch.cat([layer.weight[group] for layer in layers], -1)
         bias = torch.cat([layer.bias[group] for layer in layers], -1)
@@ -472,7 +483,7 @@ class TransformerLayer(nn.Module):
         self.relu_dropout = relu_dropout
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor, num_samples: int, group: Sequence[int] | slice
+        self, x: Tensor, memory: Tensor | None, mask: Tensor, num_samples: int, group: Tensor | slice
     ) -> Tensor:
         """One layer.
 
@@ -586,7 +597,8 @@ class Transformer(nn.Module):
             groups.setdefault((x[s].shape[1], source_mask[s].shape[1], offset), []).append(s)
         results: list[Tensor] = [x[0]] * len(x)
         for (num_queries, num_keys, offset), members in groups.items():
-            group: list[int] | slice = slice(None) if len(members) == len(x) else members
+            everyone = len(members) == len(x)
+            group: Tensor | slice = slice(None) if everyone else on_device(members, x[0].device)
             open_to = torch.stack([source_mask[s] for s in members]).to(x[0].dtype)  # (S, N, T')
             open_to = open_to.flatten(0, 1)[:, None, None, :]  # (S * N, 1, 1, T')
             if causal_offset is not None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmark.method import Batch, TaskSpec
+from benchmark.layers import Dropout
+from benchmark.method import Batch, Method, TaskSpec
 from benchmark.missing import MODALITIES
 
 DIMS = {"l": 12, "a": 5, "v": 7}
@@ -99,3 +100,31 @@ def pad(batch: Batch, extra: int) -> Batch:
         frames=longer(batch.frames),
         complete=None if batch.complete is None else longer(batch.complete),
     )
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The same batch on a device."""
+
+    def there(part: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {m: x.to(device) for m, x in part.items()}
+
+    return replace(
+        batch,
+        labels=batch.labels.to(device),
+        intensity=None if batch.intensity is None else batch.intensity.to(device),
+        features=there(batch.features),
+        present=there(batch.present),
+        frames=there(batch.frames),
+        complete=None if batch.complete is None else there(batch.complete),
+    )
+
+
+def without_dropout(method: Method) -> Method:
+    """The method itself, which drops nothing any more."""
+    for module in method.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+        for part in ("attention_dropout", "relu_dropout", "dropout"):
+            if isinstance(getattr(module, part, None), float):
+                setattr(module, part, 0.0)
+    return method

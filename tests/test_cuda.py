@@ -11,6 +11,7 @@ from benchmark.data.batches import task_spec
 from benchmark.evaluation import predict_settings
 from benchmark.missing import Setting
 from benchmark.training import train
+from tests.batches import without_dropout
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 ENTRIES = registry.catalogue()
@@ -23,13 +24,7 @@ def test_training_agrees_with_the_cpu(name):
     logits = []
     for device in map(torch.device, ("cpu", "cuda")):
         torch.manual_seed(0)
-        method = registry.load(ENTRIES[name])(task_spec(dataset)).to(device)
-        for module in method.modules():  # random numbers of the two are not the same
-            if type(module).__name__ == "Dropout":
-                module.p = 0.0
-            for part in ("attention_dropout", "relu_dropout", "dropout"):
-                if isinstance(getattr(module, part, None), float):
-                    setattr(module, part, 0.0)
+        method = without_dropout(registry.load(ENTRIES[name])(task_spec(dataset))).to(device)
         config = TrainingConfig(epochs=2, learning_rate=1e-4, batch_size=16)
         train(method, dataset, trains_on="missing", config=config, seed=0, device=device)
         logits.append(predict_settings(method, dataset, [Setting(), Setting("l", 0.5)], draw=0, device=device))
