@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import encode_distinct
+from benchmark.layers import encode_distinct, orthogonal_recurrence_
 
 SEQUENCE, MODALITY, CHANNEL = 1, 2, 3
 """The axes of the cube, (N, L, M, D)."""
@@ -133,6 +133,7 @@ class CubeMLP(Method):
         self.length = min(length, max(task.max_frames.values()))
         self.projection = nn.Linear(task.feature_dims["l"], d, bias=False)
         self.recurrent = nn.ModuleDict({m: RecurrentEncoder(task.feature_dims[m], d) for m in ("a", "v")})
+        orthogonal_recurrence_(self.recurrent)
         self.dropout = nn.Dropout(dropout)
         full = (self.length, len(MODALITIES), d)
         mixed = (mixed_length, mixed_modalities, mixed_d)

@@ -84,18 +84,20 @@ class GraphDistillation(nn.Module):
         return (self.read_edge(pairs).squeeze(-1) / 8).softmax(0)
 
     def forward(self, logits: Tensor, representations: Tensor, representation_weight: float) -> Tensor:
-        """Weighted L1 distances of each modality to what it learns from, and the edges' distance to the prior.
+        """What the modalities learn from each other along the edges, and the edges' distance to the prior.
 
-        Gradients of a distance go to the modality that learns, not to the one it learns from.
+        Logits draw near those they learn from (weighted L1 distance). Representations, where they have a weight, move
+        away from theirs (positive part of the cosine). Gradients go to the modality that learns, not to the other.
         """
         edges = self.edges(logits, representations)
         weights = edges + self.prior[:, None]  # (6, N)
-
-        def distance(x: Tensor) -> Tensor:
-            return ((x[self.targets] - x[self.sources].detach()).abs().sum(-1) * weights).mean(1).sum()
-
-        total = distance(logits) + 10.0 * (edges.mean(1) - self.prior).square().sum()
-        return total + representation_weight * distance(representations) if representation_weight else total
+        distances = (logits[self.targets] - logits[self.sources].detach()).abs().sum(-1)  # (6, N)
+        total = (distances * weights).mean(1).sum() + 10.0 * (edges.mean(1) - self.prior).square().sum()
+        if representation_weight:
+            taught, teaching = representations[self.targets], representations[self.sources].detach()
+            alike = F.cosine_similarity(taught, teaching, dim=-1).relu().mean(1)  # (6,)
+            total = total + representation_weight * (alike * weights.mean(1)).sum()
+        return total
 
 
 class ResidualHead(nn.Module):

@@ -95,7 +95,7 @@ class HRLFNetwork(nn.Module):
         """Translation within and across modalities, and reconstruction of the sentiment factors.
 
         With Z_ab decoded from the sentiment Q_a and the specifics U_b: Z_aa must equal Z_a (mean over three), Z_ab must
-        equal Z_b (mean over six), and the sentiment of Z_ba, read by a's encoder, must equal Q_a (mean over nine).
+        equal Z_b (mean over six), and the sentiment of Z_ab, read by b's encoder, must equal Q_a (mean over nine).
         """
         within: list[Tensor] = []
         across: list[Tensor] = []
@@ -104,7 +104,7 @@ class HRLFNetwork(nn.Module):
             for source in MODALITIES:
                 z = self.translate(factors.sentiment[source], factors.specific[target])  # in the manner of target
                 (within if source == target else across).append(F.mse_loss(z, factors.z[target]))
-                semantic.append(F.mse_loss(self.sentiment[target](z), factors.sentiment[target]))
+                semantic.append(F.mse_loss(self.sentiment[target](z), factors.sentiment[source]))
         return torch.stack(within).mean() + torch.stack(across).mean() + torch.stack(semantic).mean()
 
 

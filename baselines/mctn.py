@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import Batch, Method, TaskSpec, register
-
-
-def filled(frames: Tensor) -> Tensor:
-    """Real frames (N, T), where a sample without one counts as one (zero) frame; needed by packing and attention."""
-    first = torch.arange(frames.shape[1], device=frames.device) == 0
-    return frames | (first & ~frames.any(1, keepdim=True))
+from benchmark.layers import filled
 
 
 def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:
@@ -40,7 +35,7 @@ class Encoder(nn.Module):
         self.lstm = nn.LSTM(d_in, hidden, bidirectional=True, batch_first=True)
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
-        """Padding is not run over; its states are zero. Every sample has a frame, see :func:`filled`."""
+        """Padding is not run over; its states are zero. Every sample has a frame, see `filled`."""
         packed = pack_padded_sequence(x, frames.sum(1).cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
         forwards, backwards = states.chunk(2, dim=-1)
@@ -77,7 +72,8 @@ class Decoder(nn.Module):
 class MCTN(Method):
     """Language is translated to audio and back, and what the two share to vision; the last encoding is classified.
 
-    ``loss = CE + translation_weight (audio + vision) + cycle_weight (language from the translated audio)``
+    ``loss = CE + translation_weight (audio + vision) + cycle_weight (language from the translated audio)
+    + head_penalty |weights of the last layer|^2``
 
     Audio and vision are needed for the translations of training alone: the prediction reads nothing but language.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import encode_distinct
+from benchmark.layers import encode_distinct, orthogonal_recurrence_
 from benchmark.losses import central_moment_discrepancy
 
 _EPSILON = 1e-6
@@ -128,6 +128,7 @@ class MISA(Method):
         self.moments = moments
         widths = {m: min(task.feature_dims[m], rnn_hidden) for m in MODALITIES}
         self.encoders = nn.ModuleDict({m: UtteranceEncoder(task.feature_dims[m], widths[m]) for m in MODALITIES})
+        orthogonal_recurrence_(self.encoders)
         self.projections = nn.ModuleDict(
             {m: nn.Sequential(nn.Linear(4 * widths[m], hidden), nn.ReLU(), nn.LayerNorm(hidden)) for m in MODALITIES}
         )

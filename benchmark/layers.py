@@ -13,8 +13,8 @@ number of operations and into memory that is written and read again, not into ar
   it draws decides all.
 - :func:`run_grus` steps through both directions of several GRUs at once.
 
-All parts are safe for samples without a single real frame: attention over nothing returns the mean of the values,
-never NaN, and pooled or gathered results of such a sample are zero.
+All parts are safe for samples without a single real frame: a Transformer attends to the first position, whatever the
+padding behind it, and pooled or gathered results of such a sample are zero.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     weights = mask.to(x.dtype)
     total = (weights.unsqueeze(-2) @ x).squeeze(-2)  # (..., d)
     return total / weights.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+def filled(frames: Tensor) -> Tensor:
+    """Real frames (N, T), where a sample without one counts as one (zero) frame; for packing and attention."""
+    first = torch.arange(frames.shape[1], device=frames.device) == 0
+    return frames | (first & ~frames.any(1, keepdim=True))
 
 
 def last_frame(x: Tensor, mask: Tensor) -> Tensor:
@@ -200,6 +206,13 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as `x`."""
         return dropout(x, self.p, self.training)
+
+
+def orthogonal_recurrence_(module: nn.Module) -> None:
+    """Start the recurrent weights of all LSTMs and GRUs in a module as orthogonal matrices, in place."""
+    for name, parameter in module.named_parameters():
+        if "weight_hh" in name:
+            nn.init.orthogonal_(parameter)
 
 
 class TemporalConv(nn.Module):
@@ -579,7 +592,7 @@ class Transformer(nn.Module):
         ----------
         x : S Tensors, shape (N, T_s, d)
         mask : S bool Tensors, shape (N, T_s)
-            True where a position may be attended to (self-attention).
+            True where a position may be attended to (self-attention); the first one where there is none.
         memory : S Tensors, shape (N, T'_s, d), optional
         memory_mask : S bool Tensors, shape (N, T'_s)
             The same for `memory`.
@@ -599,7 +612,7 @@ class Transformer(nn.Module):
         for (num_queries, num_keys, offset), members in groups.items():
             everyone = len(members) == len(x)
             group: Tensor | slice = slice(None) if everyone else on_device(members, x[0].device)
-            open_to = torch.stack([source_mask[s] for s in members]).to(x[0].dtype)  # (S, N, T')
+            open_to = torch.stack([filled(source_mask[s]) for s in members]).to(x[0].dtype)  # (S, N, T')
             open_to = open_to.flatten(0, 1)[:, None, None, :]  # (S * N, 1, 1, T')
             if causal_offset is not None:
                 open_to = open_to * open_to.new_ones(num_queries, num_keys).tril(offset)  # (S * N, 1, T, T')

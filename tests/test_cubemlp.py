@@ -83,3 +83,11 @@ def test_the_cube_holds_each_modality_at_its_place():
     assert torch.equal(filled, expected)
     assert model.represent(batch).shape == (3, len(MODALITIES) * 5)
     assert small_cubemlp(task, length=50).length == 30  # no more positions than the longest sample has frames
+
+
+def test_recurrent_weights_start_orthogonal():
+    model = CubeMLP(small_task(), d=8)
+    weights = [w for name, w in model.named_parameters() if "weight_hh" in name]
+    assert len(weights) == 8  # two layers of two directions for audio and for vision
+    for w in weights:
+        assert torch.allclose(w.T @ w, torch.eye(w.shape[1]), atol=1e-5)

@@ -78,7 +78,7 @@ def test_graph_distillation_equals_the_loop():
     assert edges.shape == (6, 6) and torch.allclose(edges.sum(0), torch.ones(6))
     favoured = math.exp(4) / (2 * math.exp(4) + 4)
     indices = [(MODALITIES.index(target), MODALITIES.index(source)) for target, source in PAIRS]
-    expected, means = 0.0, [0.0] * 6
+    expected, means, alike = 0.0, [0.0] * 6, [0.0] * 6
     for n in range(6):
         vertices = [
             torch.cat([graph.read_logits(logits[i, n]), graph.read_representation(seen[i, n])]) for i in range(3)
@@ -88,11 +88,12 @@ def test_graph_distillation_equals_the_loop():
             edge = math.exp(raw[e]) / sum(math.exp(r) for r in raw)
             assert edges[e, n].item() == pytest.approx(edge, rel=1e-5)
             prior = favoured if PAIRS[e] in FAVOURED else favoured / math.exp(4)
-            distance = (logits[i, n] - logits[j, n]).abs().sum() + 10 * (seen[i, n] - seen[j, n]).abs().sum()
-            expected += (edge + prior) * distance.item() / 6
+            expected += (edge + prior) * (logits[i, n] - logits[j, n]).abs().sum().item() / 6
+            alike[e] += max(0.0, torch.cosine_similarity(seen[i, n], seen[j, n], dim=0).item()) / 6
             means[e] += edge / 6
     for e, pair in enumerate(PAIRS):
-        expected += 10 * (means[e] - (favoured if pair in FAVOURED else favoured / math.exp(4))) ** 2
+        prior = favoured if pair in FAVOURED else favoured / math.exp(4)
+        expected += 10 * (means[e] - prior) ** 2 + 10 * (means[e] + prior) * alike[e]
     assert graph(logits, seen, 10.0).item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -42,7 +42,7 @@ def test_factorisation_loss_follows_the_equations():
             z = network.decoder(torch.cat([factors.sentiment[a], factors.specific[b]], dim=1))
             error = (z - factors.z[b]).square().mean().item()
             within, across = (within + error / 3, across) if a == b else (within, across + error / 6)
-            semantic += (network.sentiment[b](z) - factors.sentiment[b]).square().mean().item() / 9
+            semantic += (network.sentiment[b](z) - factors.sentiment[a]).square().mean().item() / 9
     assert network.factorisation_loss(factors).item() == pytest.approx(within + across + semantic, rel=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_factors_are_used_across_modalities_and_the_sentiment_survives_translati
             translated = network.translate(found.sentiment[source], found.specific[target])
             nearest = min(MODALITIES, key=lambda m: F.mse_loss(translated, z[m]).item())
             assert nearest == target
-            again, own = network.sentiment[target](translated), found.sentiment[target]
+            again, own = network.sentiment[target](translated), found.sentiment[source]
             assert F.mse_loss(again, own) < 0.5 * z[target].var()
 
 

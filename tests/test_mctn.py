@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.mctn import MCTN, Decoder, Encoder, filled, squared_error
+from baselines.mctn import MCTN, Decoder, Encoder, squared_error
+from benchmark.layers import filled
 from benchmark.missing import MODALITIES
 from tests.batches import random_batch, small_task
 

@@ -159,3 +159,10 @@ def test_encoder_is_two_lstms_run_over_the_real_frames_of_each_sample_alone():
 def test_lstm_width_is_the_number_of_features_up_to_the_limit():
     model = small_misa(rnn_hidden=6)
     assert [model.encoders[m].first.hidden_size for m in MODALITIES] == [6, 5, 6]
+
+
+def test_recurrent_weights_start_orthogonal():
+    weights = {name: w for name, w in small_misa().named_parameters() if "weight_hh" in name}
+    assert len(weights) == 12  # two layers of two directions for each modality
+    for w in weights.values():
+        assert torch.allclose(w.T @ w, torch.eye(w.shape[1]), atol=1e-5)

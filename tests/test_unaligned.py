@@ -17,6 +17,13 @@ def build(name, task):
     return cls(task, **hyperparameters(cls, name, task.name, [])[0]).eval()
 
 
+def assert_independent(method, batch):
+    logits = method.predict(batch)
+    assert torch.allclose(method.predict(pad(batch, 3)), logits, atol=1e-5)
+    alone = torch.cat([method.predict(select(batch, [i])) for i in range(len(batch))])
+    assert torch.allclose(alone, logits, atol=1e-5)
+
+
 @methods
 @pytest.mark.parametrize("task_name", ["mosi", "iemocap"])
 @pytest.mark.parametrize("kept", [1.0, 0.4])
@@ -25,11 +32,16 @@ def test_logits_depend_neither_on_the_batch_nor_on_padding(name, task_name, kept
     task = small_task(task_name, {"l": 8, "a": 11, "v": 1})
     method = build(name, task)
     batch = random_batch(task, 12, seed=2, kept=kept, training=False)
-    logits = method.predict(batch)
-    assert logits.shape == (12, task.num_categories)
-    assert torch.allclose(method.predict(pad(batch, 3)), logits, atol=1e-5)
-    alone = torch.cat([method.predict(select(batch, [i])) for i in range(12)])
-    assert torch.allclose(alone, logits, atol=1e-5)
+    assert method.predict(batch).shape == (12, task.num_categories)
+    assert_independent(method, batch)
+
+
+@methods
+@torch.no_grad()
+def test_nor_do_those_of_samples_that_lack_whole_modalities(name):
+    task = small_task("mosi", {"l": 8, "a": 11, "v": 6})
+    lengths = {"l": [0, 3, 5, 0, 0, 8], "a": [4, 0, 9, 0, 11, 0], "v": [6, 2, 0, 5, 0, 0]}
+    assert_independent(build(name, task), random_batch(task, 6, seed=4, lengths=lengths, training=False))
 
 
 @methods
