@@ -8,7 +8,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,9 +17,11 @@ from benchmark.errors import BenchmarkError, storing
 
 if TYPE_CHECKING:
     from benchmark.cluster import Cluster
+    from benchmark.config import GridConfig
+    from benchmark.data import TaskSource
     from benchmark.data.source import Identity
     from benchmark.grid import Grid
-    from benchmark.registry import Entry
+    from benchmark.registry import Entry, Row
 
 EPILOG = """examples:
   python run_benchmark.py --grid quick                     all methods on simulated MOSI, two seeds
@@ -213,11 +215,13 @@ def _check(entries: dict[str, Entry], name: str) -> int:
     return 1 if failed else 0
 
 
-def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry], cluster: Cluster | None) -> int:
+def _chosen(
+    options: argparse.Namespace, entries: dict[str, Entry]
+) -> tuple[str, GridConfig, list[Row], list[TaskSource]]:
+    """A grid's name and content, and the rows and tasks of it that are asked for."""
     from benchmark import registry
     from benchmark.config import load_grid
     from benchmark.data import find_tasks
-    from benchmark.locks import keeps_locks
 
     name, config = load_grid(options.grid)
     if options.seeds is not None:
@@ -238,12 +242,19 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     simulator = config.simulator
     tasks, remarks = find_tasks(
         options.tasks or config.tasks,
-        options.data.resolve() if options.data and cluster else options.data,
+        options.data.resolve() if options.data and options.scheduler else options.data,
         asked=options.tasks is not None,
         sizes=None if simulator is None else (simulator.train, simulator.valid, simulator.test),
     )
     for remark in remarks:
         print(remark)
+    return name, config, rows, tasks
+
+
+def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry], cluster: Cluster | None) -> int:
+    from benchmark.locks import keeps_locks
+
+    name, config, rows, tasks = _chosen(options, entries)
     out = options.out or Path("results") / name
     if not options.plan:
         _make_writable(out)
@@ -286,7 +297,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
     with storing(out):
-        _report([out], out, entries, grid=name, command=command, against=against)
+        _report([out], out, entries, grid=name, command=command, against=against, keys=set(states))
     return 1 if failed else 0
 
 
@@ -330,10 +341,9 @@ def _check_against(label: str | None, labels: Sequence[str]) -> None:
 
 def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
     """A report from stored folders, all of them together."""
-    from benchmark.config import load_grid
     from benchmark.manifest import read_manifest
 
-    name, config = load_grid(options.grid) if options.grid else ("", None)
+    name, config, rows, tasks = _chosen(options, entries) if options.grid else ("", None, [], [])
     folders = options.report_only or [options.out or Path("results") / name]
     for folder in folders:
         if not folder.is_dir():
@@ -342,6 +352,11 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
         raise BenchmarkError("a report on several folders needs a folder of its own; name it with --out")
     out = options.out or folders[0]
     _make_writable(out)
+    keys = set()
+    if config is not None:
+        from benchmark.grid import build, parse_overrides  # torch is imported from here on
+
+        keys = {cell.key for cell in build(name, config, rows, entries, tasks, parse_overrides(options.set)).cells}
     manifests = [read_manifest(folder / "manifest.json") for folder in folders]
     said = [config.against if config else None, *(manifest.get("against") for manifest in manifests)]
     with storing(out):
@@ -353,6 +368,7 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
             command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
             against=options.against or next(filter(None, said), None),
             must_be_there=options.against is not None,
+            keys=keys,
         )
 
 
@@ -365,6 +381,7 @@ def _report(
     command: str,
     against: str | None,
     must_be_there: bool = False,
+    keys: Set[str] = frozenset(),
 ) -> int:
     """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell failed or is damaged."""
     from benchmark import registry
@@ -385,7 +402,7 @@ def _report(
         evidence = read_evidence(folders[0], collection.scores)
         rows = [registry.label_row(label, entries) for label in collection.scores["method"].unique()]
     else:
-        collection = collect(*stores)
+        collection = collect(*stores, keys=keys)
         rows = list({record["label"]: registry.stored_row(record) for record in collection.records}.values())
     rows = registry.by_year(rows, entries)
     if must_be_there:
@@ -399,8 +416,12 @@ def _report(
         replace_file(out / "scores.csv", without_formulas(collection.scores).to_csv(index=False).encode())
         write_evidence(evidence, out)
         replace_file(out / "manifest.json", json_text(manifest).encode())
-        if collection.superseded:
-            print(f"not shown: {collection.superseded} stored cells that later ones, or newer data, replace")
+        if hidden := collection.superseded.total():
+            print(
+                f"not shown: {hidden} stored {'cell' if hidden == 1 else 'cells'} of "
+                f"{', '.join(collection.superseded)}, made with other hyper-parameters, code or data than those shown; "
+                "the command that made them, with --report-only, shows them where code and data are still the same"
+            )
     write_report(
         collection.scores,
         out,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import groupby, product
@@ -28,6 +29,9 @@ from benchmark.store import DONE, Damaged, Predictions, Representations, Store
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
 """What is kept of an epoch's record."""
+
+DEFINES = ("method", "hyperparameters", "source", "task", "training")
+"""What all cells of a row on a task have in common; with the seed, a cell's key is made of it."""
 
 CONFUSED = (Setting(), Setting("l"), Setting("lav", 0.5))
 """The settings whose confusion matrices are drawn."""
@@ -112,8 +116,9 @@ class Collection:
         ``method, task, seed, error`` of the cells that failed, or whose predictions are damaged.
     damaged : list of str
         What is wrong with cells of which not even the method can be told.
-    superseded : int
-        Done cells not shown: a later one of the same method, task and seed is, or one on other data of the task.
+    superseded : Counter
+        Done cells not shown, because another definition of their row is, or other data of their task are; by row and
+        task, as ``mult on mosi``.
     """
 
     scores: pd.DataFrame
@@ -123,25 +128,30 @@ class Collection:
     representations: list[Representation] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
-    superseded: int = 0
+    superseded: Counter[str] = field(default_factory=Counter)
 
 
-def collect(*stores: Store) -> Collection:
-    """Score everything stored; of several cells with the same method, task, source and seed the latest counts.
+def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
+    """Score what is stored: of each row on a task, the cells of one definition.
+
+    Parameters
+    ----------
+    *stores : Store
+    keys : set of str
+        Those of the cells of a grid. Its definitions of rows, and its data, count before others; where it has none, the
+        latest cell's do.
 
     Raises
     ------
     BenchmarkError
-        If two folders hold different cells, or different predictions of one cell, for the same method, task and seed.
+        If two folders hold different predictions of one cell, or different definitions of one row.
     """
-    found, failed = [], {}
     damaged: list[str] = []
-    for store, record in _cells(stores, damaged):
-        if record["state"] == DONE:
-            found.append((store, record))
-        else:
-            failed[record["task"]["name"], record["label"], record["seed"]] = record
-    shown = _latest(found)
+    found = _cells(stores, damaged)
+    ranked = sorted(found, key=lambda cell: _rank(cell[1], keys))
+    shown = _shown(ranked, keys)
+    superseded = Counter(_row_name(record) for _, record in found if record["state"] == DONE)
+    superseded -= Counter(_row_name(record) for _, record in shown.values())
     order = list(TASKS)
     place = {slot: (order.index(slot[0]) if slot[0] in order else len(order), *slot) for slot in shown}
     cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
@@ -162,21 +172,15 @@ def collect(*stores: Store) -> Collection:
             models.append(_model(record, cell, models[-1:]))
         if representation is not None:
             representations.append(representation)
-    succeeded = {(task, label, seed): record["finished"] for (task, _, label, seed), (_, record) in shown.items()}
     return Collection(
         scores=_scores(models, scored, [record["key"] for record in records]),
         records=records,
         models=models,
         histories=_histories(models, [cell.history for cell in scored]),
         representations=representations,
-        failures=failures
-        + [
-            _failure(record, record["error"])
-            for slot, record in sorted(failed.items())
-            if succeeded.get(slot, "") < record["finished"]
-        ],
+        failures=failures + [_failure(record, record["error"]) for record in _failed(ranked, shown, keys)],
         damaged=damaged,
-        superseded=len(found) - len(shown),
+        superseded=superseded,
     )
 
 
@@ -189,9 +193,12 @@ def _failure(record: dict[str, Any], error: str) -> dict[str, str]:
     }
 
 
-def _cells(stores: Sequence[Store], damaged: list[str]) -> list[tuple[Store, dict[str, Any]]]:
+Stored = tuple[Store, dict[str, Any]]
+
+
+def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
     """Every cell once, from whichever folder holds more of it; faults of those that cannot be read go to `damaged`."""
-    cells: dict[str, tuple[Store, dict[str, Any]]] = {}
+    cells: dict[str, Stored] = {}
     for store in stores:
         for key in store.stored_keys():
             try:
@@ -238,13 +245,13 @@ def _refuse_different(key: str, first: Store, second: Store, record: dict[str, A
     chosen = [p.logits[[p.settings.index(s) for s in both]].argmax(-1) for p in (a, b)]
     if list(a.ids) != list(b.ids) or not np.array_equal(*chosen):
         raise BenchmarkError(
-            f"{_name(record)}, stands in {first.path(key)} and in {second.path(key)} with different scores; "
-            "move one of the two away"
+            f"{_row_name(record)}, seed {record['seed']}, stands in {first.path(key)} and in {second.path(key)} with "
+            "different scores; move one of the two away"
         )
 
 
-def _name(record: dict[str, Any]) -> str:
-    return f"{record['label']} on {record['task']['name']}, seed {record['seed']}"
+def _row_name(record: dict[str, Any]) -> str:
+    return f"{record['label']} on {record['task']['name']}"
 
 
 Slot = tuple[str, str, str, int]
@@ -255,28 +262,61 @@ def _slot(record: dict[str, Any]) -> Slot:
     return record["task"]["name"], record["data"]["source"], record["label"], record["seed"]
 
 
-def _latest(found: list[tuple[Store, dict[str, Any]]]) -> dict[Slot, tuple[Store, dict[str, Any]]]:
-    """One cell for each task, source, label and seed, all of a task and source on the same data."""
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for _, record in found:
-        task = (record["task"]["name"], record["data"]["source"])
-        if task not in newest or newest[task]["finished"] < record["finished"]:
-            newest[task] = record
-    shown: dict[Slot, tuple[Store, dict[str, Any]]] = {}
-    for store, record in found:
-        task = (record["task"]["name"], record["data"]["source"])
-        if record["task"]["fingerprint"] != newest[task]["task"]["fingerprint"]:
-            continue
-        slot = _slot(record)
-        if slot in shown and shown[slot][0].out != store.out:
-            other = shown[slot]
+def _rank(record: dict[str, Any], keys: Set[str]) -> tuple[bool, str]:
+    """Of two cells the one with the higher rank says what is shown: one of the grid's, then the later one."""
+    return record["key"] in keys, record["finished"]
+
+
+def _definition(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: record.get(name) for name in DEFINES}
+
+
+def _shown(ranked: Sequence[Stored], keys: Set[str]) -> dict[Slot, Stored]:
+    """The done cells of one definition of each row, all of a task and source on the same data; by rank.
+
+    What the grid has tried and failed at counts too: then no other definition takes its row.
+    """
+    done = [(store, record) for store, record in ranked if record["state"] == DONE]
+    sources = {record["task"]["fingerprint"]: record["data"]["source"] for _, record in done}
+    counting: list[Stored] = [
+        (store, {"data": {"source": sources[record["task"]["fingerprint"]]}} | record)
+        for store, record in ranked
+        if record["state"] == DONE or (record["key"] in keys and record["task"]["fingerprint"] in sources)
+    ]
+    data = {_slot(record)[:2]: record["task"]["fingerprint"] for _, record in counting}  # the last one stays
+    rows = {
+        _slot(record)[:3]: (store, record)
+        for store, record in counting
+        if record["task"]["fingerprint"] == data[_slot(record)[:2]]
+    }
+    alike = [cell for cell in counting if (row := rows.get(_slot(cell[1])[:3])) and _same_row(cell[1], row[1])]
+    holders = {(_slot(record)[:3], store.out) for store, record in alike}
+    for store, record in done:
+        where = _slot(record)[:3]
+        if where in rows and (where, store.out) not in holders:
+            other = rows[where]
             raise BenchmarkError(
-                f"{_name(record)}, stands in {other[0].path(other[1]['key'])} and in {store.path(record['key'])}, made "
-                "with different hyper-parameters or code; move one of the two away"
+                f"{_row_name(record)} stands in {other[0].path(other[1]['key'])} and in {store.path(record['key'])}, "
+                "made with different hyper-parameters, code or data; move one of the two away"
             )
-        if slot not in shown or shown[slot][1]["finished"] < record["finished"]:
-            shown[slot] = (store, record)
-    return shown
+    return {_slot(record): (store, record) for store, record in alike if record["state"] == DONE}
+
+
+def _same_row(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return _definition(one) == _definition(other)
+
+
+def _failed(ranked: Sequence[Stored], shown: Mapping[Slot, Stored], keys: Set[str]) -> list[dict[str, Any]]:
+    """What is to be told of failed cells, one a row, task and seed: no definition older than the one that is shown."""
+    rows = {(task, label): record for (task, _, label, _), (_, record) in shown.items()}
+    failed = {}
+    for _, record in ranked:
+        row = record["task"]["name"], record["label"]
+        if record["state"] == DONE:
+            continue
+        if row not in rows or _same_row(record, rows[row]) or _rank(record, keys) > _rank(rows[row], keys):
+            failed[*row, record["seed"]] = record
+    return [failed[slot] for slot in sorted(failed)]
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def build_manifest(
         "tasks": list(tasks.values()),
         "started": min((record["started"] for record in records), default=""),
         "finished": max((record["finished"] for record in records), default=""),
-        "superseded": collection.superseded,
+        "superseded": collection.superseded.total(),
         "failed": len(collection.failures),
         **({"failures": collection.failures} if collection.failures else {}),
         "cells": [cell_summary(record) for record in records],

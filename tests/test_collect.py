@@ -8,6 +8,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.missing import Setting
 from benchmark.store import DONE, FAILED, Predictions, Store, write_predictions, write_record
 
+OTHER = {"hyperparameters": {"layers": 3}}
 SETTINGS = ((Setting("lav"), 0), (Setting("l"), 0))
 LABELS = np.array([-1.0, 0.5, 1.0], dtype=np.float32)
 
@@ -19,6 +20,7 @@ def write(folder, key, *, settings=SETTINGS, right=True, ids="abc", labels=LABEL
         "key": key,
         "label": "mult",
         "method": "mult",
+        "hyperparameters": {"layers": 2},
         "seed": 0,
         "task": {"name": "mosi", "fingerprint": "f0"},
         "data": {"source": "simulated", "kind": "sentiment", "categories": ["negative", "non-negative"]},
@@ -51,7 +53,7 @@ def test_all_that_is_stored_is_scored(tmp_path):
         ("mult", 0, "lav", 0.0, "k2"), ("mult", 0, "l", 0.0, "k2"),
         ("mult", 1, "lav", 100.0, "k1"), ("mult", 1, "l", 100.0, "k1"),
     ]  # fmt: skip
-    assert len(found.histories) == 3 and not found.failures and not found.damaged and found.superseded == 0
+    assert len(found.histories) == 3 and not found.failures and not found.damaged and not found.superseded
     kept = {model.labels.dtype.name: id(model.labels) for model in found.models}
     assert len({id(model.labels) for model in found.models}) == len(kept) == 2, "equal labels are kept once"
 
@@ -72,12 +74,58 @@ def test_where_nothing_is_stored_nothing_is_found(tmp_path):
     assert collect(Store(tmp_path)).histories.empty, "a method that is not trained"
 
 
+def keys(found):
+    return [record["key"] for record in found.records]
+
+
 @pytest.mark.parametrize(("a", "b"), [("3", "4"), ("4", "3")])
 def test_the_latest_cell_counts(tmp_path, a, b):
     write(tmp_path, "k1", finished=a)
-    write(tmp_path, "k2", finished=b)
+    write(tmp_path, "k2", finished=b, **OTHER)
     found = collect(Store(tmp_path))
-    assert [record["key"] for record in found.records] == ["k2" if b > a else "k1"] and found.superseded == 1
+    assert keys(found) == ["k2" if b > a else "k1"] and found.superseded == {"mult on mosi": 1}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        OTHER,
+        {"method": "misa"},
+        {"source": "other"},
+        {"training": {"trains_on": "complete", "epochs": 9}},
+        {"task": {"name": "mosi", "fingerprint": "f9"}},
+    ],
+)
+def test_all_seeds_of_a_row_are_of_one_definition_the_grids_or_the_latest(tmp_path, other):
+    for seed in range(3):
+        write(tmp_path, f"k{seed}", seed=seed, finished="2")
+    write(tmp_path, "new", finished="3", right=False, **other)
+    write(tmp_path, "misa", label="misa", finished="1", **({"task": other["task"]} if "task" in other else {}))
+    found = collect(Store(tmp_path))
+    assert keys(found) == ["misa", "new"] and found.superseded == {"mult on mosi": 3}
+    found = collect(Store(tmp_path), keys={"k0", "k1"})
+    assert [key for key in keys(found) if key != "misa"] == ["k0", "k1", "k2"], "further seeds of the grid's definition"
+    assert found.superseded["mult on mosi"] == 1
+    assert keys(collect(Store(tmp_path), keys={"elsewhere"})) == ["misa", "new"], "a grid without cells changes nothing"
+
+
+def test_no_other_definition_takes_the_place_of_what_the_grid_failed_at(tmp_path):
+    write(tmp_path, "k0", finished="2")
+    write(tmp_path, "k1", label="misa")
+    write(tmp_path, "k2", finished="1", state=FAILED, error="x", **OTHER)
+    found = collect(Store(tmp_path), keys={"k2"})
+    assert keys(found) == ["k1"] and [failure["method"] for failure in found.failures] == ["mult"]
+    found = collect(Store(tmp_path))
+    assert keys(found) == ["k1", "k0"] and not found.failures
+
+
+def test_failures_of_the_definition_that_is_shown_are_told_and_those_of_older_ones_are_not(tmp_path):
+    write(tmp_path, "k0", finished="3")
+    write(tmp_path, "k1", seed=1, finished="2", state=FAILED, error="same", data=None)
+    write(tmp_path, "k2", seed=2, finished="2", state=FAILED, error="older", data=None, **OTHER)
+    write(tmp_path, "k3", seed=3, finished="4", state=FAILED, error="newer", data=None, **OTHER)
+    assert [failure["error"] for failure in collect(Store(tmp_path)).failures] == ["same", "newer"]
+    assert [f["error"] for f in collect(Store(tmp_path), keys={"k0"}).failures] == ["same"]
 
 
 @pytest.mark.parametrize(("a", "b"), [("3", "4"), ("4", "3")])
@@ -88,13 +136,13 @@ def test_of_a_task_only_the_data_of_its_latest_cell_count(tmp_path, a, b):
     write(tmp_path, "k3", finished="1", task={"name": "mosei", "fingerprint": "old"})
     found = collect(Store(tmp_path))
     assert {(r["task"]["name"], r["seed"]) for r in found.records} == {("mosi", 4), ("mosei", 0)}
-    assert found.superseded == 1
+    assert found.superseded == {"mult on mosi": 1}
 
 
 @pytest.mark.parametrize(("finished", "shown"), [("1", []), ("3", [("mosi", "mult", "0")])])
 def test_a_failure_is_told_unless_the_cell_was_done_since(tmp_path, finished, shown):
     write(tmp_path, "k1", finished="2")
-    write(tmp_path, "k2", finished=finished, state=FAILED, error="it \u202ebroke")
+    write(tmp_path, "k2", finished=finished, state=FAILED, error="it \u202ebroke", **OTHER)
     found = collect(Store(tmp_path)).failures
     assert [tuple(failure[name] for name in ("task", "method", "seed")) for failure in found] == shown
     assert all("broke" in failure["error"] and "\u202e" not in failure["error"] for failure in found)
@@ -139,11 +187,19 @@ def test_one_cell_with_two_results_is_refused(tmp_path, changed):
 
 
 def test_two_cells_of_one_place_in_two_folders_are_refused(tmp_path):
-    stores = write(tmp_path / "a", "k1"), write(tmp_path / "b", "k2")
-    with pytest.raises(BenchmarkError, match="made with different hyper-parameters or code; move one of the two away"):
-        collect(*stores)
-    write(tmp_path / "c", "k3", seed=1)
-    assert len(collect(stores[0], Store(tmp_path / "c")).records) == 2
+    a = write(tmp_path / "a", "k1", finished="3")
+    said = r"a/cells/k1 and in .*made with different hyper-parameters, code or data; move one of the two away"
+    for key, changed in {
+        "k2": OTHER,
+        "k3": OTHER | {"seed": 1},
+        "k4": {"task": {"name": "mosi", "fingerprint": "f9"}},
+    }.items():
+        with pytest.raises(BenchmarkError, match=said):
+            collect(a, write(tmp_path / key, key, **changed))
+    c = write(tmp_path / "c", "k5", seed=1)
+    assert len(collect(a, c).records) == 2
+    write(tmp_path / "c", "k6", seed=2, **OTHER)
+    assert keys(collect(a, c)) == ["k1", "k5"], "what is replaced in its own folder is no second definition"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -27,13 +28,19 @@ def record(number, **changed):
 
 
 def build(*records, failures=()):
-    collection = SimpleNamespace(records=records, failures=list(failures), superseded=0)
+    collection = SimpleNamespace(
+        records=records, failures=list(failures), superseded=Counter({"mult on mosi": 2, "misa on mosi": 1})
+    )
     return build_manifest(collection, command="run", grid="quick", methods={"mult": "MulT"}, against=None)
 
 
 def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
     built = build(record(1), record(2, git_commit=""), record(3, environment={"torch": "3"}, git_commit="c0"))
-    assert built["git_commit"] == "c0, c1" and built["versions"] == [{"torch": "2"}, {"torch": "3"}]
+    assert (
+        built["git_commit"] == "c0, c1"
+        and built["superseded"] == 3
+        and built["versions"] == [{"torch": "2"}, {"torch": "3"}]
+    )
     assert (built["started"], built["finished"]) == ("2026-01-01", "2026-02-03")
     assert len(built["tasks"]) == 1 and "warnings" not in built["tasks"][0] and "failures" not in built
     (tmp_path / "manifest.json").write_text(json.dumps(built))

@@ -371,10 +371,10 @@ def test_two_definitions_of_one_row_in_two_folders_are_an_error(whole, tmp_path,
     a, b = split(whole, tmp_path)
     key = Store(a).stored_keys()[0]
     shutil.copytree(a / "cells" / key, b / "cells" / "other")
-    reseal(b / "cells" / "other", key="other")
+    reseal(b / "cells" / "other", key="other", source="other", seed=7, finished="9999")
     assert run("--report-only", a, b, "--out", tmp_path / "together") == 2
     error = capsys.readouterr().err
-    assert "different hyper-parameters or code" in error and str(a / "cells" / key) in error and "other" in error
+    assert "different hyper-parameters, code or data" in error and str(a / "cells" / key) in error and "other" in error
 
 
 def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path, capsys):
@@ -384,8 +384,33 @@ def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path,
     task = Store(out).read(key)["task"]
     reseal(out / "cells" / key, task=task | {"fingerprint": "older"}, finished="2000")
     assert run("--report-only", out) == 0
-    assert "not shown: 1 stored cells" in capsys.readouterr().out
+    assert "not shown: 1 stored cell of mult on mosi, made with other" in capsys.readouterr().out
     assert len(pd.read_csv(out / "scores.csv").query("method == 'mult'")["seed"].unique()) == 1
+
+
+def test_a_grid_shows_its_own_cells_whatever_came_later(tmp_path, grid, capsys):
+    out = tmp_path / "out"
+    first = ("--grid", grid, "--methods", "linear", "constant", "--out", out, "--jobs", 1)
+    second = (*first, "--seeds", 1, "--set", "linear.regularisation=5")
+
+    def cells():
+        scores = pd.read_csv(out / "scores.csv").query("method == 'linear'")
+        return set(scores["key"])
+
+    assert run(*first) == 0
+    two = cells()
+    assert len(two) == 2 and "not shown" not in capsys.readouterr().out
+    assert run(*second) == 0
+    one = cells()
+    assert len(one) == 1 and not one & two, "never seeds of two definitions"
+    told = capsys.readouterr().out
+    assert "not shown: 2 stored cells of linear on mosi, made with other hyper-parameters" in told
+    assert "the command that made them, with --report-only, shows them" in told
+    assert run(*first) == 0 and cells() == two
+    assert "not shown: 1 stored cell of linear on mosi" in capsys.readouterr().out
+    assert run(*second, "--report-only") == 0 and cells() == one
+    assert run(*first, "--report-only") == 0 and cells() == two
+    assert run("--report-only", out) == 0 and cells() == one, "without a grid, the latest"
 
 
 def test_against_marks_the_tables(whole, tmp_path):
