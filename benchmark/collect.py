@@ -500,7 +500,7 @@ _FIELDS = {
     "ratio": number(0, 1),
     "draw": whole(),
     "metric": text(),
-    "value": number(0, 100),
+    "value": number(0, 100, empty=True),  # f1 where every label is 0
     "n": whole(),
     "key": text(),
 }

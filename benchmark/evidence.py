@@ -53,19 +53,19 @@ _INTERVALS = _NAMES | {
     "kind": text({*SETTING_KINDS, DERIVED}),
     "available": text(SUBSETS, empty=True),  # empty, as is the ratio, for sums of several settings
     "ratio": number(0, 1, empty=True),
-    "mean": number(),
+    "mean": number(empty=True),  # f1 where every label is 0, and the ends where too few are not
     "std": number(empty=True),
     "seeds": whole(),
-    "low": number(),
-    "high": number(),
+    "low": number(empty=True),
+    "high": number(empty=True),
     "n": whole(),
 }
 _COMPARISONS = _NAMES | {
     "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
     "against": text(),
-    "difference": number(),
-    "low": number(),
-    "high": number(),
+    "difference": number(empty=True),
+    "low": number(empty=True),
+    "high": number(empty=True),
     "p": number(0, 1, empty=True),  # no test with one seed
     "p_holm": number(0, 1, empty=True),
     "family": number(0),

@@ -168,6 +168,18 @@ def test_both_files_are_read_as_written(evidence, models, tmp_path):
     assert read_evidence(tmp_path, evidence.intervals).comparisons.empty
 
 
+@pytest.mark.parametrize("polar", [0, 1])
+def test_what_too_few_samples_leave_open_is_read_again(models, tmp_path, polar):
+    labels = np.where(np.arange(len(LABELS)) < polar, 1.0, 0.0).astype(np.float32)
+    evidence = weigh([replace(m, labels=labels) for m in models], rows=ROWS, against="corrkd")
+    f1 = of(evidence.intervals, metric="f1")
+    assert f1["mean"].isna().all() == (polar == 0) and f1["low"].isna().all() and f1["high"].isna().all()
+    write_evidence(evidence, tmp_path)
+    again = read_evidence(tmp_path, evidence.intervals)
+    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False, check_like=True)
+    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False, check_like=True)
+
+
 @pytest.mark.parametrize(
     ("file", "row", "changed", "said"),
     [

@@ -17,6 +17,7 @@ from benchmark.report.comparisons import (
     with_evidence,
     with_failures,
 )
+from benchmark.report.heatmaps import condition_heatmap, crossed_heatmap
 from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
 from benchmark.statistics import average_inter
 from tests.test_evidence import ROWS, model
@@ -118,6 +119,28 @@ def test_a_method_without_an_interval_has_an_empty_place(scores, evidence):
     found = cells(interval_table(base, replace(evidence, intervals=evidence.intervals[~lacks]), "corrkd"))
     assert (found["mult"]["AUDC"].value, found["mult"]["AUDC"].rank) == ("", 0) and found["mult"]["Avg."].value
     assert sorted(row["AUDC"].rank for row in found.values())[:3] == [0, 1, 2]
+
+
+def test_where_no_f1_can_be_computed_no_number_is_printed(scores, evidence, recwarn):
+    """As where every label is 0."""
+    gone = dict.fromkeys(["mean", "std", "low", "high"], np.nan)
+    without = Evidence(
+        evidence.intervals.assign(**gone),
+        evidence.comparisons.assign(**dict.fromkeys(["difference", "low", "high", "p", "p_holm"], np.nan)),
+    )
+    base = build_tables(scores.assign(value=np.nan))[0]
+    card = {"published": [{"task": "mosi", "condition": "l", "metric": "f1", "value": 1, "status": "", "source": ""}]}
+    real = make_scores(["corrkd"], source="file").assign(value=np.nan)
+    for table in (
+        with_evidence(base, without, "corrkd"),
+        interval_table(base, without, "corrkd"),
+        augmentation_table(base, without),
+        published_table(real, build_tables(real)[0], {"corrkd": card}),
+    ):
+        assert {cell.value for _, row in table.blocks[0].rows for cell in row} == {""}, table.stem
+        assert "nan" not in to_markdown(table)
+    assert condition_heatmap(without.intervals) is None and crossed_heatmap(without.intervals) is None
+    assert not recwarn
 
 
 def test_augmentation_shows_both_ways_and_their_difference(scores, evidence):

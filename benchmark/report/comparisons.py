@@ -152,7 +152,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
 
 
 def _cell(numbers: pd.DataFrame, at: Any, value: str = "mean", *, signed: bool = False) -> Cell:
-    if at not in numbers.index:
+    if at not in numbers.index or pd.isna(numbers.loc[at, value]):
         return Cell("")
     row = numbers.loc[at]
     sign = "+" if signed else ""
@@ -306,7 +306,7 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
 
     def cell(method: str, metric: str, condition: str) -> Cell:
         row, own = published.get((method, metric, condition)), ours.get((method, metric, condition))
-        if row is None or own is None:
+        if row is None or pd.isna(own):
             return Cell("")
         return Cell(f"{own:.2f}", f"({row['value']:.2f}, {own - row['value']:+.2f})")
 

@@ -52,7 +52,7 @@ def condition_heatmap(
         Methods down; across whole modalities missing, their average, nothing missing, frames missing. None where
         there are not two conditions.
     """
-    scores = intervals[intervals["metric"] == "f1"]
+    scores = intervals[intervals["metric"] == "f1"].dropna(subset="mean")
     ratios = sorted(scores.loc[(scores["kind"] == Setting().kind) & (scores["ratio"] > 0), "ratio"].unique())
     groups = [
         [Setting(subset).condition for subset in INCOMPLETE],
@@ -111,7 +111,7 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         A panel a method: available modalities down, ratio of missing frames across, colours alike in all panels. None
         where no frames are missing under incomplete modalities.
     """
-    scores = intervals[(intervals["metric"] == "f1")]
+    scores = intervals[intervals["metric"] == "f1"].dropna(subset="mean")
     scores = scores[scores["kind"].isin([Setting(subset).kind for subset in SUBSETS])]
     crossed = scores[(scores["available"] != SUBSETS[-1]) & scores["ratio"].between(0, 1, inclusive="neither")]
     if crossed.empty:
