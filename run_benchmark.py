@@ -407,6 +407,11 @@ def _report(
     rows = registry.by_year(rows, entries)
     if must_be_there:
         _check_against(against, [row.label for row in rows])
+        if empty and against not in evidence.references():
+            raise BenchmarkError(
+                f"no cells are stored in {empty[0]}, so only the tests against "
+                f"{' and '.join(evidence.references()) or 'no row'} are there; leave --against out, or run the grid"
+            )
     methods = {row.label: registry.describe(row, entries) for row in rows}
     if empty:
         methods = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])} or methods

@@ -90,6 +90,11 @@ class Evidence:
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
     comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
 
+    def references(self) -> list[str]:
+        """The rows that others were tested against as the reference."""
+        found = self.comparisons
+        return [] if found.empty else list(found.loc[found["purpose"] == REFERENCE, "against"].unique())
+
 
 @dataclass(frozen=True)
 class _Sample:

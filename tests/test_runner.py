@@ -426,6 +426,21 @@ def test_against_marks_the_tables(whole, tmp_path):
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
 
 
+def test_without_cells_only_the_stored_tests_are_there(whole, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("--report-only", whole, "--against", "corrkd", "--out", out) == 0
+    table = (out / "tables" / "mosi_inter.md").read_bytes()
+    assert run("--report-only", out, "--against", "corrkd") == 0
+    assert (out / "tables" / "mosi_inter.md").read_bytes() == table and b"differs from corrkd" in table
+    capsys.readouterr()
+    assert run("--report-only", out, "--against", "mult") == 2
+    said = "so only the tests against corrkd are there; leave --against out, or run the grid\n"
+    assert capsys.readouterr().err == f"error: no cells are stored in {out}, {said}"
+    (out / "comparisons.csv").unlink()
+    assert run("--report-only", out, "--against", "mult") == 2
+    assert "tests against no row are there" in capsys.readouterr().err
+
+
 def test_patterns_and_crossed_settings_reach_scores_tables_and_figures(tmp_path):
     path = tmp_path / "crossed.yaml"
     text = GRID.replace("[constant, corrkd, mult]", "[constant, mult]").replace("seeds: 2", "seeds: 1")
