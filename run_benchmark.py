@@ -297,7 +297,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
     with storing(out):
-        _report([out], out, entries, grid=name, command=command, against=against, keys=set(states))
+        _report([out], out, entries, grid=name, command=command, against=[against], keys=set(states))
     return 1 if failed else 0
 
 
@@ -359,6 +359,7 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
         keys = {cell.key for cell in build(name, config, rows, entries, tasks, parse_overrides(options.set)).cells}
     manifests = [read_manifest(folder / "manifest.json") for folder in folders]
     said = [config.against if config else None, *(manifest.get("against") for manifest in manifests)]
+    asked = options.against is not None
     with storing(out):
         return _report(
             folders,
@@ -366,8 +367,8 @@ def _report_only(options: argparse.Namespace, entries: dict[str, Entry]) -> int:
             entries,
             grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, folders, strict=True))),
             command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
-            against=options.against or next(filter(None, said), None),
-            must_be_there=options.against is not None,
+            against=[options.against] if asked else said,
+            must_be_there=asked,
             keys=keys,
         )
 
@@ -379,11 +380,14 @@ def _report(
     *,
     grid: str,
     command: str,
-    against: str | None,
+    against: Sequence[str | None],
     must_be_there: bool = False,
     keys: Set[str] = frozenset(),
 ) -> int:
-    """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell failed or is damaged."""
+    """Write scores, statistics, manifest, tables, figures and the page; status 1 where a cell failed or is damaged.
+
+    The reference is the first of `against` that is a row.
+    """
     from benchmark import registry
     from benchmark.collect import Collection, collect, read_scores
     from benchmark.evidence import read_evidence, weigh, write_evidence
@@ -406,18 +410,20 @@ def _report(
         rows = list({record["label"]: registry.stored_row(record) for record in collection.records}.values())
     rows = registry.by_year(rows, entries)
     if must_be_there:
-        _check_against(against, [row.label for row in rows])
-        if empty and against not in evidence.references():
+        _check_against(against[0], [row.label for row in rows])
+        if empty and against[0] not in evidence.references():
             raise BenchmarkError(
                 f"no cells are stored in {empty[0]}, so only the tests against "
                 f"{' and '.join(evidence.references()) or 'no row'} are there; leave --against out, or run the grid"
             )
     methods = {row.label: registry.describe(row, entries) for row in rows}
+    named = list(filter(None, against))
+    reference = next((label for label in named if label in methods), named[0] if named else None)
     if empty:
         methods = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])} or methods
     else:
-        evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=against)
-        manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=against)
+        evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
+        manifest = build_manifest(collection, command=command, grid=grid, methods=methods, against=reference)
         replace_file(out / "scores.csv", without_formulas(collection.scores).to_csv(index=False).encode())
         write_evidence(evidence, out)
         replace_file(out / "manifest.json", json_text(manifest).encode())
@@ -434,7 +440,7 @@ def _report(
         failures=collection.failures,
         method_order=list(methods),
         evidence=evidence,
-        against=against,
+        against=reference,
         collection=collection,
         cards={row.label: registry.card(entries[row.name]) for row in rows if row.label in entries},
         costs=manifest.get("cells", []),

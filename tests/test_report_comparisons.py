@@ -84,6 +84,14 @@ def test_against_a_method_that_was_not_compared_nothing_is_marked(scores, eviden
     assert "differs from" not in table.caption and "low" in table.summary
 
 
+def test_a_reference_that_is_no_row_is_told(scores, evidence):
+    few = scores.query("method != 'corrkd'")
+    found = replace(evidence, comparisons=evidence.comparisons.query("purpose != 'reference'"))
+    table = with_evidence(build_tables(few)[0], found, "corrkd")
+    assert table.caption.endswith("No test against corrkd: there are no scores of it.")
+    assert "No test" not in with_evidence(build_tables(few)[0], found, None).caption
+
+
 def test_one_seed_is_not_tested_and_the_caption_says_so():
     models = [model(m, 0, SETTINGS, skill) for m, skill in SKILLS.items()]
     evidence = weigh(models, rows=ROWS, against="corrkd")

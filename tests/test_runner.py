@@ -424,6 +424,11 @@ def test_against_marks_the_tables(whole, tmp_path):
     assert run("--report-only", out, "--against", "mult") == 0
     assert run("--report-only", out, "--grid", "quick") == 0, "but a grid that is named comes first"
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
+    assert run("--report-only", out, "--against", "mult") == 0
+    other = tmp_path / "other.yaml"
+    other.write_text(GRID + "against: linear\n")
+    assert run("--report-only", out, "--grid", other) == 0, "unless its reference is no row"
+    assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"mult"}
 
 
 def test_without_cells_only_the_stored_tests_are_there(whole, tmp_path, capsys):

@@ -58,6 +58,8 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
             for block in table.blocks
         ]
         caption += " " + _test_caption(tests, str(against))
+    elif against is not None and against not in table.methods:
+        caption += f" No test against {against}: there are no scores of it."
     summary = summary.assign(condition=table.summary["condition"])
     return replace(table, summary=summary, blocks=marked, caption=caption)
 
