@@ -323,7 +323,8 @@ def _say_source(identity: Identity) -> None:
 
 def _plan(grid: Grid, states: dict[str, str], time: str, jobs: int) -> None:
     kinds = sorted(set(states.values()))
-    print(f"grid {grid.name}: {len(grid.cells)} cells, each tested in {len(grid.settings)} settings")
+    cells = "1 cell" if len(grid.cells) == 1 else f"{len(grid.cells)} cells"
+    print(f"grid {grid.name}: {cells}, each tested in {len(grid.settings)} settings")
     for label in dict.fromkeys(cell.row.label for cell in grid.cells):
         keys = [cell.key for cell in grid.cells if cell.row.label == label]
         counts = {kind: sum(states[key] == kind for key in keys) for kind in kinds}

@@ -273,6 +273,8 @@ def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dic
 
 
 def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Of empty ones, whose columns have no types, whole numbers would become others."""
+    frames = [frame for frame in frames if not frame.empty]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -378,6 +380,7 @@ def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
         path = out / name
         try:
             frame = read_csv(path, fields, may_be_empty=True)
+            frame = frame.astype({name: int for name in ("family",) if name in frame})  # it may stand as 4.0
         except FileNotFoundError:
             frame = pd.DataFrame()
         if not frame.empty:

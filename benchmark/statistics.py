@@ -114,8 +114,8 @@ def missing_conditions(values: pd.DataFrame) -> pd.DataFrame:
     return values[(values["metric"] == "f1") & (subset | frames)]
 
 
-def ranks(values: pd.DataFrame) -> pd.DataFrame:
-    """Average rank and win rate of each method over tasks and conditions, on means over seeds.
+def condition_blocks(values: pd.DataFrame) -> pd.DataFrame:
+    """Mean primary score over seeds in each task and missing condition.
 
     Parameters
     ----------
@@ -125,18 +125,40 @@ def ranks(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Index `method`; columns `rank` (1 is best, ties share), `wins` (the share of comparisons with another method in
-        a task and condition that it wins, a tie counting half) and `blocks` (tasks times conditions). Only blocks in
-        which every method stands count; empty where there are none, or a single method.
+        A row for each task, source and condition; a column for each method. Only rows in which every method stands.
     """
     block = ["task", "source", "available", "ratio"]
     means = missing_conditions(values).groupby([*block, "method"], observed=True)["value"].mean()
-    table = means.unstack("method").dropna()  # blocks x methods
-    if table.empty or table.shape[1] < 2:
+    return means.unstack("method").dropna()
+
+
+def ranks(blocks: pd.DataFrame) -> pd.DataFrame:
+    """Average rank and win rate of each method over tasks and conditions, on means over seeds.
+
+    Parameters
+    ----------
+    blocks : DataFrame
+        As :func:`condition_blocks` returns it.
+
+    Returns
+    -------
+    DataFrame
+        Index `method`; columns `rank` (1 is best, ties share), `wins` (the percentage of comparisons with another
+        method in a task and condition that it wins, a tie counting half) and `blocks` (their number). Empty where there
+        are no blocks, or a single method.
+    """
+    if blocks.empty or blocks.shape[1] < 2:
         return pd.DataFrame(columns=["rank", "wins", "blocks"])
-    rank = table.round(6).rank(axis=1, ascending=False).mean()
-    wins = (table.shape[1] - rank) / (table.shape[1] - 1)  # ranks count, ties halved, how many are ahead
-    return pd.DataFrame({"rank": rank, "wins": wins, "blocks": len(table)})
+    rank = blocks.round(6).rank(axis=1, ascending=False).mean()
+    wins = 100 * (blocks.shape[1] - rank) / (blocks.shape[1] - 1)  # ranks count, ties halved, how many are ahead
+    return pd.DataFrame({"rank": rank, "wins": wins, "blocks": len(blocks)})
+
+
+def counted_tasks(scores: pd.DataFrame, blocks: pd.DataFrame) -> list[tuple[str, str]]:
+    """The pairs of task and source that some blocks are of, in the order of the scores."""
+    counted = set(zip(*(blocks.index.get_level_values(name) for name in ("task", "source")), strict=True))
+    pairs = scores[["task", "source"]].drop_duplicates().itertuples(index=False, name=None)
+    return [pair for pair in pairs if pair in counted]
 
 
 def seed_blocks(values: pd.DataFrame) -> pd.DataFrame:

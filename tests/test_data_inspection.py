@@ -42,7 +42,7 @@ def test_it_tells_the_faults(tmp_path):
     text = inspect_file(dump(tmp_path / "x.pkl", content))
     assert "1 NaN in 1 frames of 1 samples, first train0$_$1, feature 1" in text
     assert "2 infinite numbers in 2 frames of 1 samples, first train1$_$5, feature 1" in text
-    assert "1 constant features (2)" in text
+    assert "1 constant feature (2)" in text
     assert "1 ids stand in both 'train' and 'test', for instance 'train0$_$0'" in text
     assert "1 of 'train' stand there already" in text
     assert "2 faults for which the file is refused" in text

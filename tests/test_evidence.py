@@ -163,6 +163,12 @@ def test_both_files_are_read_as_written(evidence, models, tmp_path):
     again = read_evidence(tmp_path, evidence.intervals)
     pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False, check_like=True)
     pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False, check_like=True)
+    written = pd.read_csv(tmp_path / "comparisons.csv", dtype=str, keep_default_na=False)
+    assert set(written["family"]) == {"2", "4"}
+    written.assign(family=written["family"] + ".0").to_csv(tmp_path / "comparisons.csv", index=False)
+    assert read_evidence(tmp_path, evidence.intervals).comparisons["family"].dtype == int, "as older reports wrote it"
+    write_evidence(weigh([m for m in models if m.method != "corrkd-mrm"][:9], rows=ROWS, against="corrkd"), tmp_path)
+    assert ".0" not in "".join(pd.read_csv(tmp_path / "comparisons.csv", dtype=str)["family"])
     assert read_evidence(tmp_path / "nowhere", evidence.intervals).intervals.empty
     write_evidence(weigh(models[:1], rows=ROWS, against=None), tmp_path)
     assert read_evidence(tmp_path, evidence.intervals).comparisons.empty

@@ -201,7 +201,20 @@ def test_ranks_and_wins_by_hand():
     assert cells(table)["a"]["rank"].value == f"{(14 * 2.5 + 1) / blocks:.2f}"
     assert cells(table)["a"]["wins"].value == f"{100 * (14 * 0.5 + 2) / (2 * blocks):.1f}"
     assert cells(table)["b"]["rank"].rank == 1 and table.lead == "mosi: simulated data."
+    csv = pd.read_csv(io.StringIO(to_csv(table))).set_index("method")
+    assert csv["wins"]["a"] == pytest.approx(100 * (14 * 0.5 + 2) / (2 * blocks)) and csv["source"]["a"] == "simulated"
     assert overall_table(make_scores(["a"]), None) is None
+
+
+def test_ranks_name_only_the_data_that_count():
+    one = [("l", 0.0), ("lav", 0.0)]
+    scores = pd.concat(
+        [make_scores(["a", "b"], source="file", settings=one), make_scores(["a", "b", "c"], settings=one)]
+    )
+    table = overall_table(scores, None)
+    assert (table.lead, table.task, table.source) == ("mosi: simulated data.", "mosi", "simulated")
+    assert "Over 1 pair of task and condition" in table.caption
+    assert "only those in which every method stands count" in table.caption
 
 
 def test_published_numbers_stand_beside_ours_on_real_data_only():
@@ -250,6 +263,7 @@ def test_what_methods_are_and_cost_comes_from_cards_and_cells():
     assert "| --- | ---: | --- | ---: |" in to_markdown(table) and r"\begin{tabular}{lrlrrr}" in to_latex(table), (
         "words left"
     )
+    assert ",2019," in to_csv(table), "a year is a whole number, also beside a method that has none"
     assert methods_table(scores, base, [], {"mult": {"year": 2019}}) is None
 
 

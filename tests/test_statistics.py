@@ -3,7 +3,17 @@ import pandas as pd
 import pytest
 
 from benchmark.missing import Setting
-from benchmark.statistics import INCOMPLETE, average_draws, average_inter, holm, over_seeds, ranks, seed_level_test
+from benchmark.statistics import (
+    INCOMPLETE,
+    average_draws,
+    average_inter,
+    condition_blocks,
+    counted_tasks,
+    holm,
+    over_seeds,
+    ranks,
+    seed_level_test,
+)
 
 
 def tidy(rows):
@@ -87,17 +97,28 @@ def test_ranks_by_hand():
     rows = pd.concat(
         tidy([(0, "l", 0.0, 0, first), (0, "a", 0.0, 0, second)]).assign(method=m) for m, first, second in values
     )
-    found = ranks(average_draws(rows))
+    found = ranks(condition_blocks(average_draws(rows)))
     assert found["rank"].to_dict() == {"a": 1.5, "b": 1.75, "c": 2.75} and set(found["blocks"]) == {2}
-    assert found["wins"].to_dict() == {"a": 0.75, "b": 0.625, "c": 0.125}
+    assert found["wins"].to_dict() == {"a": 75.0, "b": 62.5, "c": 12.5}
+
+
+def test_tasks_in_which_a_method_is_missing_do_not_count():
+    rows = [
+        tidy([(0, "l", 0.0, 0, 50.0)]).assign(method=method, task=task, source=source)
+        for task, source, methods in (("z", "file", "ab"), ("y", "simulated", "a"), ("x", "file", "ab"))
+        for method in methods
+    ]
+    scores = pd.concat(rows)
+    blocks = condition_blocks(average_draws(scores))
+    assert len(blocks) == 2 and counted_tasks(scores, blocks) == [("z", "file"), ("x", "file")]
 
 
 def test_there_are_no_ranks_of_one_method_or_where_the_methods_have_nothing_in_common():
     one = tidy([(0, "l", 0.0, 0, 50.0), (0, "a", 0.0, 0, 60.0)])
     apart = pd.concat([tidy([(0, s, 0.0, 0, 50.0)]).assign(method=s) for s in ("l", "a")])
     for scores in (one, apart):
-        assert list(ranks(average_draws(scores)).columns) == ["rank", "wins", "blocks"]
-        assert ranks(average_draws(scores)).empty
+        found = ranks(condition_blocks(average_draws(scores)))
+        assert list(found.columns) == ["rank", "wins", "blocks"] and found.empty
 
 
 def test_methods_without_a_common_seed_are_not_tested():

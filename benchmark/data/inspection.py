@@ -83,7 +83,7 @@ def _modality(split: RawSplit, m: str) -> list[str]:
     constant = np.flatnonzero((flat == flat[:1]).all(0))
     if len(constant):
         first = ", ".join(map(str, constant[:5])) + (", …" if len(constant) > 5 else "")
-        lines.append(f"{'':<9} {len(constant)} constant features ({first})")
+        lines.append(f"{'':<9} {len(constant)} constant {'feature' if len(constant) == 1 else 'features'} ({first})")
     return lines
 
 

@@ -15,7 +15,17 @@ from benchmark.evidence import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
 from benchmark.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table, leads
 from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
-from benchmark.statistics import AREA, AVERAGE, DROP, average_draws, average_inter, over_seeds, ranks
+from benchmark.statistics import (
+    AREA,
+    AVERAGE,
+    DROP,
+    average_draws,
+    average_inter,
+    condition_blocks,
+    counted_tasks,
+    over_seeds,
+    ranks,
+)
 
 MARK = "*"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
@@ -189,23 +199,24 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
     method_order : sequence of str, optional
         See :func:`benchmark.report.tables.order_methods`.
     """
-    found = ranks(average_draws(scores))
+    pairs = condition_blocks(average_draws(scores))
+    found, tasks = ranks(pairs), counted_tasks(scores, pairs)
     if found.empty:
         return None
     methods = order_methods(list(found.index), method_order)
-    rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{100 * found['wins'][m]:.1f}")] for m in methods}
+    rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{found['wins'][m]:.1f}")] for m in methods}
     return Table(
         stem="overall",
         title="Average ranks and win rates",
-        task="",
-        source="",
+        task=", ".join(dict.fromkeys(task for task, _ in tasks)),
+        source=", ".join(dict.fromkeys(source for _, source in tasks)),
         kind="overall",
-        lead=leads(scores[["task", "source"]].drop_duplicates().itertuples(index=False)),
+        lead=leads(tasks),
         caption=(
-            f"Over {found['blocks'].iloc[0]} pairs of task and condition in which something, but not everything, is "
-            "missing; mean f1 over seeds. rank: 1 is best, ties share. wins: per cent of the comparisons with another "
-            "method that are won, a tie counting half. Conditions of a task are not independent: this describes and "
-            "tests nothing."
+            f"Over {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of task and condition in which something, but "
+            "not everything, is missing; only those in which every method stands count; mean f1 over seeds. rank: 1 is "
+            "best, ties share. wins: per cent of the comparisons with another method that are won, a tie counting "
+            "half. Conditions of a task are not independent: this describes and tests nothing."
         ),
         methods=methods,
         columns=["rank", "wins"],
@@ -413,7 +424,7 @@ def methods_table(
         "which a modality is missing.",
         methods=methods,
         columns=columns,
-        summary=pd.DataFrame(found),
+        summary=pd.DataFrame(found).astype({"year": "Int64"}),
         blocks=[Block("", [row(entry) for entry in found])],
         words=("Idea",),
     )

@@ -75,7 +75,7 @@ class Table:
     title : str
         Its heading on the page.
     task, source : str
-        Empty where it is of all tasks.
+        With commas between them where it is of several.
     kind : str
     lead, caption : str
         What is printed first and strongly, and the rest of the caption.

@@ -33,7 +33,7 @@ from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, cro
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
-from benchmark.statistics import average_draws, average_inter, seed_blocks, seed_level_test
+from benchmark.statistics import average_draws, average_inter, counted_tasks, seed_blocks, seed_level_test
 from benchmark.store import replace_file
 
 
@@ -162,13 +162,14 @@ def _sections(
     groups: dict[tuple[str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault((table.task, table.source), []).append(table)
+    blocks = seed_blocks(average_draws(scores))
     together = (
         overall_table(scores, method_order),
         _if_any(small_multiples, evidence.intervals, looks, order),
         critical_difference(
-            seed_blocks(average_draws(scores)),
-            about=leads(scores[["task", "source"]].drop_duplicates().itertuples(index=False)),
-            block="task and seed: mean f1 where something is missing",
+            blocks,
+            about=leads(counted_tasks(scores, blocks)),
+            block="task and seed with every method: mean f1 where something is missing",
         ),
     )
     yield Section("All tasks", [part for part in together if part is not None])
