@@ -95,7 +95,7 @@ class GridConfig(_Strict):
     subsets : list of str
         Available modalities, such as ``la``.
     patterns : list of str
-        How frames go missing; see :class:`benchmark.missing.Setting`.
+        How frames go missing, ``scattered`` among them; see :class:`benchmark.missing.Setting`.
     crossed : bool
         Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
@@ -153,6 +153,8 @@ class GridConfig(_Strict):
     def _patterns(cls, value: list[str]) -> list[str]:
         for pattern in value:
             Setting("lav", 0.5, pattern)
+        if "scattered" not in value:
+            raise ValueError("add scattered: tables and degradation curves are of it")
         return value
 
     @field_validator("variants")

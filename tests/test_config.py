@@ -47,6 +47,10 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
         (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
         (GOOD + "patterns: [bursts]\n", "key 'patterns'.*'bursts' is unknown; use one of scattered, burst"),
+        (
+            GOOD + "patterns: [burst]\n",
+            "line 6: key 'patterns': add scattered: tables and degradation curves are of it",
+        ),
         (GOOD + "variants: {x: {method: corrkd}}\n", "key 'variants.x.set': field required"),
         (GOOD + "variants: {<x>: {method: corrkd, set: {}}}\n", "key 'variants'.*'<x>' must be of letters"),
         (
