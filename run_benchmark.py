@@ -181,7 +181,8 @@ def _list(entries: dict[str, Entry]) -> None:
     from benchmark.data import TASKS
     from benchmark.registry import groups
 
-    print("methods (each also with the suffix +mrm or -mrm, for training the other way):")
+    unchanged = " and ".join(entry.name for entry in entries.values() if not entry.augmentable)
+    print(f"methods (each but {unchanged} also with the suffix +mrm or -mrm, for training the other way):")
     for entry in entries.values():
         print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples")
     print("groups of methods:")

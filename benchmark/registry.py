@@ -33,6 +33,7 @@ FOLDERS = ("corrkd", "baselines")
 SHARED = ("benchmark.layers", "benchmark.losses")  # what methods are built from; part of their source
 ROOT = Path(__file__).resolve().parent.parent
 TRAINS_ON = ("complete", "missing")
+_SUFFIXES = {"+mrm": "missing", "-mrm": "complete"}
 LONGEST_NAME = 40
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # no file on Windows can have such a name, so no card
@@ -44,12 +45,13 @@ _classes: dict[str, type[Method]] = {}
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalogue knows of a method without importing it."""
+    """What the catalogue knows of a method without importing it; `augmentable` as in :class:`benchmark.Method`."""
 
     name: str
     paper: str
     trains_on: str
     path: Path
+    augmentable: bool = True
 
 
 @dataclass(frozen=True)
@@ -211,8 +213,13 @@ def _scan(path: Path) -> list[Entry]:
                     f'{where}: write @register("name", paper="Author, venue", trains_on="complete" or "missing")'
                 )
             _check_name(**arguments, where=where)
-            entries.append(Entry(path=path, **arguments))
+            entries.append(Entry(path=path, augmentable=_says_augmentable(node), **arguments))
     return entries
+
+
+def _says_augmentable(node: ast.AST) -> bool:
+    body = map(ast.unparse, getattr(node, "body", []))
+    return not any(re.fullmatch(r"augmentable(: .+)? = False", statement) for statement in body)
 
 
 def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
@@ -227,7 +234,8 @@ def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
 def expand(labels: Iterable[str], entries: Mapping[str, Entry]) -> list[str]:
     """Names of groups → the methods in them; what is no group stays. A method wins over a group of its name.
 
-    With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not.
+    With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not; those that
+    training does not change stand for themselves.
     """
     members = groups(entries)
     found = []
@@ -236,8 +244,10 @@ def expand(labels: Iterable[str], entries: Mapping[str, Entry]) -> list[str]:
         if name in entries or name not in members:
             found.append(label)
             continue
-        wanted = {"+mrm": "missing", "-mrm": "complete"}.get(suffix)
-        found += [m if wanted in (None, entries[m].trains_on) else m + suffix for m in members[name]]
+        wanted = _SUFFIXES.get(suffix)
+        for member in members[name]:
+            as_registered = wanted in (None, entries[member].trains_on) or not entries[member].augmentable
+            found.append(member if as_registered else member + suffix)
     return list(dict.fromkeys(found))
 
 
@@ -272,7 +282,7 @@ def both_ways(entries: dict[str, Entry]) -> list[str]:
     labels = []
     for entry in entries.values():
         labels.append(entry.name)
-        if load(entry).augmentable:
+        if entry.augmentable:
             labels.append(entry.name + ("+mrm" if entry.trains_on == "complete" else "-mrm"))
     return labels
 
@@ -290,8 +300,8 @@ def stored_row(record: Mapping[str, Any]) -> Row:
 
 def label_row(label: str, entries: dict[str, Entry]) -> Row:
     """The row of a label of which nothing else is known; what it trains on is empty if the method is not there."""
-    name, _ = _parts(label)
-    return _row(label, entries, entries) if name in entries else Row(label, name, "")
+    name, suffix = _parts(label)
+    return Row(label, name, _SUFFIXES.get(suffix, entries[name].trains_on) if name in entries else "")
 
 
 def describe(row: Row, entries: dict[str, Entry]) -> str:
@@ -338,7 +348,9 @@ def _row(label: str, entries: dict[str, Entry], known: Iterable[str]) -> Row:
     if name not in entries:
         raise BenchmarkError(unknown("method", name, known))
     usual = entries[name].trains_on
-    trains_on = {"+mrm": "missing", "-mrm": "complete", "": usual}[suffix]
+    if suffix and not entries[name].augmentable:
+        raise BenchmarkError(f"{label!r}: {name} is the same however it is trained; ask for {name!r}")
+    trains_on = _SUFFIXES.get(suffix, usual)
     if suffix and trains_on == usual:
         raise BenchmarkError(f"{label!r}: {name} trains on {usual} samples already; ask for {name!r}")
     return Row(label, name, trains_on)
@@ -358,7 +370,7 @@ def load(entry: Entry) -> type[Method]:
     Raises
     ------
     BenchmarkError
-        If the import fails or the class lacks the contract.
+        If the import fails, the class lacks the contract, or its file does not say what it is (`augmentable`).
     """
     if entry.name not in _classes or _file_of(_classes[entry.name]) != entry.path:
         _forget(entry.name)
@@ -368,7 +380,13 @@ def load(entry: Entry) -> type[Method]:
             raise
         except Exception as error:
             raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {error!r}") from error
-    return _classes[entry.name]
+    cls = _classes[entry.name]
+    if bool(cls.augmentable) != entry.augmentable:
+        raise BenchmarkError(
+            f"method {entry.name!r}: write 'augmentable = {bool(cls.augmentable)}' in the body of {cls.__qualname__} "
+            "itself: the catalogue reads it there"
+        )
+    return cls
 
 
 def _forget(name: str) -> None:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,7 @@ def test_listing_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "corrkd" in done.stdout and "quick" in done.stdout and "iemocap" in done.stdout
+    assert "methods (each but constant and linear also with the suffix +mrm" in done.stdout
 
 
 def test_every_registered_method_loads_under_its_catalogue_entry():
@@ -211,6 +213,33 @@ def test_both_ways_leaves_out_what_training_does_not_change():
     labels = registry.both_ways(registry.catalogue())
     assert {"corrkd", "corrkd-mrm", "mult", "mult+mrm", "constant"} <= set(labels)
     assert "constant+mrm" not in labels and "mult-mrm" not in labels
+
+
+def test_what_training_does_not_change_has_no_suffix():
+    entries = registry.catalogue()
+    for label in ("linear+mrm", "constant+mrm", "linear-mrm"):
+        with pytest.raises(BenchmarkError, match=rf"^'{re.escape(label)}': .* is the same .*; ask for '{label[:-4]}'$"):
+            registry.rows([label], entries)
+        assert registry.label_row(label, entries).label == label, "a row that is stored is shown"
+    labels = registry.expand(["all+mrm"], entries)
+    assert {"linear", "constant", "corrkd", "mult+mrm"} <= set(labels) and len(labels) == len(entries)
+    assert registry.rows(labels, entries)
+
+
+@pytest.mark.parametrize("annotation", ["", ": ClassVar[bool]"])
+def test_the_catalogue_reads_what_training_changes(tmp_path, annotation):
+    same = f"augmentable{annotation} = False"
+    path = plugin(tmp_path, extra="from typing import ClassVar\n")
+    path.write_text(path.read_text().replace('"""Mine."""', f'"""Mine."""\n    {same}'))
+    entry = registry.catalogue([path])["mine"]
+    assert not entry.augmentable and not registry.load(entry).augmentable
+
+
+def test_what_the_catalogue_cannot_read_is_refused(tmp_path):
+    path = plugin(tmp_path, extra="class Same(Method):\n    augmentable = False\n")
+    path.write_text(path.read_text().replace("class Mine(Method)", "class Mine(Same)"))
+    with pytest.raises(BenchmarkError, match="write 'augmentable = False' in the body of Mine itself"):
+        registry.load(registry.catalogue([path])["mine"])
 
 
 def test_rows_stand_in_the_order_of_their_years(tmp_path):
