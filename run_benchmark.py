@@ -216,13 +216,13 @@ def _check(entries: dict[str, Entry], name: str) -> int:
 
 def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, Entry], cluster: Cluster | None) -> int:
     from benchmark import registry
-    from benchmark.config import load_grid
+    from benchmark.config import GridConfig, load_grid, validated
     from benchmark.data import find_tasks
     from benchmark.locks import keeps_locks
 
     name, config = load_grid(options.grid)
     if options.seeds is not None:
-        config = config.model_copy(update={"seeds": options.seeds})
+        config = validated(GridConfig, {**config.model_dump(), "seeds": options.seeds}, "--seeds")
     labels = options.methods
     if labels is None:
         if config.methods == "all":

@@ -37,6 +37,10 @@ def shell(*arguments, **options):
         (["--grid", "smoke", "--tasks", "mossi"], "unknown task 'mossi'; did you mean mosi"),
         (["--grid", "smoke", "--seeds", "0"], "--seeds.*'0' must be a whole number of at least 1"),
         (["--grid", "smoke", "--seeds", "two"], "--seeds.*'two' must be a whole number"),
+        (
+            ["--grid", "smoke", "--methods", "constant", "--seeds", "10001", "--plan"],
+            "--seeds: key 'seeds': .*less than or equal to 10000",
+        ),
         (["--grid", "smoke", "--jobs", "0"], "--jobs.*at least 1"),
         (["--grid", "smoke", "--set", "mult.layer=3"], "unknown hyper-parameter of mult 'layer'; did you mean layers"),
         (["--grid", "smoke", "--set", "mult"], "write METHOD.KEY=VALUE"),
