@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.errors import BenchmarkError, storing
 
@@ -35,10 +35,29 @@ EPILOG = """examples:
 exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
 """
 
+TAKES: dict[
+    str, tuple[str, ...]
+] = {  # the options that go with what there is to do; with a run, and --plan, all others
+    "inspect": (),
+    "list": ("plugin",),
+    "check": ("plugin",),
+    "report_only": ("grid", "plugin", "out", "against"),
+}
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BenchmarkError(f"{message} (--help lists the options)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always, but options that would do nothing are an error."""
+        options = super().parse_args(args, namespace)
+        given = [name for name, value in vars(options).items() if value != self.get_default(name)]
+        for action, takes in TAKES.items():
+            if action in given and (vain := [name for name in given if name not in (action, *takes)]):
+                action, *vain = (f"--{name.replace('_', '-')}" for name in (action, *vain))
+                self.error(f"{action} makes no use of {' and '.join(vain)}; leave one or the other out")
+        return options
 
 
 def _at_least_one(text: str) -> int:
@@ -157,8 +176,6 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     reports = options.report_only is not None
     if options.grid is None and not (reports and (options.out or options.report_only)):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
-    if options.plan and reports:
-        raise BenchmarkError("--plan and --report-only exclude each other; give one of them")
     if reports:
         return _report_only(options, entries)
     with _cluster(options) as cluster:
