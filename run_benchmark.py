@@ -251,6 +251,9 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
             labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
         labels = [*labels, *config.variants]
     rows = registry.rows(registry.expand(labels, entries), entries, config.variants)
+    if options.methods is not None:  # what the grid sets for rows that this leaves out
+        left_out = set(entries) - {row.name for row in rows}
+        config = config.model_copy(update={"set": {m: v for m, v in config.set.items() if m not in left_out}})
     if config.against:  # it need not be among the rows, but it must be a name
         registry.rows([config.against], entries, config.variants)
     simulator = config.simulator

@@ -124,20 +124,27 @@ def build(
     Raises
     ------
     BenchmarkError
-        For hyper-parameters that are unknown or of the wrong type, or data that cannot be used.
+        For hyper-parameters that are unknown, of the wrong type or of a method without a row, or data that cannot be
+        used.
     """
-    for origin in (config.set, overrides):
-        for method in origin:
+    there = {row.name: load(entries[row.name]) for row in rows}
+    for where, origin in ((f"'set' of grid {name}", config.set), ("--set", overrides)):
+        for method, values in origin.items():
             if method != EVERY_METHOD and method not in entries:
-                raise BenchmarkError(unknown("method in --set", method, [*entries, EVERY_METHOD]))
-    digests = {name: source_digest(entries[name]) for name in {row.name for row in rows}}
+                raise BenchmarkError(unknown(f"method in {where}", method, [*entries, EVERY_METHOD]))
+            if method != EVERY_METHOD and method not in there:
+                raise BenchmarkError(
+                    f"{where} sets {', '.join(f'{method}.{key}' for key in values)}, but no row is of {method}; "
+                    f"there are: {', '.join(sorted(there))}"
+                )
+    digests = {name: source_digest(entries[name]) for name in there}
     cells = []
     for task in tasks:
         identity = identify(task)
         on_data(identity)
         resolved = {
             row.label: hyperparameters(
-                load(entries[row.name]),
+                there[row.name],
                 row.name,
                 task.name,
                 [

@@ -102,6 +102,16 @@ def test_a_grid_against_a_method_that_is_none(capsys, tmp_path):
     assert code == 2 and "unknown method 'corkd'; did you mean corrkd" in err and err.count("\n") == 1
 
 
+def test_what_a_grid_sets_for_a_row_that_methods_leaves_out_is_passed_over(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: [constant, mult]\nset: {mult: {layers: 2}}\n"
+    )
+    assert run(capsys, "--grid", path, "--plan", "--methods", "linear")[0] == 0
+    code, _, err = run(capsys, "--grid", path, "--plan", "--methods", "linear", "--set", "mult.layers=2")
+    assert code == 2 and "--set sets mult.layers, but no row is of mult; there are: linear" in err
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output(capsys, tmp_path):
     tmp_path.chmod(0o500)

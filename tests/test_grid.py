@@ -104,6 +104,15 @@ def test_bad_overrides_are_refused(assignment, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("origin", [{"overrides": ["misa.layerz=0"]}, {"set": {"misa": {"layerz": 0}}}])
+def test_what_is_set_for_a_method_without_a_row_is_refused(origin):
+    said = r"^('set' of grid test|--set) sets misa\.layerz, but no row is of misa; there are: constant, mult$"
+    with pytest.raises(BenchmarkError, match=said):
+        grid(**origin)
+    with pytest.raises(BenchmarkError, match="unknown hyper-parameter of constant 'foo'"):
+        grid(set={"constant": {"foo": 1}})
+
+
 def test_unknown_and_absent_tasks(tmp_path):
     with pytest.raises(BenchmarkError, match="unknown task 'mosy'; did you mean mosi"):
         find_tasks(["mosy"], None, asked=True)
