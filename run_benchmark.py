@@ -258,6 +258,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         registry.rows([config.against], entries, config.variants)
     simulator = config.simulator
     tasks, remarks = find_tasks(
+    _check_against(options.against, [row.label for row in rows])
         options.tasks or config.tasks,
         options.data.resolve() if options.data and cluster else options.data,
         asked=options.tasks is not None,
@@ -289,8 +290,6 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     if options.plan:
         _plan(grid, states, Estimates(store).total(todo, jobs), jobs)
         return 0
-    against = options.against or config.against
-    _check_against(options.against, [row.label for row in rows])
     display = Display(grid, store, todo, jobs)
     with storing(out), display.shown():
         failed = run_grid(
@@ -307,7 +306,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
     with storing(out):
-        _report([out], out, entries, grid=name, command=command, against=against)
+        _report([out], out, entries, grid=name, command=command, against=options.against or config.against)
     return 1 if failed else 0
 
 

@@ -68,6 +68,7 @@ def shell(*arguments, **options):
         (["--report-only", ".", "..", "--grid", "smoke"], "needs a folder of its own; name it with --out"),
         (["--report-only", ".", "..", "--out", "."], "no cells are stored in ."),
         (["--grid", "smoke", "--against", "corkd"], "unknown row in --against 'corkd'; did you mean corrkd"),
+        (["--grid", "smoke", "--plan", "--against", "corkd"], "unknown row in --against 'corkd'"),
         (["--inspect", "absent.pkl"], "absent.pkl"),
         (["--check", "mutl"], "unknown method 'mutl'; did you mean mult"),
         *[
