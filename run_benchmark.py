@@ -250,6 +250,8 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
             plugins = {path.resolve() for path in options.plugin}
             labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
         labels = [*labels, *config.variants]
+        if not labels:
+            raise BenchmarkError(f"grid {name} has no methods and no variants; name one there, or with --methods")
     rows = registry.rows(registry.expand(labels, entries), entries, config.variants)
     if options.methods is not None:  # what the grid sets for rows that this leaves out
         left_out = set(entries) - {row.name for row in rows}

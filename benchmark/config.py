@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from benchmark.data.source import TASKS
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MRM, PATTERNS, SUBSETS, Setting
 from benchmark.registry import unknown
@@ -130,6 +131,16 @@ class GridConfig(_Strict):
     def _methods(cls, value: list[str] | str) -> list[str] | str:
         if isinstance(value, str) and value not in ("all", "both ways"):
             raise ValueError("write 'all', 'both ways' or a list of method names")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("name at least one task")
+        for task in value:
+            if task not in TASKS:
+                raise ValueError(unknown("task", task, TASKS))
         return value
 
     @field_validator("ratios")

@@ -96,6 +96,14 @@ def test_a_grid_file_that_is_no_yaml(capsys, tmp_path):
     assert code == 2 and "line 2 is no YAML" in err and err.count("\n") == 1
 
 
+def test_a_grid_without_a_method(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: []\n")
+    code, _, err = run(capsys, "--grid", path, "--out", tmp_path / "out")
+    assert code == 2 and "error: grid mine has no methods and no variants; name one" in err and err.count("\n") == 1
+    assert run(capsys, "--grid", path, "--plan", "--methods", "constant")[0] == 0
+
+
 def test_a_grid_against_a_method_that_is_none(capsys, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: [constant]\nagainst: corkd\n")
