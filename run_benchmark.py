@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchmark.registry import Entry
 
 EPILOG = """examples:
-  python run_benchmark.py --grid quick                     all methods on simulated MOSI, two seeds
+  python run_benchmark.py --grid quick                     five methods on simulated MOSI, two seeds
   python run_benchmark.py --grid full --plan               how many cells, how long
   python run_benchmark.py --grid quick --tasks mosi --data DIR
                                                            the same on your own copy of MOSI
@@ -258,9 +258,9 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         config = config.model_copy(update={"set": {m: v for m, v in config.set.items() if m not in left_out}})
     if config.against:  # it need not be among the rows, but it must be a name
         registry.rows([config.against], entries, config.variants)
+    _check_against(options.against, [row.label for row in rows])
     simulator = config.simulator
     tasks, remarks = find_tasks(
-    _check_against(options.against, [row.label for row in rows])
         options.tasks or config.tasks,
         options.data.resolve() if options.data and cluster else options.data,
         asked=options.tasks is not None,
