@@ -8,8 +8,8 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -240,8 +240,9 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     name, config = load_grid(options.grid)
     if options.seeds is not None:
         config = validated(GridConfig, {**config.model_dump(), "seeds": options.seeds}, "--seeds")
-    labels = options.methods
+    labels, said_in = options.methods, "--methods"
     if labels is None:
+        said_in = f"methods and variants of grid {options.grid}"
         if config.methods == "all":
             labels = list(entries)
         elif config.methods == "both ways":
@@ -252,12 +253,14 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         labels = [*labels, *config.variants]
         if not labels:
             raise BenchmarkError(f"grid {name} has no methods and no variants; name one there, or with --methods")
-    rows = registry.rows(registry.expand(labels, entries), entries, config.variants)
+    with _naming(said_in):
+        rows = registry.rows(registry.expand(labels, entries, config.variants), entries, config.variants)
     if options.methods is not None:  # what the grid sets for rows that this leaves out
         left_out = set(entries) - {row.name for row in rows}
         config = config.model_copy(update={"set": {m: v for m, v in config.set.items() if m not in left_out}})
     if config.against:  # it need not be among the rows, but it must be a name
-        registry.rows([config.against], entries, config.variants)
+        with _naming(f"'against' of grid {options.grid}"):
+            registry.rows([config.against], entries, config.variants)
     _check_against(options.against, [row.label for row in rows])
     simulator = config.simulator
     tasks, remarks = find_tasks(
@@ -310,6 +313,15 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     with storing(out):
         _report([out], out, entries, grid=name, command=command, against=options.against or config.against)
     return 1 if failed else 0
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Say where the name stands that is wrong."""
+    try:
+        yield
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{place}: {error}") from error
 
 
 def _make_writable(out: Path) -> None:

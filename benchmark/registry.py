@@ -17,7 +17,7 @@ import keyword
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -188,8 +188,12 @@ def catalogue(plugins: Iterable[Path] = ()) -> dict[str, Entry]:
 def _scan(path: Path) -> list[Entry]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"cannot read method file {path}: {error}") from error
+    except OSError as error:
+        raise BenchmarkError(
+            f"cannot read method file {path}: {error.strerror}; give the path of a .py file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"cannot read method file {path}: it is no UTF-8 text; save it as such") from error
     except (SyntaxError, ValueError) as error:
         raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
     entries = []
@@ -231,19 +235,26 @@ def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
     return found
 
 
-def expand(labels: Iterable[str], entries: Mapping[str, Entry]) -> list[str]:
-    """Names of groups → the methods in them; what is no group stays. A method wins over a group of its name.
+def expand(labels: Iterable[str], entries: Mapping[str, Entry], variants: Collection[str] = ()) -> list[str]:
+    """Names of groups → the methods in them; methods and variants stay. A method wins over a group of its name.
 
     With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not; those that
     training does not change stand for themselves.
+
+    Raises
+    ------
+    BenchmarkError
+        For a name that is none of these, with the nearest ones and all there are.
     """
     members = groups(entries)
     found = []
     for label in labels:
         name, suffix = _parts(label)
-        if name in entries or name not in members:
+        if name in entries or label in variants:
             found.append(label)
             continue
+        if name not in members:
+            raise BenchmarkError(unknown("method", name, {*entries, *variants, *members}))
         wanted = _SUFFIXES.get(suffix)
         for member in members[name]:
             as_registered = wanted in (None, entries[member].trains_on) or not entries[member].augmentable
@@ -268,7 +279,10 @@ def rows(labels: Iterable[str], entries: dict[str, Entry], variants: Mapping[str
     found = []
     for label in dict.fromkeys(labels):
         if label in variants:
-            row = _row(variants[label].method, entries, known)
+            try:
+                row = _row(variants[label].method, entries, entries)
+            except BenchmarkError as error:
+                raise BenchmarkError(f"variant {label!r}: {error}") from error
             position = list(variants).index(label) + 1
             row = replace(row, label=label, variant=tuple(variants[label].set.items()), position=position)
         else:

@@ -34,6 +34,7 @@ def shell(*arguments, **options):
         (["--grid", "quik"], "unknown grid 'quik'; did you mean quick"),
         (["--grid", "absent.yaml"], "cannot read grid file absent.yaml: No such file"),
         (["--grid", "smoke", "--methods", "mutl"], "unknown method 'mutl'; did you mean mult"),
+        (["--grid", "smoke", "--methods", "papr"], "--methods: unknown method 'papr'; did you mean paper.* recent"),
         (["--grid", "smoke", "--tasks", "mossi"], "unknown task 'mossi'; did you mean mosi"),
         (["--grid", "smoke", "--seeds", "0"], "--seeds.*'0' must be a whole number of at least 1"),
         (["--grid", "smoke", "--seeds", "two"], "--seeds.*'two' must be a whole number"),
@@ -94,6 +95,22 @@ def test_a_grid_file_that_is_no_yaml(capsys, tmp_path):
     path.write_text("seeds: [1\n")
     code, _, err = run(capsys, "--grid", path)
     assert code == 2 and "line 2 is no YAML" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("methods: [mutl]", "methods and variants of grid .*mine.yaml: unknown method 'mutl'; did you mean mult"),
+        ("variants: {few: {method: mutl, set: {}}}", "grid .*mine.yaml: variant 'few': unknown method 'mutl'"),
+        ("against: lineer", "'against' of grid .*mine.yaml: unknown method 'lineer'; did you mean linear"),
+        ("set: {lineer: {max_iter: 3}}", "unknown method in 'set' of grid mine 'lineer'; did you mean linear"),
+    ],
+)
+def test_a_wrong_name_in_a_grid_file_is_told_with_its_place(capsys, tmp_path, line, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\n{line}\n")
+    code, _, err = run(capsys, "--grid", path, "--plan")
+    assert code == 2 and re.match(f"error: .*{said}", err) and err.count("\n") == 1
 
 
 def test_a_grid_without_a_method(capsys, tmp_path):

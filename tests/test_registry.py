@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from benchmark import Method, register, registry
-from benchmark.config import load_grid
+from benchmark.config import Variant, load_grid
 from benchmark.errors import BenchmarkError
 
 PLUGIN = '''
@@ -149,8 +149,10 @@ def test_a_plugin_that_registers_nothing_is_refused(tmp_path):
     path.write_text("x = 1\n")
     with pytest.raises(BenchmarkError, match="registers no method"):
         registry.catalogue([path])
-    with pytest.raises(BenchmarkError, match="cannot read"):
-        registry.catalogue([tmp_path / "absent.py"])
+    absent = (tmp_path / "absent.py").resolve()
+    said = f"^cannot read method file {re.escape(str(absent))}: No such file or directory; give the path of a .py file$"
+    with pytest.raises(BenchmarkError, match=said):
+        registry.catalogue([absent])
 
 
 @pytest.mark.parametrize("lacking", ["loss", "predict"])
@@ -205,6 +207,9 @@ def test_variants_are_rows_of_their_method():
     assert registry.describe(rows[1], entries).endswith("trained on incomplete samples; corrkd with scd_weight=0.0")
     with pytest.raises(BenchmarkError, match=r"unknown method 'w/o SDC'; did you mean w/o SCD"):
         registry.rows(["w/o SDC"], entries, config.variants)
+    few = Variant(method="few", set={})
+    with pytest.raises(BenchmarkError, match=r"^variant 'few': unknown method 'few'; (?!.*few).*there are: constant"):
+        registry.rows(["few"], entries, {"few": few})
     with pytest.raises(BenchmarkError, match="variant 'mult' has the name of a method"):
         registry.rows([], entries, {"mult": config.variants["w/o SCD"]})
 
@@ -326,11 +331,13 @@ def test_groups_come_from_the_cards_and_stand_for_their_methods():
     assert registry.expand(["recent", "mult", "hrlf"], entries) == [*groups["recent"], "mult"]
     assert registry.expand(["recent-mrm"], entries) == [f"{name}-mrm" for name in groups["recent"]]
     assert registry.expand(["recent+mrm"], entries) == groups["recent"]  # they train on incomplete samples already
-    assert registry.expand(["nonsense", "mult+mrm"], entries) == ["nonsense", "mult+mrm"]
+    assert registry.expand(["mine+mrm", "mult+mrm"], entries, {"mine+mrm"}) == ["mine+mrm", "mult+mrm"]
+    with pytest.raises(BenchmarkError, match=r"unknown method 'papr'; did you mean paper\?.* all, .*mine, .*recent"):
+        registry.expand(["papr+mrm"], entries, {"mine"})
 
 
 def test_a_method_wins_over_a_group_of_its_name(monkeypatch):
     entries = registry.catalogue()
     monkeypatch.setattr(registry, "groups", lambda entries: {"mult": ["misa"], "mine": ["misa", "corrkd"]})
-    assert registry.expand(["mult", "mine", "other"], entries) == ["mult", "misa", "corrkd", "other"]
+    assert registry.expand(["mult", "mine", "other"], entries, {"other"}) == ["mult", "misa", "corrkd", "other"]
     assert registry.expand(["mine+mrm"], entries) == ["misa+mrm", "corrkd"]
