@@ -447,7 +447,8 @@ def _report(
         cards={row.label: registry.card(entries[row.name]) for row in rows if row.label in entries},
         costs=manifest.get("cells", []),
     )
-    print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
+    written = {"report": out / "report.html", "tables": out / "tables", "figures": out / "figures"}
+    print("; ".join(f"{what}: {path}" for what, path in written.items() if path.exists()))
     for failure in collection.failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")
     for damage in collection.damaged:

@@ -225,6 +225,25 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
 def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     path, _ = readme_example(tmp_path)
     out = tmp_path / "out"
+def test_a_report_without_a_finished_cell_names_no_tables(capsys, tmp_path):
+    path, code = readme_example(tmp_path)
+    path.write_text(code.replace("return F.cross_entropy(", "raise RuntimeError("))
+    arguments = (
+        "--grid",
+        "smoke",
+        "--plugin",
+        path,
+        "--methods",
+        "early_fusion",
+        "--out",
+        tmp_path / "out",
+        "--jobs",
+        1,
+    )
+    code, printed, _ = run(capsys, *arguments)
+    assert code == 1 and re.search(rf"^report: {tmp_path}/out/report.html$", printed, flags=re.M)
+
+
     run(capsys, "--grid", "smoke", "--plugin", path, "--methods", "early_fusion", "--out", out, "--jobs", 1)
     before = {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
     again = tmp_path / "again"
