@@ -80,6 +80,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; write . for this folder")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run_benchmark.py",
@@ -94,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
     what.add_argument(
-        "--report-only", nargs="*", type=Path, metavar="DIR",
+        "--report-only", nargs="*", type=_folder, metavar="DIR",
         help="only write tables and figures from what is stored, in these folders if some are given",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
@@ -114,8 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         "--plugin", nargs="+", action="extend", default=[], type=Path, metavar="FILE.py", help="further methods"
     )
     where = parser.add_argument_group("where and how")
-    where.add_argument("--data", type=Path, metavar="DIR", help="folder with data files (default: simulated data)")
-    where.add_argument("--out", type=Path, metavar="DIR", help="default: results/<grid>")
+    where.add_argument("--data", type=_folder, metavar="DIR", help="folder with data files (default: simulated data)")
+    where.add_argument("--out", type=_folder, metavar="DIR", help="default: results/<grid>")
     where.add_argument(
         "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
     )

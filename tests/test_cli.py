@@ -48,6 +48,9 @@ def shell(*arguments, **options):
         (["--grid", "smoke", "--data", "no/such/folder"], "no/such/folder"),
         (["--grid", "smoke", "--plugin", "absent.py"], "cannot read method file .*absent.py"),
         (["--grid", "smoke", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere.*--out"),
+        (["--grid", "smoke", "--out", ""], "--out: the name is empty; write . for this folder"),
+        (["--grid", "smoke", "--data", ""], "--data: the name is empty"),
+        (["--report-only", ""], "--report-only: the name is empty"),
         (["--grid", "smoke", "--device", "tpu"], "--device.*invalid choice"),
         (
             ["--grid", "smoke", "--plan", "--report-only"],
@@ -222,9 +225,6 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     assert re.search(r"early_fusion +1 done", printed) and re.search(r"mult +1 to do", printed)
 
 
-def test_tables_come_again_from_scores_alone(capsys, tmp_path):
-    path, _ = readme_example(tmp_path)
-    out = tmp_path / "out"
 def test_a_report_without_a_finished_cell_names_no_tables(capsys, tmp_path):
     path, code = readme_example(tmp_path)
     path.write_text(code.replace("return F.cross_entropy(", "raise RuntimeError("))
@@ -244,6 +244,9 @@ def test_a_report_without_a_finished_cell_names_no_tables(capsys, tmp_path):
     assert code == 1 and re.search(rf"^report: {tmp_path}/out/report.html$", printed, flags=re.M)
 
 
+def test_tables_come_again_from_scores_alone(capsys, tmp_path):
+    path, _ = readme_example(tmp_path)
+    out = tmp_path / "out"
     run(capsys, "--grid", "smoke", "--plugin", path, "--methods", "early_fusion", "--out", out, "--jobs", 1)
     before = {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
     again = tmp_path / "again"
