@@ -8,10 +8,10 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Sequence, Set
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark.errors import BenchmarkError, storing
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmark.registry import Entry, Row
 
 EPILOG = """examples:
-  python run_benchmark.py --grid quick                     all methods on simulated MOSI, two seeds
+  python run_benchmark.py --grid quick                     five methods on simulated MOSI, two seeds
   python run_benchmark.py --grid full --plan               how many cells, how long
   python run_benchmark.py --grid quick --tasks mosi --data DIR
                                                            the same on your own copy of MOSI
@@ -37,10 +37,30 @@ EPILOG = """examples:
 exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
 """
 
+TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
+    "inspect": (),
+    "list": ("plugin",),
+    "check": ("plugin",),
+    "report_only": ("grid", "plugin", "out", "against"),
+}
+CHOOSE = ("methods", "tasks", "seeds", "set", "data")  # with --grid, which definitions of its rows a report shows
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BenchmarkError(f"{message} (--help lists the options)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always, but options that would do nothing are an error."""
+        options = super().parse_args(args, namespace)
+        given = [name for name, value in vars(options).items() if value != self.get_default(name)]
+        for action, takes in TAKES.items():
+            if action == "report_only" and options.grid:
+                takes += CHOOSE
+            if action in given and (vain := [name for name in given if name not in (action, *takes)]):
+                action, *vain = (f"--{name.replace('_', '-')}" for name in (action, *vain))
+                self.error(f"{action} makes no use of {' and '.join(vain)}; leave one or the other out")
+        return options
 
 
 def _at_least_one(text: str) -> int:
@@ -63,6 +83,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; write . for this folder")
+    return Path(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run_benchmark.py",
@@ -77,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
     what.add_argument(
-        "--report-only", nargs="*", type=Path, metavar="DIR",
+        "--report-only", nargs="*", type=_folder, metavar="DIR",
         help="only write tables and figures from what is stored, in these folders if some are given",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
@@ -97,8 +123,8 @@ def _parser() -> argparse.ArgumentParser:
         "--plugin", nargs="+", action="extend", default=[], type=Path, metavar="FILE.py", help="further methods"
     )
     where = parser.add_argument_group("where and how")
-    where.add_argument("--data", type=Path, metavar="DIR", help="folder with data files (default: simulated data)")
-    where.add_argument("--out", type=Path, metavar="DIR", help="default: results/<grid>")
+    where.add_argument("--data", type=_folder, metavar="DIR", help="folder with data files (default: simulated data)")
+    where.add_argument("--out", type=_folder, metavar="DIR", help="default: results/<grid>")
     where.add_argument(
         "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
     )
@@ -159,8 +185,6 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     reports = options.report_only is not None
     if options.grid is None and not (reports and (options.out or options.report_only)):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
-    if options.plan and reports:
-        raise BenchmarkError("--plan and --report-only exclude each other; give one of them")
     if reports:
         return _report_only(options, entries)
     with _cluster(options) as cluster:
@@ -183,7 +207,8 @@ def _list(entries: dict[str, Entry]) -> None:
     from benchmark.data import TASKS
     from benchmark.registry import groups
 
-    print("methods (each also with the suffix +mrm or -mrm, for training the other way):")
+    unchanged = " and ".join(entry.name for entry in entries.values() if not entry.augmentable)
+    print(f"methods (each but {unchanged} also with the suffix +mrm or -mrm, for training the other way):")
     for entry in entries.values():
         print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples")
     print("groups of methods:")
@@ -220,14 +245,15 @@ def _chosen(
 ) -> tuple[str, GridConfig, list[Row], list[TaskSource]]:
     """A grid's name and content, and the rows and tasks of it that are asked for."""
     from benchmark import registry
-    from benchmark.config import load_grid
+    from benchmark.config import GridConfig, load_grid, validated
     from benchmark.data import find_tasks
 
     name, config = load_grid(options.grid)
     if options.seeds is not None:
-        config = config.model_copy(update={"seeds": options.seeds})
-    labels = options.methods
+        config = validated(GridConfig, {**config.model_dump(), "seeds": options.seeds}, "--seeds")
+    labels, said_in = options.methods, "--methods"
     if labels is None:
+        said_in = f"methods and variants of grid {options.grid}"
         if config.methods == "all":
             labels = list(entries)
         elif config.methods == "both ways":
@@ -236,9 +262,16 @@ def _chosen(
             plugins = {path.resolve() for path in options.plugin}
             labels = [*config.methods, *(entry.name for entry in entries.values() if entry.path in plugins)]
         labels = [*labels, *config.variants]
-    rows = registry.rows(registry.expand(labels, entries), entries, config.variants)
+        if not labels:
+            raise BenchmarkError(f"grid {name} has no methods and no variants; name one there, or with --methods")
+    with _naming(said_in):
+        rows = registry.rows(registry.expand(labels, entries, config.variants), entries, config.variants)
+    if options.methods is not None:  # what the grid sets for rows that this leaves out
+        left_out = set(entries) - {row.name for row in rows}
+        config = config.model_copy(update={"set": {m: v for m, v in config.set.items() if m not in left_out}})
     if config.against:  # it need not be among the rows, but it must be a name
-        registry.rows([config.against], entries, config.variants)
+        with _naming(f"'against' of grid {options.grid}"):
+            registry.rows([config.against], entries, config.variants)
     simulator = config.simulator
     tasks, remarks = find_tasks(
         options.tasks or config.tasks,
@@ -255,6 +288,7 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     from benchmark.locks import keeps_locks
 
     name, config, rows, tasks = _chosen(options, entries)
+    _check_against(options.against, [row.label for row in rows])
     out = options.out or Path("results") / name
     if not options.plan:
         _make_writable(out)
@@ -279,8 +313,6 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
     if options.plan:
         _plan(grid, states, Estimates(store).total(todo, jobs), jobs)
         return 0
-    against = options.against or config.against
-    _check_against(options.against, [row.label for row in rows])
     display = Display(grid, store, todo, jobs)
     with storing(out), display.shown():
         failed = run_grid(
@@ -297,8 +329,25 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
         )
     command = shlex.join(["python", "run_benchmark.py", *arguments])
     with storing(out):
-        _report([out], out, entries, grid=name, command=command, against=[against], keys=set(states))
+        _report(
+            [out],
+            out,
+            entries,
+            grid=name,
+            command=command,
+            against=[options.against or config.against],
+            keys=set(states),
+        )
     return 1 if failed else 0
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Say where the name stands that is wrong."""
+    try:
+        yield
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{place}: {error}") from error
 
 
 def _make_writable(out: Path) -> None:
@@ -446,7 +495,8 @@ def _report(
         cards={row.label: registry.card(entries[row.name]) for row in rows if row.label in entries},
         costs=manifest.get("cells", []),
     )
-    print(f"report: {out / 'report.html'}; tables: {out / 'tables'}; figures: {out / 'figures'}")
+    written = {"report": out / "report.html", "tables": out / "tables", "figures": out / "figures"}
+    print("; ".join(f"{what}: {path}" for what, path in written.items() if path.exists()))
     for failure in collection.failures:
         print(f"FAILED {failure['method']} on {failure['task']}, seed {failure['seed']}: {failure['error']}")
     for damage in collection.damaged:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from benchmark.data.source import TASKS
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MRM, PATTERNS, SUBSETS, Setting
 from benchmark.registry import unknown
@@ -95,7 +96,7 @@ class GridConfig(_Strict):
     subsets : list of str
         Available modalities, such as ``la``.
     patterns : list of str
-        How frames go missing; see :class:`benchmark.missing.Setting`.
+        How frames go missing, ``scattered`` among them; see :class:`benchmark.missing.Setting`.
     crossed : bool
         Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
@@ -132,6 +133,16 @@ class GridConfig(_Strict):
             raise ValueError("write 'all', 'both ways' or a list of method names")
         return value
 
+    @field_validator("tasks")
+    @classmethod
+    def _tasks(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("name at least one task")
+        for task in value:
+            if task not in TASKS:
+                raise ValueError(unknown("task", task, TASKS))
+        return value
+
     @field_validator("ratios")
     @classmethod
     def _ratios(cls, value: list[float]) -> list[float]:
@@ -153,6 +164,8 @@ class GridConfig(_Strict):
     def _patterns(cls, value: list[str]) -> list[str]:
         for pattern in value:
             Setting("lav", 0.5, pattern)
+        if "scattered" not in value:
+            raise ValueError("add scattered: tables and degradation curves are of it")
         return value
 
     @field_validator("variants")

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_type_hints
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from benchmark.config import GridConfig, TrainingConfig, validated
@@ -21,6 +20,7 @@ from benchmark.missing import Setting
 from benchmark.registry import Entry, Row, load, source_digest, unknown
 from benchmark.store import setting_name
 from benchmark.training import PROTOCOL_VERSION
+from benchmark.yamlfiles import read_value
 
 EVERY_METHOD = "training"  # as a method's name in --set: all of them
 
@@ -86,7 +86,7 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
     Raises
     ------
     BenchmarkError
-        If one does not have that form.
+        If one does not have that form, its value is no plain YAML, or it is part of what another sets as a whole.
     """
     overrides: dict[str, dict[str, Any]] = {}
     for assignment in assignments:
@@ -97,14 +97,13 @@ def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
                 f"--set {assignment!r} cannot be read; write METHOD.KEY=VALUE, such as mult.layers=3, "
                 f"or {EVERY_METHOD}.epochs=5 for all methods"
             )
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BenchmarkError(f"--set {assignment!r}: the value is no YAML scalar") from error
-        node = overrides.setdefault(method, {})
+        value = read_value(text, f"--set {assignment!r}")
+        node: Any = overrides.setdefault(method, {})
         *parents, leaf = key.split(".")
         for parent in parents:
             node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise BenchmarkError(f"--set {assignment!r}: {parent!r} is set to {node!r} as well; leave one out")
         node[leaf] = value
     return overrides
 
@@ -125,20 +124,27 @@ def build(
     Raises
     ------
     BenchmarkError
-        For hyper-parameters that are unknown or of the wrong type, or data that cannot be used.
+        For hyper-parameters that are unknown, of the wrong type or of a method without a row, or data that cannot be
+        used.
     """
-    for origin in (config.set, overrides):
-        for method in origin:
+    there = {row.name: load(entries[row.name]) for row in rows}
+    for where, origin in ((f"'set' of grid {name}", config.set), ("--set", overrides)):
+        for method, values in origin.items():
             if method != EVERY_METHOD and method not in entries:
-                raise BenchmarkError(unknown("method in --set", method, [*entries, EVERY_METHOD]))
-    digests = {name: source_digest(entries[name]) for name in {row.name for row in rows}}
+                raise BenchmarkError(unknown(f"method in {where}", method, [*entries, EVERY_METHOD]))
+            if method != EVERY_METHOD and method not in there:
+                raise BenchmarkError(
+                    f"{where} sets {', '.join(f'{method}.{key}' for key in values)}, but no row is of {method}; "
+                    f"there are: {', '.join(sorted(there))}"
+                )
+    digests = {name: source_digest(entries[name]) for name in there}
     cells = []
     for task in tasks:
         identity = identify(task)
         on_data(identity)
         resolved = {
             row.label: hyperparameters(
-                load(entries[row.name]),
+                there[row.name],
                 row.name,
                 task.name,
                 [

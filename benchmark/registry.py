@@ -17,7 +17,7 @@ import keyword
 import re
 import sys
 import tokenize
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,6 +33,7 @@ FOLDERS = ("corrkd", "baselines")
 SHARED = ("benchmark.layers", "benchmark.losses")  # what methods are built from; part of their source
 ROOT = Path(__file__).resolve().parent.parent
 TRAINS_ON = ("complete", "missing")
+_SUFFIXES = {"+mrm": "missing", "-mrm": "complete"}
 LONGEST_NAME = 40
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")  # no file on Windows can have such a name, so no card
@@ -44,12 +45,13 @@ _classes: dict[str, type[Method]] = {}
 
 @dataclass(frozen=True)
 class Entry:
-    """What the catalogue knows of a method without importing it."""
+    """What the catalogue knows of a method without importing it; `augmentable` as in :class:`benchmark.Method`."""
 
     name: str
     paper: str
     trains_on: str
     path: Path
+    augmentable: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,12 @@ def catalogue(plugins: Iterable[Path] = ()) -> dict[str, Entry]:
 def _scan(path: Path) -> list[Entry]:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"cannot read method file {path}: {error}") from error
+    except OSError as error:
+        raise BenchmarkError(
+            f"cannot read method file {path}: {error.strerror}; give the path of a .py file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(f"cannot read method file {path}: it is no UTF-8 text; save it as such") from error
     except (SyntaxError, ValueError) as error:
         raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
     entries = []
@@ -211,8 +217,13 @@ def _scan(path: Path) -> list[Entry]:
                     f'{where}: write @register("name", paper="Author, venue", trains_on="complete" or "missing")'
                 )
             _check_name(**arguments, where=where)
-            entries.append(Entry(path=path, **arguments))
+            entries.append(Entry(path=path, augmentable=_says_augmentable(node), **arguments))
     return entries
+
+
+def _says_augmentable(node: ast.AST) -> bool:
+    body = map(ast.unparse, getattr(node, "body", []))
+    return not any(re.fullmatch(r"augmentable(: .+)? = False", statement) for statement in body)
 
 
 def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
@@ -224,20 +235,30 @@ def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
     return found
 
 
-def expand(labels: Iterable[str], entries: Mapping[str, Entry]) -> list[str]:
-    """Names of groups → the methods in them; what is no group stays. A method wins over a group of its name.
+def expand(labels: Iterable[str], entries: Mapping[str, Entry], variants: Collection[str] = ()) -> list[str]:
+    """Names of groups → the methods in them; methods and variants stay. A method wins over a group of its name.
 
-    With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not.
+    With a suffix (``recent+mrm``), a group stands for its methods trained that way, as registered or not; those that
+    training does not change stand for themselves.
+
+    Raises
+    ------
+    BenchmarkError
+        For a name that is none of these, with the nearest ones and all there are.
     """
     members = groups(entries)
     found = []
     for label in labels:
         name, suffix = _parts(label)
-        if name in entries or name not in members:
+        if name in entries or label in variants:
             found.append(label)
             continue
-        wanted = {"+mrm": "missing", "-mrm": "complete"}.get(suffix)
-        found += [m if wanted in (None, entries[m].trains_on) else m + suffix for m in members[name]]
+        if name not in members:
+            raise BenchmarkError(unknown("method", name, {*entries, *variants, *members}))
+        wanted = _SUFFIXES.get(suffix)
+        for member in members[name]:
+            as_registered = wanted in (None, entries[member].trains_on) or not entries[member].augmentable
+            found.append(member if as_registered else member + suffix)
     return list(dict.fromkeys(found))
 
 
@@ -258,7 +279,10 @@ def rows(labels: Iterable[str], entries: dict[str, Entry], variants: Mapping[str
     found = []
     for label in dict.fromkeys(labels):
         if label in variants:
-            row = _row(variants[label].method, entries, known)
+            try:
+                row = _row(variants[label].method, entries, entries)
+            except BenchmarkError as error:
+                raise BenchmarkError(f"variant {label!r}: {error}") from error
             position = list(variants).index(label) + 1
             row = replace(row, label=label, variant=tuple(variants[label].set.items()), position=position)
         else:
@@ -272,7 +296,7 @@ def both_ways(entries: dict[str, Entry]) -> list[str]:
     labels = []
     for entry in entries.values():
         labels.append(entry.name)
-        if load(entry).augmentable:
+        if entry.augmentable:
             labels.append(entry.name + ("+mrm" if entry.trains_on == "complete" else "-mrm"))
     return labels
 
@@ -290,8 +314,8 @@ def stored_row(record: Mapping[str, Any]) -> Row:
 
 def label_row(label: str, entries: dict[str, Entry]) -> Row:
     """The row of a label of which nothing else is known; what it trains on is empty if the method is not there."""
-    name, _ = _parts(label)
-    return _row(label, entries, entries) if name in entries else Row(label, name, "")
+    name, suffix = _parts(label)
+    return Row(label, name, _SUFFIXES.get(suffix, entries[name].trains_on) if name in entries else "")
 
 
 def describe(row: Row, entries: dict[str, Entry]) -> str:
@@ -338,7 +362,9 @@ def _row(label: str, entries: dict[str, Entry], known: Iterable[str]) -> Row:
     if name not in entries:
         raise BenchmarkError(unknown("method", name, known))
     usual = entries[name].trains_on
-    trains_on = {"+mrm": "missing", "-mrm": "complete", "": usual}[suffix]
+    if suffix and not entries[name].augmentable:
+        raise BenchmarkError(f"{label!r}: {name} is the same however it is trained; ask for {name!r}")
+    trains_on = _SUFFIXES.get(suffix, usual)
     if suffix and trains_on == usual:
         raise BenchmarkError(f"{label!r}: {name} trains on {usual} samples already; ask for {name!r}")
     return Row(label, name, trains_on)
@@ -358,7 +384,7 @@ def load(entry: Entry) -> type[Method]:
     Raises
     ------
     BenchmarkError
-        If the import fails or the class lacks the contract.
+        If the import fails, the class lacks the contract, or its file does not say what it is (`augmentable`).
     """
     if entry.name not in _classes or _file_of(_classes[entry.name]) != entry.path:
         _forget(entry.name)
@@ -368,7 +394,13 @@ def load(entry: Entry) -> type[Method]:
             raise
         except Exception as error:
             raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {error!r}") from error
-    return _classes[entry.name]
+    cls = _classes[entry.name]
+    if bool(cls.augmentable) != entry.augmentable:
+        raise BenchmarkError(
+            f"method {entry.name!r}: write 'augmentable = {bool(cls.augmentable)}' in the body of {cls.__qualname__} "
+            "itself: the catalogue reads it there"
+        )
+    return cls
 
 
 def _forget(name: str) -> None:

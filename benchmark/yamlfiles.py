@@ -60,6 +60,17 @@ def read_yaml(path: Path, what: str) -> tuple[dict[str, Any], dict[Place, int]]:
     return _Reader(text, f"{what} {path}").read()
 
 
+def read_value(text: str, what: str) -> Any:
+    """A value that stands by itself, as on the command line; as strict as :func:`read_yaml`, but it need hold no keys.
+
+    Raises
+    ------
+    BenchmarkError
+        If `text` is no YAML, or holds anything but plain values.
+    """
+    return _Reader(text, what).value()
+
+
 def line_of(place: Place, lines: Mapping[Place, int]) -> int | None:
     """The line of a place, or of what it stands in; parts that the file does not have are passed over."""
     found: Place = ()
@@ -76,6 +87,12 @@ class _Reader:
         self._lines: dict[Place, int] = {}
 
     def read(self) -> tuple[dict[str, Any], dict[Place, int]]:
+        content = self.value()
+        if not isinstance(content, dict):
+            raise BenchmarkError(f"{self._where} must hold keys and their values, 'key: value', a line each")
+        return content, self._lines
+
+    def value(self) -> Any:
         self._loader: Any = None
         try:
             self._loader = yaml.SafeLoader(self._text)
@@ -87,10 +104,7 @@ class _Reader:
             self._fail(self._loader.line + 1, "it is nested too deeply")
         except (ValueError, OverflowError) as error:  # of numbers in escapes and directives
             self._fail(self._loader.line + 1, str(error))
-        content = self._build(node, ()) if node is not None else None
-        if not isinstance(content, dict):
-            raise BenchmarkError(f"{self._where} must hold keys and their values, 'key: value', a line each")
-        return content, self._lines
+        return self._build(node, ()) if node is not None else None
 
     def _fail(self, line: int | None, problem: str) -> NoReturn:
         where = f"{self._where}, line {line}" if line is not None else self._where

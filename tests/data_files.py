@@ -24,7 +24,8 @@ def mult_content(task="mosi", aligned=True, seed=0):
             split[key] = x.astype(np.float32)
         if task == "iemocap":
             emotion = np.arange(n) % 4
-            shown = np.eye(4, dtype=np.int64)[emotion]
+            columns = np.array([1, 2, 3, 0])  # of happy, sad, angry, neutral: the file has neutral first
+            shown = np.eye(4, dtype=np.int64)[columns[emotion]]
             split["labels"] = np.stack([1 - shown, shown], axis=2)
         else:
             split["labels"] = np.linspace(-3, 3, n).astype(np.float32).reshape(n, 1, 1)

@@ -34,23 +34,45 @@ def shell(*arguments, **options):
         (["--grid", "quik"], "unknown grid 'quik'; did you mean quick"),
         (["--grid", "absent.yaml"], "cannot read grid file absent.yaml: No such file"),
         (["--grid", "smoke", "--methods", "mutl"], "unknown method 'mutl'; did you mean mult"),
+        (["--grid", "smoke", "--methods", "papr"], "--methods: unknown method 'papr'; did you mean paper.* recent"),
         (["--grid", "smoke", "--tasks", "mossi"], "unknown task 'mossi'; did you mean mosi"),
         (["--grid", "smoke", "--seeds", "0"], "--seeds.*'0' must be a whole number of at least 1"),
         (["--grid", "smoke", "--seeds", "two"], "--seeds.*'two' must be a whole number"),
+        (
+            ["--grid", "smoke", "--methods", "constant", "--seeds", "10001", "--plan"],
+            "--seeds: key 'seeds': .*less than or equal to 10000",
+        ),
         (["--grid", "smoke", "--jobs", "0"], "--jobs.*at least 1"),
         (["--grid", "smoke", "--set", "mult.layer=3"], "unknown hyper-parameter of mult 'layer'; did you mean layers"),
         (["--grid", "smoke", "--set", "mult"], "write METHOD.KEY=VALUE"),
         (["--grid", "smoke", "--data", "no/such/folder"], "no/such/folder"),
         (["--grid", "smoke", "--plugin", "absent.py"], "cannot read method file .*absent.py"),
         (["--grid", "smoke", "--out", "/proc/nowhere"], "cannot write to /proc/nowhere.*--out"),
+        (["--grid", "smoke", "--out", ""], "--out: the name is empty; write . for this folder"),
+        (["--grid", "smoke", "--data", ""], "--data: the name is empty"),
+        (["--report-only", ""], "--report-only: the name is empty"),
         (["--grid", "smoke", "--device", "tpu"], "--device.*invalid choice"),
-        (["--grid", "smoke", "--plan", "--report-only"], "exclude each other"),
+        (
+            ["--grid", "smoke", "--plan", "--report-only"],
+            "--report-only makes no use of --plan; leave one or the other",
+        ),
+        (["--report-only", ".", "--methods", "linear"], "--report-only makes no use of --methods;"),
+        (
+            ["--report-only", ".", "--set", "mult.layers=3", "--jobs", "2"],
+            "--report-only makes no use of --set and --jobs",
+        ),
+        (["--check", "linear", "--grid", "smoke"], "--check makes no use of --grid"),
+        (["--inspect", "x.pkl", "--data", "."], "--inspect makes no use of --data"),
+        (["--list", "--plan"], "--list makes no use of --plan"),
+        (["--list", "--grid", "quick"], "--list makes no use of --grid"),
+        (["--list", "--check", "all"], "--list makes no use of --check"),
         (["--grid", "smoke", "--frsh"], "unrecognized arguments: --frsh"),
         (["--grid", "smoke", "--report-only", "--out", "no/such/folder"], "nothing is stored in no/such/folder"),
         (["--report-only", ".", "no/such/folder", "--out", "x"], "nothing is stored in no/such/folder"),
         (["--report-only", ".", "..", "--grid", "smoke"], "needs a folder of its own; name it with --out"),
         (["--report-only", ".", "..", "--out", "."], "no cells are stored in ."),
         (["--grid", "smoke", "--against", "corkd"], "unknown row in --against 'corkd'; did you mean corrkd"),
+        (["--grid", "smoke", "--plan", "--against", "corkd"], "unknown row in --against 'corkd'"),
         (["--inspect", "absent.pkl"], "absent.pkl"),
         (["--check", "mutl"], "unknown method 'mutl'; did you mean mult"),
         *[
@@ -78,11 +100,45 @@ def test_a_grid_file_that_is_no_yaml(capsys, tmp_path):
     assert code == 2 and "line 2 is no YAML" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("methods: [mutl]", "methods and variants of grid .*mine.yaml: unknown method 'mutl'; did you mean mult"),
+        ("variants: {few: {method: mutl, set: {}}}", "grid .*mine.yaml: variant 'few': unknown method 'mutl'"),
+        ("against: lineer", "'against' of grid .*mine.yaml: unknown method 'lineer'; did you mean linear"),
+        ("set: {lineer: {max_iter: 3}}", "unknown method in 'set' of grid mine 'lineer'; did you mean linear"),
+    ],
+)
+def test_a_wrong_name_in_a_grid_file_is_told_with_its_place(capsys, tmp_path, line, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\n{line}\n")
+    code, _, err = run(capsys, "--grid", path, "--plan")
+    assert code == 2 and re.match(f"error: .*{said}", err) and err.count("\n") == 1
+
+
+def test_a_grid_without_a_method(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: []\n")
+    code, _, err = run(capsys, "--grid", path, "--out", tmp_path / "out")
+    assert code == 2 and "error: grid mine has no methods and no variants; name one" in err and err.count("\n") == 1
+    assert run(capsys, "--grid", path, "--plan", "--methods", "constant")[0] == 0
+
+
 def test_a_grid_against_a_method_that_is_none(capsys, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: [constant]\nagainst: corkd\n")
     code, _, err = run(capsys, "--grid", path, "--out", tmp_path / "out")
     assert code == 2 and "unknown method 'corkd'; did you mean corrkd" in err and err.count("\n") == 1
+
+
+def test_what_a_grid_sets_for_a_row_that_methods_leaves_out_is_passed_over(capsys, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [lav]\nmethods: [constant, mult]\nset: {mult: {layers: 2}}\n"
+    )
+    assert run(capsys, "--grid", path, "--plan", "--methods", "linear")[0] == 0
+    code, _, err = run(capsys, "--grid", path, "--plan", "--methods", "linear", "--set", "mult.layers=2")
+    assert code == 2 and "--set sets mult.layers, but no row is of mult; there are: linear" in err
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -167,6 +223,25 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     assert "early_fusion" in printed
     code, printed, _ = run(capsys, "--grid", "smoke", "--plugin", path, "--plan", "--out", out)
     assert re.search(r"early_fusion +1 done", printed) and re.search(r"mult +1 to do", printed)
+
+
+def test_a_report_without_a_finished_cell_names_no_tables(capsys, tmp_path):
+    path, code = readme_example(tmp_path)
+    path.write_text(code.replace("return F.cross_entropy(", "raise RuntimeError("))
+    arguments = (
+        "--grid",
+        "smoke",
+        "--plugin",
+        path,
+        "--methods",
+        "early_fusion",
+        "--out",
+        tmp_path / "out",
+        "--jobs",
+        1,
+    )
+    code, printed, _ = run(capsys, *arguments)
+    assert code == 1 and re.search(rf"^report: {tmp_path}/out/report.html$", printed, flags=re.M)
 
 
 def test_tables_come_again_from_scores_alone(capsys, tmp_path):

@@ -43,10 +43,16 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
         (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
         (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
+        (GOOD.replace("[mosi]", "[]"), "line 2: key 'tasks': name at least one task"),
+        (GOOD.replace("[mosi]", "[mosy]"), "line 2: key 'tasks': unknown task 'mosy'; did you mean mosi"),
         (GOOD + "methods: some\n", "key 'methods'.*'all', 'both ways' or a list"),
         (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
         (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
         (GOOD + "patterns: [bursts]\n", "key 'patterns'.*'bursts' is unknown; use one of scattered, burst"),
+        (
+            GOOD + "patterns: [burst]\n",
+            "line 6: key 'patterns': add scattered: tables and degradation curves are of it",
+        ),
         (GOOD + "variants: {x: {method: corrkd}}\n", "key 'variants.x.set': field required"),
         (GOOD + "variants: {<x>: {method: corrkd, set: {}}}\n", "key 'variants'.*'<x>' must be of letters"),
         (
@@ -81,7 +87,7 @@ def test_validated_names_a_nested_key():
         validated(TrainingConfig, {"mrm": {"max_ratio": 2}}, "here")
     with pytest.raises(BenchmarkError, match=r"unknown key 'mrm.ratio'.*max_ratio"):
         validated(TrainingConfig, {"mrm": {"ratio": 2}}, "here")
-    assert isinstance(validated(GridConfig, {"description": "x", "tasks": [], "seeds": 2}, "here"), GridConfig)
+    assert isinstance(validated(GridConfig, {"description": "x", "tasks": ["mosi"], "seeds": 2}, "here"), GridConfig)
 
 
 def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():

@@ -3,6 +3,7 @@ import pytest
 
 from benchmark.data.dataset import category_indices
 from benchmark.data.formats import find_file, read_dataset
+from benchmark.data.inspection import inspect_file
 from benchmark.errors import BenchmarkError
 from benchmark.missing import MODALITIES
 from tests.data_files import DIMS, SIZES, dump, mmsa_content, mult_content
@@ -167,6 +168,28 @@ def test_a_sample_without_frames_and_emotion_labels_without_the_pair(tmp_path):
     dataset = read_dataset(dump(tmp_path / "x.pkl", content), "iemocap")
     assert dataset.splits["train"].lengths["a"][3] == 0
     assert dataset.splits["test"].labels.tolist() == [0, 1, 2, 3] * 2
+
+
+MULTS_ORDER = {"neutral": 383, "happy": 135, "sad": 193, "angry": 227}  # of the columns, and how many in the test split
+TABLES_ORDER = {"happy": 135, "sad": 193, "angry": 227, "neutral": 383}
+
+
+@pytest.mark.parametrize(("columns", "right"), [(MULTS_ORDER, True), (TABLES_ORDER, False)])
+def test_emotions_have_the_names_that_mults_code_gives_their_columns(tmp_path, columns, right):
+    content = mult_content("iemocap")
+    content["test"] = {key: x[np.arange(938) % 8] for key, x in content["test"].items()}
+    content["test"]["id"] = [str(row) for row in range(938)]
+    shown = np.repeat(np.eye(4, dtype=np.int64), list(columns.values()), axis=0)
+    content["test"]["labels"] = np.stack([1 - shown, shown], axis=2)
+    path = dump(tmp_path / "x.pkl", content)
+    dataset = read_dataset(path, "iemocap")
+    found = {name: int((dataset.splits["test"].labels == k).sum()) for k, name in enumerate(dataset.categories)}
+    read_as = dict(zip(MULTS_ORDER, columns.values(), strict=True))
+    assert found == read_as
+    text = inspect_file(path)
+    assert ", ".join(f"{count} {name}" for name, count in found.items()) in text
+    doubts = [w for w in dataset.warnings if "say that they are happy, sad, angry, neutral" in w]
+    assert len(doubts) == (not right) == text.count("bear wrong names")
 
 
 def test_standardisation_uses_real_training_frames_only(tmp_path):

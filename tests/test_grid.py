@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -92,12 +93,24 @@ def test_a_variant_is_a_cell_of_its_method_with_other_hyperparameters():
         ("training.epochs=0", "training of .*'epochs'.*greater than or equal to 1"),
         ("training.epoch=1", "unknown hyper-parameter of .* 'epoch'; did you mean epochs"),
         ("mult.layers=[", "no YAML"),
+        ("training.epochs=2024-99-99", "--set 'training.epochs=2024-99-99'.*'timestamp' is no YAML for a plain value"),
+        ("training.epochs=!!int x", "--set .*'x' is no int"),
+        ("training.mrm=3 training.mrm.max_ratio=0.5", "--set 'training.mrm.max_ratio=0.5': 'mrm' is set to 3 as well"),
     ],
 )
 def test_bad_overrides_are_refused(assignment, message):
     with pytest.raises(BenchmarkError, match=message) as caught:
-        grid(overrides=[assignment])
+        grid(overrides=re.split(" (?!x)", assignment))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", [{"overrides": ["misa.layerz=0"]}, {"set": {"misa": {"layerz": 0}}}])
+def test_what_is_set_for_a_method_without_a_row_is_refused(origin):
+    said = r"^('set' of grid test|--set) sets misa\.layerz, but no row is of misa; there are: constant, mult$"
+    with pytest.raises(BenchmarkError, match=said):
+        grid(**origin)
+    with pytest.raises(BenchmarkError, match="unknown hyper-parameter of constant 'foo'"):
+        grid(set={"constant": {"foo": 1}})
 
 
 def test_unknown_and_absent_tasks(tmp_path):

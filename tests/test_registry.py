@@ -1,10 +1,11 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
 from benchmark import Method, register, registry
-from benchmark.config import load_grid
+from benchmark.config import Variant, load_grid
 from benchmark.errors import BenchmarkError
 
 PLUGIN = '''
@@ -44,6 +45,7 @@ def test_listing_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "corrkd" in done.stdout and "quick" in done.stdout and "iemocap" in done.stdout
+    assert "methods (each but constant and linear also with the suffix +mrm" in done.stdout
 
 
 def test_every_registered_method_loads_under_its_catalogue_entry():
@@ -147,8 +149,10 @@ def test_a_plugin_that_registers_nothing_is_refused(tmp_path):
     path.write_text("x = 1\n")
     with pytest.raises(BenchmarkError, match="registers no method"):
         registry.catalogue([path])
-    with pytest.raises(BenchmarkError, match="cannot read"):
-        registry.catalogue([tmp_path / "absent.py"])
+    absent = (tmp_path / "absent.py").resolve()
+    said = f"^cannot read method file {re.escape(str(absent))}: No such file or directory; give the path of a .py file$"
+    with pytest.raises(BenchmarkError, match=said):
+        registry.catalogue([absent])
 
 
 @pytest.mark.parametrize("lacking", ["loss", "predict"])
@@ -203,6 +207,9 @@ def test_variants_are_rows_of_their_method():
     assert registry.describe(rows[1], entries).endswith("trained on incomplete samples; corrkd with scd_weight=0.0")
     with pytest.raises(BenchmarkError, match=r"unknown method 'w/o SDC'; did you mean w/o SCD"):
         registry.rows(["w/o SDC"], entries, config.variants)
+    few = Variant(method="few", set={})
+    with pytest.raises(BenchmarkError, match=r"^variant 'few': unknown method 'few'; (?!.*few).*there are: constant"):
+        registry.rows(["few"], entries, {"few": few})
     with pytest.raises(BenchmarkError, match="variant 'mult' has the name of a method"):
         registry.rows([], entries, {"mult": config.variants["w/o SCD"]})
 
@@ -211,6 +218,33 @@ def test_both_ways_leaves_out_what_training_does_not_change():
     labels = registry.both_ways(registry.catalogue())
     assert {"corrkd", "corrkd-mrm", "mult", "mult+mrm", "constant"} <= set(labels)
     assert "constant+mrm" not in labels and "mult-mrm" not in labels
+
+
+def test_what_training_does_not_change_has_no_suffix():
+    entries = registry.catalogue()
+    for label in ("linear+mrm", "constant+mrm", "linear-mrm"):
+        with pytest.raises(BenchmarkError, match=rf"^'{re.escape(label)}': .* is the same .*; ask for '{label[:-4]}'$"):
+            registry.rows([label], entries)
+        assert registry.label_row(label, entries).label == label, "a row that is stored is shown"
+    labels = registry.expand(["all+mrm"], entries)
+    assert {"linear", "constant", "corrkd", "mult+mrm"} <= set(labels) and len(labels) == len(entries)
+    assert registry.rows(labels, entries)
+
+
+@pytest.mark.parametrize("annotation", ["", ": ClassVar[bool]"])
+def test_the_catalogue_reads_what_training_changes(tmp_path, annotation):
+    same = f"augmentable{annotation} = False"
+    path = plugin(tmp_path, extra="from typing import ClassVar\n")
+    path.write_text(path.read_text().replace('"""Mine."""', f'"""Mine."""\n    {same}'))
+    entry = registry.catalogue([path])["mine"]
+    assert not entry.augmentable and not registry.load(entry).augmentable
+
+
+def test_what_the_catalogue_cannot_read_is_refused(tmp_path):
+    path = plugin(tmp_path, extra="class Same(Method):\n    augmentable = False\n")
+    path.write_text(path.read_text().replace("class Mine(Method)", "class Mine(Same)"))
+    with pytest.raises(BenchmarkError, match="write 'augmentable = False' in the body of Mine itself"):
+        registry.load(registry.catalogue([path])["mine"])
 
 
 def test_rows_stand_in_the_order_of_their_years(tmp_path):
@@ -297,11 +331,13 @@ def test_groups_come_from_the_cards_and_stand_for_their_methods():
     assert registry.expand(["recent", "mult", "hrlf"], entries) == [*groups["recent"], "mult"]
     assert registry.expand(["recent-mrm"], entries) == [f"{name}-mrm" for name in groups["recent"]]
     assert registry.expand(["recent+mrm"], entries) == groups["recent"]  # they train on incomplete samples already
-    assert registry.expand(["nonsense", "mult+mrm"], entries) == ["nonsense", "mult+mrm"]
+    assert registry.expand(["mine+mrm", "mult+mrm"], entries, {"mine+mrm"}) == ["mine+mrm", "mult+mrm"]
+    with pytest.raises(BenchmarkError, match=r"unknown method 'papr'; did you mean paper\?.* all, .*mine, .*recent"):
+        registry.expand(["papr+mrm"], entries, {"mine"})
 
 
 def test_a_method_wins_over_a_group_of_its_name(monkeypatch):
     entries = registry.catalogue()
     monkeypatch.setattr(registry, "groups", lambda entries: {"mult": ["misa"], "mine": ["misa", "corrkd"]})
-    assert registry.expand(["mult", "mine", "other"], entries) == ["mult", "misa", "corrkd", "other"]
+    assert registry.expand(["mult", "mine", "other"], entries, {"other"}) == ["mult", "misa", "corrkd", "other"]
     assert registry.expand(["mine+mrm"], entries) == ["misa+mrm", "corrkd"]

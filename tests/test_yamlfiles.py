@@ -3,7 +3,7 @@ import re
 import pytest
 
 from benchmark.errors import BenchmarkError
-from benchmark.yamlfiles import line_of, read_yaml
+from benchmark.yamlfiles import line_of, read_value, read_yaml
 
 
 def read(tmp_path, content):
@@ -77,6 +77,14 @@ def test_as_much_as_is_allowed_is_read(tmp_path):
     assert len(read(tmp_path, "a: [" + "1, " * 19_000 + "]")[0]["a"]) == 19_000
     assert read(tmp_path, "a: " + "1" * 40)[0]["a"] == int("1" * 40)
     assert read(tmp_path, "a: &a [1, 2]\nb: *a\n")[0] == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_a_value_by_itself_is_read_as_strictly():
+    values = {"3": 3, "0.5": 0.5, "kl": "kl", "": None, "'3'": "3", "{a: [1, no]}": {"a": [1, False]}}
+    assert {text: read_value(text, "--set") for text in values} == values
+    for text in ("2024-01-01", "{a: 1, a: 2}", "&a [*a]", "!!python/name:os.system x", "1" * 41, "[", "a: b: c"):
+        with pytest.raises(BenchmarkError, match=r"^--set, line 1"):
+            read_value(text, "--set")
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path):

@@ -20,10 +20,12 @@ from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.missing import MODALITIES, MODALITY_NAMES
 
-READER_VERSION = 1  # part of every fingerprint: raise it when a reader's result changes
+READER_VERSION = 2  # part of every fingerprint: raise it when a reader's result changes
 
 _STEMS = {"mosi": "mosi", "mosei": "mosei_senti", "iemocap": "iemocap"}
 _KEYS = {"l": "text", "a": "audio", "v": "vision"}
+_COLUMNS = ("neutral", "happy", "sad", "angry")  # of emotion labels, as MulT's src/eval_metrics.py names them
+EMOTIONS_IN_TEST = {"happy": 135, "sad": 193, "angry": 227, "neutral": 383}  # of MulT's IEMOCAP file, 938 samples
 _ALIASES = {"valid": ("valid", "dev", "val"), "train": ("train",), "test": ("test",)}
 _LONGEST_ID = 200  # characters; all ids are held at the width of the longest
 _UNUSABLE = "this layout is not known; see README for the two that are"
@@ -257,6 +259,8 @@ def read_dataset(path: Path, task: str) -> Dataset:
     if faults := width_faults(raw):
         raise BenchmarkError(f"{path}: {faults[0]}")
     warnings += overlaps({name: split.ids.tolist() for name, split in splits.items()})
+    if kind == "emotion":
+        warnings += [f"{path.name}: {doubt}" for doubt in order_doubts(raw.splits["test"].labels)]
     return Dataset(
         name=task,
         source="file",
@@ -363,9 +367,29 @@ def label_faults(labels: NDArray[np.generic], name: str, kind: str) -> list[str]
 
 
 def emotion_marks(labels: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Which emotions a sample shows, (N, 4); from (N, 4), or from (N, 4, 2) with [not shown, shown] for each."""
+    """Which emotions a sample shows, (N, 4), in the order of `EMOTIONS`.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (N, 4) or (N, 4, 2)
+        As in the file, (N, 4, 2) with [not shown, shown] for each. The columns are neutral, happy, sad, angry: the file
+        does not name them, but MulT's official code does (github.com/yaohungt/Multimodal-Transformer,
+        ``src/eval_metrics.py``, ``eval_iemocap``).
+    """
     numbers = labels.astype(np.float64)
-    return numbers[:, :, 1] > numbers[:, :, 0] if labels.ndim == 3 else numbers > 0
+    shown = numbers[:, :, 1] > numbers[:, :, 0] if labels.ndim == 3 else numbers > 0
+    return shown[:, [_COLUMNS.index(emotion) for emotion in EMOTIONS]]
+
+
+def order_doubts(labels: NDArray[np.generic]) -> list[str]:
+    """One line if the emotions of a test split are as many as in MulT's file, but in columns ordered as `EMOTIONS`."""
+    found = dict(zip(EMOTIONS, emotion_marks(labels).sum(0).tolist(), strict=True))
+    if [found[emotion] for emotion in _COLUMNS] != [EMOTIONS_IN_TEST[emotion] for emotion in EMOTIONS]:
+        return []
+    return [
+        f"the columns of its labels are read as {', '.join(_COLUMNS)}, but the counts of 'test' say that they are "
+        f"{', '.join(EMOTIONS)}: scores by emotion bear wrong names until you put the columns in the first order"
+    ]
 
 
 def category_or_intensity(labels: NDArray[np.generic], kind: str) -> NDArray[np.generic]:

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SPLITS
 from benchmark.data.formats import (
+    EMOTIONS_IN_TEST,
     RawFile,
     RawSplit,
     check,
     emotion_marks,
     frame_extents,
+    order_doubts,
     overlaps,
     parse,
     unique_ids,
@@ -35,7 +37,8 @@ def inspect_file(path: Path) -> str:
     -------
     str
         Layout, SHA-256; for each split samples, shapes, lengths, NaN and infinite numbers, constant features, labels;
-        ids that stand twice; and at the end every fault for which the file would be refused.
+        ids that stand twice; how many samples of each emotion MulT's file has; and at the end every fault for which
+        the file would be refused.
 
     Raises
     ------
@@ -58,8 +61,13 @@ def inspect_file(path: Path) -> str:
     lines += ["", *_ids(raw)]
     if faults:
         lines += ["", f"{len(faults)} faults for which the file is refused:", *(f"  {fault}" for fault in faults)]
+    elif emotion:
+        expected = ", ".join(f"{count} {name}" for name, count in EMOTIONS_IN_TEST.items())
+        lines += ["", f"emotions: MulT's own file holds {expected} in 'test'"]
+        lines += [f"warning: {doubt}" for doubt in order_doubts(raw.splits["test"].labels)]
+        lines += ["no fault; can be used as iemocap"]
     else:
-        lines += ["", f"no fault; can be used as {'iemocap' if emotion else 'mosi or mosei'}"]
+        lines += ["", "no fault; can be used as mosi or mosei"]
     return "\n".join(lines)
 
 
