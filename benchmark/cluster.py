@@ -126,7 +126,7 @@ class Cluster:
             if isinstance(result, KilledWorker):
                 last = result.last_worker.address
                 trace = f"KilledWorker: every worker that computed this cell died (out of memory?), at last {last}"
-            return cell, record_failure(store, cell, trace, started, before[cell.key])
+            return cell, record_failure(store, cell, trace, started, before[cell.key], keep=not work.fresh)
 
         demands.mark.touch()
         try:

@@ -202,6 +202,39 @@ def test_new_settings_keep_all_that_a_cell_has(done, store):
     assert store.read(cell.key)["settings"] == [*record["settings"], "lav@0.9#0"]
 
 
+def extended(monkeypatch, done, store, does, **changes):
+    """What comes of a new setting for a done cell, in the place of whose prediction something else is done."""
+    grid, cell, _ = done
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "predict_settings", does)
+        wider = work_in(store, grid, settings=[*grid.settings, Setting("lav", 0.9)], **changes)
+        return run_cell(cell, store.stamp(cell.key), wider)
+
+
+def fails(*_, **__):
+    raise ValueError("logits hold NaN")
+
+
+def test_a_done_cell_stays_where_new_settings_cannot_be_added(done, store, monkeypatch):
+    _, cell, record = done
+    outcome = extended(monkeypatch, done, store, fails)
+    assert (outcome.state, outcome.error) == (FAILED, "ValueError: logits hold NaN")
+    outcome = record_failure(store, cell, "its worker was killed", 0.0, store.stamp(cell.key))
+    assert (outcome.state, outcome.error) == (FAILED, "its worker was killed")
+    assert store.read(cell.key) == record and not list(store.out.glob("replaced/*"))
+    store.verify(cell.key)
+
+
+def test_a_failure_takes_the_place_of_a_cell_that_is_computed_anew_or_damaged(done, store, monkeypatch):
+    grid, cell, _ = done
+    assert extended(monkeypatch, done, store, fails, fresh=True).state == FAILED
+    assert store.read(cell.key)["state"] == FAILED and len(list(store.out.glob("replaced/*"))) == 1
+    assert run_cell(cell, store.stamp(cell.key), work_in(store, grid)).state == DONE
+    (store.path(cell.key) / "model.safetensors").write_bytes(b"")
+    assert extended(monkeypatch, done, store, fails).state == FAILED
+    assert store.read(cell.key)["state"] == FAILED and len(list(store.out.glob("replaced/*"))) == 2
+
+
 def test_each_epoch_is_written_down_at_once(tmp_path, store):
     sizes = tmp_path / "sizes"
     look = "import pathlib; n = [p.stat().st_size for p in pathlib.Path({!r}).glob('cells/.*/history.jsonl')]; "
@@ -228,6 +261,18 @@ def test_the_time_is_looked_at_after_each_epoch_and_after_the_tests(tmp_path, co
     with pytest.raises(CellTimeout):
         runner._compute(store, cell, work_in(store, grid), check)
     assert store.stored_keys() == []
+
+
+def test_adding_settings_takes_no_longer_than_a_cell_may(done, store, monkeypatch):
+    predict = runner.predict_settings
+
+    def slow(*arguments, **options):
+        time.sleep(0.3)
+        return predict(*arguments, **options)
+
+    outcome = extended(monkeypatch, done, store, slow, timeout=0.2)
+    assert (outcome.state, outcome.error[:40]) == (FAILED, "benchmark.runner.CellTimeout: it took lo")
+    assert store.read(done[1].key) == done[2]
 
 
 def test_a_cell_whose_time_is_up_is_told_so(constant, store, monkeypatch):
