@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -39,7 +39,7 @@ from benchmark.evaluation import REPRESENTED, predict_settings, represent_test
 from benchmark.grid import Cell, Grid
 from benchmark.method import Method
 from benchmark.missing import Setting
-from benchmark.registry import ROOT, load
+from benchmark.registry import ROOT, Entry, load, source_digest
 from benchmark.store import (
     DONE,
     FAILED,
@@ -246,6 +246,8 @@ def _outcomes(
         return
     if jobs == 1 and work.timeout is None:
         for cell in cells:
+            _source(cell.entry)  # all methods were imported when the grid was built
+        for cell in cells:
             yield cell, run_cell(cell, before[cell.key], work)
         return
     named = {cell.key: cell for cell in cells}
@@ -311,6 +313,7 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
             fault = storage_fault(error, work.out)
             if fault is not None:
                 raise fault from error
+            keep = keep or isinstance(error, BenchmarkError)  # which is no fault of the cell's
             return _record_failure(store, cell, traceback.format_exc(), started, stamp, keep=keep)
 
 
@@ -358,8 +361,28 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+@cache
+def _source(entry: Entry) -> str:
+    """The digest of a method's code as it was when this process first asked; empty if it could not be read."""
+    try:
+        return source_digest(entry)
+    except (OSError, SyntaxError, ValueError):  # it is being written
+        return ""
+
+
 def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
-    """The untrained method of a cell, its initial weights set by the cell's seed."""
+    """The untrained method of a cell, its initial weights set by the cell's seed.
+
+    Raises
+    ------
+    BenchmarkError
+        If the method's code was no longer what the cell says when this process came to import it.
+    """
+    if _source(cell.entry) != cell.definition["source"]:
+        raise BenchmarkError(
+            f"the code of {cell.entry.name} ({cell.entry.path} or what it imports) was changed after this run had "
+            "begun; give the same command again"
+        )
     torch.manual_seed(cell.seed)
     return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,8 +64,8 @@ def work_in(store, grid, **changes):
 def run(grid, store, jobs=1, **options):
     """Run all cells of a grid; how each ended, and how many failed."""
     outcomes = []
-    options = {"on_outcome": lambda cell, outcome: outcomes.append((cell.row.label, outcome))} | options
-    failed = run_grid(grid, store, grid.cells, jobs=jobs, device="cpu", fresh=False, **options)
+    options = {"on_outcome": lambda cell, outcome: outcomes.append((cell.row.label, outcome)), "fresh": False} | options
+    failed = run_grid(grid, store, grid.cells, jobs=jobs, device="cpu", **options)
     return outcomes, failed
 
 
@@ -180,6 +182,33 @@ def test_a_cell_on_other_data_than_at_the_start_fails_and_says_so(constant, stor
     other = cell.definition | {"task": cell.definition["task"] | {"fingerprint": "0"}}
     outcome = run_cell(replace(cell, definition=other), "", work_in(store, grid))
     assert outcome.state == FAILED and "the simulator gives other data here (" in outcome.error
+
+
+@pytest.mark.parametrize("text", ["{}\nagain = 1\n", "{}\nhalf written ="])
+def test_code_that_was_changed_before_a_worker_imports_it_computes_nothing(tmp_path, store, text):
+    grid, plugin = small_grid(tmp_path, "constant", "faulty"), tmp_path / "faulty.py"
+    (cell,) = [cell for cell in grid.cells if cell.row.label == "faulty"]
+    assert run(grid, store, jobs=2)[1] == 0
+    stamp, content = store.stamp(cell.key), plugin.read_text()
+    get_reusable_executor().shutdown(wait=True)
+    plugin.write_text(text.format(content))
+    outcomes, failed = run(grid, store, jobs=2, fresh=True)
+    assert failed == 1 and store.stamp(cell.key) == stamp, "what is done stays even so"
+    error = dict(outcomes)["faulty"].error
+    assert re.search(r"BenchmarkError: the code of faulty \(\S+/faulty\.py .* changed .* give the same command", error)
+    shutil.rmtree(store.path(cell.key))
+    assert run(grid, store, jobs=2)[1] == 1 and store.read(cell.key)["state"] == FAILED
+
+
+def test_code_that_is_changed_after_it_was_imported_changes_nothing(tmp_path, store):
+    grid = small_grid(tmp_path, "constant", "faulty", seeds=2)
+    states = []
+
+    def change(cell, outcome):
+        states.append(outcome.state)
+        (tmp_path / "faulty.py").write_text("another = 1")
+
+    assert run(grid, store, on_outcome=change)[1] == 0 and states == [DONE] * 4
 
 
 def test_a_full_disk_is_no_fault_of_the_cell(tmp_path, store):
