@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from benchmark.errors import BenchmarkError, StorageError
 from benchmark.grid import Cell
 from benchmark.registry import FOLDERS, ROOT
-from benchmark.runner import Outcome, Work, environment, record_failure, run_cell
+from benchmark.runner import Outcome, Work, device_fault, environment, record_failure, run_cell
 from benchmark.store import Store
 
 TIMEOUT = 10  # seconds to wait for the scheduler
@@ -47,6 +47,8 @@ class Demands:
         Digests of the code, by file.
     environment : dict of str to str
         Versions that may change a number.
+    device : {"auto", "cpu", "cuda"}
+        What it must compute on.
     """
 
     mark: Path
@@ -54,6 +56,7 @@ class Demands:
     root: Path
     sources: dict[str, str]
     environment: dict[str, str]
+    device: str
 
 
 class Cluster:
@@ -115,7 +118,7 @@ class Cluster:
 
         started, work = time.time(), replace(work, out=work.out.resolve())
         store = Store(work.out)
-        demands = _demands(work.out / f".seen.{uuid.uuid4().hex}", todo)
+        demands = _demands(work.out / f".seen.{uuid.uuid4().hex}", todo, work.device)
 
         def ended(cell: Cell, result: Any) -> tuple[Cell, Outcome]:
             if isinstance(result, Outcome):
@@ -177,11 +180,11 @@ class Cluster:
             raise BenchmarkError(f"worker {worker} {reason}{more}")
 
 
-def _demands(mark: Path, cells: Sequence[Cell]) -> Demands:
+def _demands(mark: Path, cells: Sequence[Cell], device: str) -> Demands:
     plugins = {cell.entry.path for cell in cells if not cell.entry.path.is_relative_to(ROOT)}
     data = {cell.task.path for cell in cells if cell.task.path is not None}
     digests = {**_sources(), **{str(path): _digest(path) for path in sorted(plugins)}}
-    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment())
+    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment(), device)
 
 
 @cache
@@ -225,7 +228,7 @@ def fault(demands: Demands, dask_worker: Any) -> str:
     for path in demands.data:
         if not path.is_file():
             return f"cannot read {path}; name a folder that all share with --data"
-    return ""
+    return device_fault(demands.device)
 
 
 @dataclass(frozen=True)

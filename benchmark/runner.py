@@ -355,6 +355,13 @@ def _limit(
             faulthandler.cancel_dump_traceback_later()
 
 
+def device_fault(name: str) -> str:
+    """What this machine lacks for ``--device``; empty where it lacks nothing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        return "has no GPU that torch can use; leave --device cuda out, or choose a machine that has one"
+    return ""
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

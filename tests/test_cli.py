@@ -85,6 +85,16 @@ def test_a_grid_against_a_method_that_is_none(capsys, tmp_path):
     assert code == 2 and "unknown method 'corkd'; did you mean corrkd" in err and err.count("\n") == 1
 
 
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_computed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = ("--grid", "smoke", "--methods", "constant", "--out", tmp_path, "--device", "cuda")
+    for more in ((), ("--fresh", "--jobs", 1)):
+        code, _, err = run(capsys, *arguments, *more)
+        assert code == 2 and err.count("\n") == 1 and not list(tmp_path.rglob("cell.json"))
+        assert err.startswith("error: this machine has no GPU that torch can use; leave --device cuda out")
+    assert run(capsys, *arguments, "--plan")[0] == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output(capsys, tmp_path):
     tmp_path.chmod(0o500)

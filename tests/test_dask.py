@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import run_benchmark
 from benchmark.errors import BenchmarkError
@@ -170,6 +171,11 @@ def test_ctrl_c_cancels_what_is_queued_and_leaves_what_runs_alone(address, grid,
         (lambda d: {"root": Path("/elsewhere")}, "runs the code in .*, and this command that in /elsewhere"),
         (lambda d: {"mark": Path("/elsewhere/.seen")}, "does not see the files in /elsewhere; .*--out"),
         (lambda d: {"data": (Path("/elsewhere/mosi.pkl"),)}, "cannot read /elsewhere/mosi.pkl; .*--data"),
+        pytest.param(
+            lambda d: {"device": "cuda"},
+            "has no GPU that torch can use; leave --device cuda out",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_a_worker_that_differs_is_named_at_the_start(address, grid, tmp_path, capsys, monkeypatch, change, message):
