@@ -22,7 +22,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from benchmark.errors import BenchmarkError, StorageError
+from benchmark.errors import BenchmarkError
 from benchmark.grid import Cell
 from benchmark.registry import FOLDERS, ROOT
 from benchmark.runner import Outcome, Work, device_fault, environment, record_failure, run_cell
@@ -123,7 +123,7 @@ class Cluster:
         def ended(cell: Cell, result: Any) -> tuple[Cell, Outcome]:
             if isinstance(result, Outcome):
                 return cell, result
-            if isinstance(result, StorageError):
+            if isinstance(result, BenchmarkError):  # a full disk, or a worker that has come late and cannot be used
                 raise result
             trace = "".join(traceback.format_exception(result))
             if isinstance(result, KilledWorker):
@@ -250,6 +250,8 @@ def _work(cell: Cell, before: str, work: Work, demands: Demands) -> Outcome:
 
     reason = fault(demands, get_worker())
     if reason:
-        raise BenchmarkError(f"worker {get_worker().address} {reason}")
+        raise BenchmarkError(
+            f"worker {get_worker().address} {reason}; what is done is stored, and the same command goes on from there"
+        )
     with threadpool_limits(1):
         return run_cell(cell, before, work)

@@ -187,11 +187,17 @@ def test_a_worker_that_differs_is_named_at_the_start(address, grid, tmp_path, ca
     assert "2 of 2 workers cannot be used" in error
 
 
-def test_workers_of_several_threads_are_refused(capsys, grid, tmp_path):
+def test_workers_of_several_threads_are_refused_whenever_they_come(capsys, grid, tmp_path, monkeypatch):
     made = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0")
+    arguments = ("--grid", grid, "--out", tmp_path, "--methods", "constant", *on(made.scheduler_address))
     with made:
-        assert run("--grid", grid, "--out", tmp_path, "--methods", "constant", *on(made.scheduler_address)) == 2
-    assert "has 2 threads; start workers with --nthreads 1" in capsys.readouterr().err
+        assert run(*arguments) == 2
+        assert "has 2 threads; start workers with --nthreads 1" in capsys.readouterr().err
+        monkeypatch.setattr(on_cluster.Cluster, "_check", lambda *_: None)  # when it was made there was none of them
+        assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"error: worker \S+ has 2 threads; .* what is done is stored, .*\n", captured.err), captured.err
+    assert "FAILED" not in captured.out and not Store(tmp_path).stored_keys()
 
 
 @pytest.mark.parametrize(
