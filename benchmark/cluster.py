@@ -7,9 +7,11 @@ process when the cluster has a single worker.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import pickle
+import re
 import time
 import traceback
 import uuid
@@ -29,6 +31,7 @@ from benchmark.runner import Outcome, Work, device_fault, environment, record_fa
 from benchmark.store import Store
 
 TIMEOUT = 10  # seconds to wait for the scheduler
+_ADDRESS = re.compile(r"(tcp|tls|ucx|wss?)://\S+:\d+/?")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Cluster:
     Raises
     ------
     BenchmarkError
-        If it cannot be reached or has no workers, or `distributed` is not installed.
+        If it is no address, cannot be reached or has no workers, or `distributed` is not installed.
     """
 
     def __init__(self, scheduler: str) -> None:
@@ -79,9 +82,12 @@ class Cluster:
         except ImportError:
             raise BenchmarkError("--backend dask needs a package more: pip install 'distributed>=2024.8'") from None
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs is said here in one line
+        if not _ADDRESS.fullmatch(scheduler):
+            raise BenchmarkError(f"--scheduler {scheduler!r} is no address; give one such as tcp://host:8786")
         try:
+            asyncio.run(_knock(scheduler))  # a client that finds nobody shows a traceback when it is thrown away
             self._client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # a timeout is an OSError
+        except (OSError, ValueError, TypeError, ImportError) as error:  # a timeout is an OSError
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise BenchmarkError(f"no Dask scheduler answers at {scheduler}: {reason}") from None
         self.scheduler = scheduler
@@ -178,6 +184,15 @@ class Cluster:
             worker, reason = next(iter(faults.items()))
             more = f" ({len(faults)} of {len(answers)} workers cannot be used)" if len(faults) > 1 else ""
             raise BenchmarkError(f"worker {worker} {reason}{more}")
+
+
+async def _knock(scheduler: str) -> None:
+    """Connect to a scheduler, as a client would, and leave."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    comm = await connect(scheduler, timeout=TIMEOUT, **Security().get_connection_args("client"))
+    await comm.close()
 
 
 def _demands(mark: Path, cells: Sequence[Cell], device: str) -> Demands:

@@ -1,5 +1,6 @@
 """Runs on a real Dask cluster: the same numbers, lost workers, refusals."""
 
+import gc
 import os
 import re
 import signal
@@ -188,7 +189,9 @@ def test_a_worker_that_differs_is_named_at_the_start(address, grid, tmp_path, ca
 
 
 def test_workers_of_several_threads_are_refused_whenever_they_come(capsys, grid, tmp_path, monkeypatch):
-    made = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0")
+    made = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address=":0"
+    )
     arguments = ("--grid", grid, "--out", tmp_path, "--methods", "constant", *on(made.scheduler_address))
     with made:
         assert run(*arguments) == 2
@@ -208,13 +211,20 @@ def test_workers_of_several_threads_are_refused_whenever_they_come(capsys, grid,
         (["--scheduler", "tcp://host:8786", "--backend", "loky"], "--scheduler is for a Dask cluster"),
         (["--backend", "dsk"], "--backend.*invalid choice"),
         ([*on("tcp://127.0.0.1:9")], "no Dask scheduler answers at tcp://127.0.0.1:9"),
-        ([*on("127.0.0.1")], "no Dask scheduler answers at 127.0.0.1"),
-        ([*on("tcp//nowhere:x")], "no Dask scheduler answers at tcp//nowhere:x"),
+        ([*on("tls://127.0.0.1:9")], "no Dask scheduler answers at tls://127.0.0.1:9: TLS expects"),
+        ([*on("foo")], "--scheduler 'foo' is no address; give one such as tcp://host:8786"),
+        ([*on("127.0.0.1:8786")], "--scheduler '127.0.0.1:8786' is no address"),
+        ([*on("tcp://127.0.0.1")], "--scheduler 'tcp://127.0.0.1' is no address"),
+        ([*on("tcp//nowhere:x")], "--scheduler 'tcp//nowhere:x' is no address"),
     ],
 )
 def test_an_unusable_cluster_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.setattr(on_cluster, "TIMEOUT", 0.5)
+    unseen = []
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
     assert run("--grid", "smoke", "--out", tmp_path / "out", *arguments) == 2
+    gc.collect()
+    assert not unseen, "what an object says when it is thrown away"
     captured = capsys.readouterr()
     assert re.match("error: .*" + message, captured.err) and captured.err.count("\n") == 1, captured.err
     assert "Traceback" not in captured.out and not (tmp_path / "out").exists()
