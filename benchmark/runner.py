@@ -394,6 +394,17 @@ def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
     return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
 
 
+def packed_weights(method: Method) -> bytes:
+    """The content of ``model.safetensors``; what has several names, such as tied weights, is stored under each."""
+    copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in method.state_dict().items()}
+    return save(copies)
+
+
+def unpack_weights(method: Method, content: bytes) -> None:
+    """Give a method the weights in ``model.safetensors``, wherever it lies."""
+    method.load_state_dict(load_tensors(content))
+
+
 def _dataset(cell: Cell) -> Dataset:
     dataset, expected = load_task(cell.task), cell.definition["task"]["fingerprint"]
     if dataset.fingerprint != expected:
@@ -446,8 +457,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             rows, values = represented
             named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
             write_representations(side, named)
-        weights = save({k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()})
-        (side / "model.safetensors").write_bytes(weights)
+        (side / "model.safetensors").write_bytes(packed_weights(method))
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
             "settings": [setting_name(s, draw) for s in settings],
@@ -470,7 +480,7 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
     old = store.predictions(cell.key)
     dataset, device = _dataset(cell), _device(work.device)
     method = build_method(cell, dataset, device)
-    method.load_state_dict({k: v.to(device) for k, v in load_tensors(store.weights(cell.key)).items()})
+    unpack_weights(method, store.weights(cell.key))
     logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
     check()
     added = tuple((s, draw) for s in lacking)
