@@ -297,9 +297,12 @@ def _run(options: argparse.Namespace, arguments: list[str], entries: dict[str, E
 
     from benchmark.grid import build, parse_overrides  # torch is imported from here on
     from benchmark.progress import Display, Estimates
-    from benchmark.runner import DAMAGED, run_grid, state_of
+    from benchmark.runner import DAMAGED, device_fault, run_grid, state_of
     from benchmark.store import DONE, Store
 
+    lacks = "" if cluster or options.plan else device_fault(options.device)
+    if lacks:
+        raise BenchmarkError(f"this machine {lacks}")
     overrides = parse_overrides(options.set)
     grid = build(name, config, rows, entries, tasks, overrides, on_data=_say_source)
     store = Store(out)

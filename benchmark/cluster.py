@@ -7,9 +7,11 @@ process when the cluster has a single worker.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import pickle
+import re
 import time
 import traceback
 import uuid
@@ -22,13 +24,14 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from benchmark.errors import BenchmarkError, StorageError
+from benchmark.errors import BenchmarkError
 from benchmark.grid import Cell
 from benchmark.registry import FOLDERS, ROOT
-from benchmark.runner import Outcome, Work, environment, record_failure, run_cell
+from benchmark.runner import Outcome, Work, device_fault, environment, record_failure, run_cell
 from benchmark.store import Store
 
 TIMEOUT = 10  # seconds to wait for the scheduler
+_ADDRESS = re.compile(r"(tcp|tls|ucx|wss?)://\S+:\d+/?")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Demands:
         Digests of the code, by file.
     environment : dict of str to str
         Versions that may change a number.
+    device : {"auto", "cpu", "cuda"}
+        What it must compute on.
     """
 
     mark: Path
@@ -54,6 +59,7 @@ class Demands:
     root: Path
     sources: dict[str, str]
     environment: dict[str, str]
+    device: str
 
 
 class Cluster:
@@ -67,7 +73,7 @@ class Cluster:
     Raises
     ------
     BenchmarkError
-        If it cannot be reached or has no workers, or `distributed` is not installed.
+        If it is no address, cannot be reached or has no workers, or `distributed` is not installed.
     """
 
     def __init__(self, scheduler: str) -> None:
@@ -76,9 +82,12 @@ class Cluster:
         except ImportError:
             raise BenchmarkError("--backend dask needs a package more: pip install 'distributed>=2024.8'") from None
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what it logs is said here in one line
+        if not _ADDRESS.fullmatch(scheduler):
+            raise BenchmarkError(f"--scheduler {scheduler!r} is no address; give one such as tcp://host:8786")
         try:
+            asyncio.run(_knock(scheduler))  # a client that finds nobody shows a traceback when it is thrown away
             self._client = Client(scheduler, timeout=TIMEOUT, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # a timeout is an OSError
+        except (OSError, ValueError, TypeError, ImportError) as error:  # a timeout is an OSError
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise BenchmarkError(f"no Dask scheduler answers at {scheduler}: {reason}") from None
         self.scheduler = scheduler
@@ -115,18 +124,18 @@ class Cluster:
 
         started, work = time.time(), replace(work, out=work.out.resolve())
         store = Store(work.out)
-        demands = _demands(work.out / f".seen.{uuid.uuid4().hex}", todo)
+        demands = _demands(work.out / f".seen.{uuid.uuid4().hex}", todo, work.device)
 
         def ended(cell: Cell, result: Any) -> tuple[Cell, Outcome]:
             if isinstance(result, Outcome):
                 return cell, result
-            if isinstance(result, StorageError):
+            if isinstance(result, BenchmarkError):  # a full disk, or a worker that has come late and cannot be used
                 raise result
             trace = "".join(traceback.format_exception(result))
             if isinstance(result, KilledWorker):
                 last = result.last_worker.address
                 trace = f"KilledWorker: every worker that computed this cell died (out of memory?), at last {last}"
-            return cell, record_failure(store, cell, trace, started, before[cell.key])
+            return cell, record_failure(store, cell, trace, started, before[cell.key], keep=not work.fresh)
 
         demands.mark.touch()
         try:
@@ -177,11 +186,20 @@ class Cluster:
             raise BenchmarkError(f"worker {worker} {reason}{more}")
 
 
-def _demands(mark: Path, cells: Sequence[Cell]) -> Demands:
+async def _knock(scheduler: str) -> None:
+    """Connect to a scheduler, as a client would, and leave."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    comm = await connect(scheduler, timeout=TIMEOUT, **Security().get_connection_args("client"))
+    await comm.close()
+
+
+def _demands(mark: Path, cells: Sequence[Cell], device: str) -> Demands:
     plugins = {cell.entry.path for cell in cells if not cell.entry.path.is_relative_to(ROOT)}
     data = {cell.task.path for cell in cells if cell.task.path is not None}
     digests = {**_sources(), **{str(path): _digest(path) for path in sorted(plugins)}}
-    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment())
+    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment(), device)
 
 
 @cache
@@ -225,7 +243,7 @@ def fault(demands: Demands, dask_worker: Any) -> str:
     for path in demands.data:
         if not path.is_file():
             return f"cannot read {path}; name a folder that all share with --data"
-    return ""
+    return device_fault(demands.device)
 
 
 @dataclass(frozen=True)
@@ -247,6 +265,8 @@ def _work(cell: Cell, before: str, work: Work, demands: Demands) -> Outcome:
 
     reason = fault(demands, get_worker())
     if reason:
-        raise BenchmarkError(f"worker {get_worker().address} {reason}")
+        raise BenchmarkError(
+            f"worker {get_worker().address} {reason}; what is done is stored, and the same command goes on from there"
+        )
     with threadpool_limits(1):
         return run_cell(cell, before, work)

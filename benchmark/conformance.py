@@ -26,6 +26,7 @@ from benchmark.grid import hyperparameters
 from benchmark.method import Batch, Method, Stage
 from benchmark.missing import MODALITIES, MRM, SUBSETS, Setting
 from benchmark.registry import Entry, load
+from benchmark.runner import packed_weights, unpack_weights
 from benchmark.training import train
 
 CPU = torch.device("cpu")
@@ -237,11 +238,11 @@ def check_batch_independence(subject: Subject) -> None:
 
 
 def check_saved_state(subject: Subject) -> None:
-    """Saved and loaded into a new method, the weights give the same logits."""
+    """Stored as a cell's are and loaded into a new method, the weights give the same logits."""
     for task in ("mosi", "iemocap"):
         dataset, method = subject.dataset(task), subject.trained(task)
         again = subject.build(dataset, seed=1)
-        again.load_state_dict(method.state_dict())
+        unpack_weights(again, packed_weights(method))
         batch = subject.batch(dataset, np.arange(8), training=False, split="test")
         message = (
             f"a saved and loaded method predicts otherwise on {task}; keep what it learned in parameters or buffers"

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -39,7 +39,7 @@ from benchmark.evaluation import REPRESENTED, predict_settings, represent_test
 from benchmark.grid import Cell, Grid
 from benchmark.method import Method
 from benchmark.missing import Setting
-from benchmark.registry import ROOT, load
+from benchmark.registry import ROOT, Entry, load, source_digest
 from benchmark.store import (
     DONE,
     FAILED,
@@ -228,7 +228,7 @@ def _alone(cell: Cell, before: Mapping[str, str], work: Work, jobs: int) -> Outc
         reason = "the worker process was killed (out of memory?)"
         if work.timeout is not None and time.time() - started > work.timeout:
             reason = f"CellTimeout: it took longer than --cell-timeout {work.timeout:g} s, and did not end by itself"
-        outcome = record_failure(store, cell, reason, started, before[cell.key])
+        outcome = record_failure(store, cell, reason, started, before[cell.key], keep=not work.fresh)
     if outcome.state == BUSY:
         time.sleep(_WAIT)
     return outcome
@@ -245,6 +245,8 @@ def _outcomes(
         yield from cluster.outcomes(cells, before, work)
         return
     if jobs == 1 and work.timeout is None:
+        for cell in cells:
+            _source(cell.entry)  # all methods were imported when the grid was built
         for cell in cells:
             yield cell, run_cell(cell, before[cell.key], work)
         return
@@ -264,7 +266,7 @@ def _outcomes(
 def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
     """Train a cell's method, test it in all settings, and store it; what goes wrong is stored too.
 
-    A cell that is done already is only tested in the settings it lacks.
+    A cell that is done already is only tested in the settings it lacks; where that goes wrong it stays as it is.
 
     Parameters
     ----------
@@ -294,27 +296,31 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
             return Outcome(cell.key, BUSY)
         started, stamp = time.time(), store.stamp(cell.key)
         since = stamp != before
+        keep = since or not work.fresh
         try:
-            try:
-                record = store.read(cell.key)
-                if record is not None and record["state"] == FAILED and since:
-                    return Outcome(cell.key, FAILED, record["error"], record["seconds"])
-                if record is not None and record["state"] == DONE and (since or not work.fresh):
-                    store.verify(cell.key)
-                    return _extend(store, cell, record, work)
-            except Damaged:
-                pass  # it is computed anew, and what is there moves to replaced/
-            with _limit(cell, store, work.timeout, started, stamp) as check:
+            with _limit(cell, store, work.timeout, started, stamp, keep=keep) as check:
+                try:
+                    record = store.read(cell.key)
+                    if record is not None and record["state"] == FAILED and since:
+                        return Outcome(cell.key, FAILED, record["error"], record["seconds"])
+                    if record is not None and record["state"] == DONE and keep:
+                        store.verify(cell.key)
+                        return _extend(store, cell, record, work, check)
+                except Damaged:
+                    pass  # it is computed anew, and what is there moves to replaced/
                 return _compute(store, cell, work, check)
         except (Exception, SystemExit) as error:
             fault = storage_fault(error, work.out)
             if fault is not None:
                 raise fault from error
-            return _record_failure(store, cell, traceback.format_exc(), started, stamp)
+            keep = keep or isinstance(error, BenchmarkError)  # which is no fault of the cell's
+            return _record_failure(store, cell, traceback.format_exc(), started, stamp, keep=keep)
 
 
 @contextmanager
-def _limit(cell: Cell, store: Store, timeout: float | None, started: float, stamp: str) -> Iterator[Callable[[], None]]:
+def _limit(
+    cell: Cell, store: Store, timeout: float | None, started: float, stamp: str, *, keep: bool = True
+) -> Iterator[Callable[[], None]]:
     """Give a function to call now and then, which raises CellTimeout when the time is up.
 
     A cell that does not call it any more takes its process along, a little later: from a thread, or, where the cell
@@ -332,7 +338,7 @@ def _limit(cell: Cell, store: Store, timeout: float | None, started: float, stam
 
     def leave() -> None:
         try:
-            _record_failure(store, cell, f"{reason}, and did not end by itself", started, stamp)
+            _record_failure(store, cell, f"{reason}, and did not end by itself", started, stamp, keep=keep)
         finally:
             os._exit(1)
 
@@ -349,16 +355,54 @@ def _limit(cell: Cell, store: Store, timeout: float | None, started: float, stam
             faulthandler.cancel_dump_traceback_later()
 
 
+def device_fault(name: str) -> str:
+    """What this machine lacks for ``--device``; empty where it lacks nothing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        return "has no GPU that torch can use; leave --device cuda out, or choose a machine that has one"
+    return ""
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
 
 
+@cache
+def _source(entry: Entry) -> str:
+    """The digest of a method's code as it was when this process first asked; empty if it could not be read."""
+    try:
+        return source_digest(entry)
+    except (OSError, SyntaxError, ValueError):  # it is being written
+        return ""
+
+
 def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
-    """The untrained method of a cell, its initial weights set by the cell's seed."""
+    """The untrained method of a cell, its initial weights set by the cell's seed.
+
+    Raises
+    ------
+    BenchmarkError
+        If the method's code was no longer what the cell says when this process came to import it.
+    """
+    if _source(cell.entry) != cell.definition["source"]:
+        raise BenchmarkError(
+            f"the code of {cell.entry.name} ({cell.entry.path} or what it imports) was changed after this run had "
+            "begun; give the same command again"
+        )
     torch.manual_seed(cell.seed)
     return load(cell.entry)(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
+
+
+def packed_weights(method: Method) -> bytes:
+    """The content of ``model.safetensors``; what has several names, such as tied weights, is stored under each."""
+    copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in method.state_dict().items()}
+    return save(copies)
+
+
+def unpack_weights(method: Method, content: bytes) -> None:
+    """Give a method the weights in ``model.safetensors``, wherever it lies."""
+    method.load_state_dict(load_tensors(content))
 
 
 def _dataset(cell: Cell) -> Dataset:
@@ -413,8 +457,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             rows, values = represented
             named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
             write_representations(side, named)
-        weights = save({k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()})
-        (side / "model.safetensors").write_bytes(weights)
+        (side / "model.safetensors").write_bytes(packed_weights(method))
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
             "settings": [setting_name(s, draw) for s in settings],
@@ -428,7 +471,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
     return Outcome(cell.key, DONE, seconds=seconds, valid_f1=best["valid_f1"] if best else float("nan"))
 
 
-def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Outcome:
+def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check: Callable[[], None]) -> Outcome:
     """Test a trained model in the settings that are not stored yet."""
     started, draw = time.time(), work.draw
     lacking = [s for s in work.settings if setting_name(s, draw) not in record["settings"]]
@@ -437,8 +480,9 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Out
     old = store.predictions(cell.key)
     dataset, device = _dataset(cell), _device(work.device)
     method = build_method(cell, dataset, device)
-    method.load_state_dict({k: v.to(device) for k, v in load_tensors(store.weights(cell.key)).items()})
+    unpack_weights(method, store.weights(cell.key))
     logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
+    check()
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
         for file in store.path(cell.key).iterdir():
@@ -451,7 +495,7 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work) -> Out
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 
-def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str) -> Outcome:
+def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool = True) -> Outcome:
     """Store that a cell has failed, unless another run has finished it since, or computes it now.
 
     Parameters
@@ -464,22 +508,31 @@ def record_failure(store: Store, cell: Cell, trace: str, started: float, before:
         Seconds since the epoch.
     before : str
         The cell's stamp when the work on it began.
+    keep : bool
+        A done cell that is as it was written stays; that the work on it failed is told and not stored.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be stored.
     """
     with storing(store.out), store.claim(cell.key) as mine:
         if not mine:
             return Outcome(cell.key, BUSY)
         if store.stamp(cell.key) == before:
-            return _record_failure(store, cell, trace, started, before)
+            return _record_failure(store, cell, trace, started, before, keep=keep)
         record = store.read(cell.key)  # it may have said how it ended before its process did
         if record is None:
-            return _record_failure(store, cell, trace, started, before)
+            return _record_failure(store, cell, trace, started, before, keep=keep)
         return Outcome(cell.key, record["state"], record.get("error", ""), record["seconds"])
 
 
-def _record_failure(store: Store, cell: Cell, trace: str, started: float, before: str) -> Outcome:
+def _record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool) -> Outcome:
     error = "".join(c if c.isprintable() else "?" for c in trace.strip().splitlines()[-1])
-    with storing(store.out), store.attempt(cell.key, before) as side:
-        write_record(side, _record(cell, None, FAILED, started) | {"traceback": trace, "error": error})
+    stored = store.readable(cell.key) if keep else None
+    if stored is None or stored["state"] != DONE or store.damaged([cell.key]):
+        with storing(store.out), store.attempt(cell.key, before) as side:
+            write_record(side, _record(cell, None, FAILED, started) | {"traceback": trace, "error": error})
     return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started)
 
 

@@ -133,7 +133,12 @@ class Store:
         BenchmarkError
             If it cannot be read.
         """
-        path = f"{self.cells}/{key}/cell.json"
+        record = self._read(f"{self.cells}/{key}/cell.json", key)
+        if record is not None:
+            self.recall(record)
+        return record
+
+    def _read(self, path: str, key: str) -> dict[str, Any] | None:
         try:
             with open(path, "rb") as file:  # noqa: PTH123 - of thousands of cells, paths would take half the time
                 record = json.loads(file.read())
@@ -147,7 +152,6 @@ class Store:
             raise Damaged(path, "it is not what its checksum says")
         if record.get("key") != key:
             raise Damaged(path, f"it belongs to cell {record.get('key')!r}")
-        self.recall(record)
         return record
 
     def recall(self, record: Mapping[str, Any]) -> None:
@@ -263,7 +267,7 @@ class Store:
     def claim(self, key: str) -> Iterator[bool]:
         """The right to work on a cell while the block runs; False where another process has it.
 
-        What a process that is gone has left of the cell is deleted.
+        What a process that is gone has left of it is deleted, or renamed where it is whole and the cell is missing.
 
         Raises
         ------
@@ -273,9 +277,23 @@ class Store:
         self.cells.mkdir(parents=True, exist_ok=True)
         with locked(self.cells / f".{key}{_LOCK}") as mine:
             if mine and keeps_locks(self.cells):
-                for side in self.cells.glob(f".{key}.*"):
-                    shutil.rmtree(side, ignore_errors=True)  # but for the lock, which is no folder
+                self._clear(key, self.cells.glob(f".{key}.*"))
             yield mine
+
+    def _clear(self, key: str, sides: Iterable[Path]) -> None:
+        for side in sides:
+            if not self.path(key).exists() and self._is_whole(key, side):  # it was about to be renamed
+                side.rename(self.path(key))
+                flush(self.cells)
+            shutil.rmtree(side, ignore_errors=True)  # but for the lock, which is no folder
+
+    def _is_whole(self, key: str, side: Path) -> bool:
+        """Whether a side folder holds a done cell, as it was written."""
+        try:
+            record = self._read(f"{side}/cell.json", key)
+            return record is not None and record["state"] == DONE and record["files"] == _sums_of(side)
+        except (BenchmarkError, OSError):
+            return False
 
     @contextmanager
     def attempt(self, key: str, before: str | None = None) -> Iterator[Path]:
@@ -339,7 +357,7 @@ class Store:
         return found
 
     def remove_leftovers(self) -> list[str]:
-        """Delete what processes that are gone have left of cells that they had begun; returns the keys.
+        """Clear away what processes that are gone have left of cells that they had begun, as `claim`; returns the keys.
 
         Whether a process is gone, here or on another machine, its lock tells. Where the file system keeps no locks,
         side folders go when nothing was written into them for a week.
@@ -353,8 +371,7 @@ class Store:
                 continue
             with self.claim(key) as mine:
                 if mine:
-                    for path in paths:
-                        shutil.rmtree(path, ignore_errors=True)
+                    self._clear(key, paths)
                     keys.append(key)
         return keys
 
@@ -385,14 +402,18 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     record : mapping
         With ``key`` and ``state``.
     """
-    files = {
+    record = {**record, "files": _sums_of(folder)}
+    text = json_text(record | {"checksum": _checksum(record)})
+    (folder / "cell.json").write_text(text, encoding="utf-8")
+
+
+def _sums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files of a cell but ``cell.json``, by name."""
+    return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
         if path.name != "cell.json"
     }
-    record = {**record, "files": files}
-    text = json_text(record | {"checksum": _checksum(record)})
-    (folder / "cell.json").write_text(text, encoding="utf-8")
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,8 +64,8 @@ def work_in(store, grid, **changes):
 def run(grid, store, jobs=1, **options):
     """Run all cells of a grid; how each ended, and how many failed."""
     outcomes = []
-    options = {"on_outcome": lambda cell, outcome: outcomes.append((cell.row.label, outcome))} | options
-    failed = run_grid(grid, store, grid.cells, jobs=jobs, device="cpu", fresh=False, **options)
+    options = {"on_outcome": lambda cell, outcome: outcomes.append((cell.row.label, outcome)), "fresh": False} | options
+    failed = run_grid(grid, store, grid.cells, jobs=jobs, device="cpu", **options)
     return outcomes, failed
 
 
@@ -182,6 +184,33 @@ def test_a_cell_on_other_data_than_at_the_start_fails_and_says_so(constant, stor
     assert outcome.state == FAILED and "the simulator gives other data here (" in outcome.error
 
 
+@pytest.mark.parametrize("text", ["{}\nagain = 1\n", "{}\nhalf written ="])
+def test_code_that_was_changed_before_a_worker_imports_it_computes_nothing(tmp_path, store, text):
+    grid, plugin = small_grid(tmp_path, "constant", "faulty"), tmp_path / "faulty.py"
+    (cell,) = [cell for cell in grid.cells if cell.row.label == "faulty"]
+    assert run(grid, store, jobs=2)[1] == 0
+    stamp, content = store.stamp(cell.key), plugin.read_text()
+    get_reusable_executor().shutdown(wait=True)
+    plugin.write_text(text.format(content))
+    outcomes, failed = run(grid, store, jobs=2, fresh=True)
+    assert failed == 1 and store.stamp(cell.key) == stamp, "what is done stays even so"
+    error = dict(outcomes)["faulty"].error
+    assert re.search(r"BenchmarkError: the code of faulty \(\S+/faulty\.py .* changed .* give the same command", error)
+    shutil.rmtree(store.path(cell.key))
+    assert run(grid, store, jobs=2)[1] == 1 and store.read(cell.key)["state"] == FAILED
+
+
+def test_code_that_is_changed_after_it_was_imported_changes_nothing(tmp_path, store):
+    grid = small_grid(tmp_path, "constant", "faulty", seeds=2)
+    states = []
+
+    def change(cell, outcome):
+        states.append(outcome.state)
+        (tmp_path / "faulty.py").write_text("another = 1")
+
+    assert run(grid, store, on_outcome=change)[1] == 0 and states == [DONE] * 4
+
+
 def test_a_full_disk_is_no_fault_of_the_cell(tmp_path, store):
     grid = small_grid(tmp_path, "faulty", does="raise OSError(28, 'No space left on device')")
     with pytest.raises(StorageError, match="make room there"):
@@ -200,6 +229,39 @@ def test_new_settings_keep_all_that_a_cell_has(done, store):
         "predictions.npz",
     } and old.keys() == new.keys()
     assert store.read(cell.key)["settings"] == [*record["settings"], "lav@0.9#0"]
+
+
+def extended(monkeypatch, done, store, does, **changes):
+    """What comes of a new setting for a done cell, in the place of whose prediction something else is done."""
+    grid, cell, _ = done
+    with monkeypatch.context() as patched:
+        patched.setattr(runner, "predict_settings", does)
+        wider = work_in(store, grid, settings=[*grid.settings, Setting("lav", 0.9)], **changes)
+        return run_cell(cell, store.stamp(cell.key), wider)
+
+
+def fails(*_, **__):
+    raise ValueError("logits hold NaN")
+
+
+def test_a_done_cell_stays_where_new_settings_cannot_be_added(done, store, monkeypatch):
+    _, cell, record = done
+    outcome = extended(monkeypatch, done, store, fails)
+    assert (outcome.state, outcome.error) == (FAILED, "ValueError: logits hold NaN")
+    outcome = record_failure(store, cell, "its worker was killed", 0.0, store.stamp(cell.key))
+    assert (outcome.state, outcome.error) == (FAILED, "its worker was killed")
+    assert store.read(cell.key) == record and not list(store.out.glob("replaced/*"))
+    store.verify(cell.key)
+
+
+def test_a_failure_takes_the_place_of_a_cell_that_is_computed_anew_or_damaged(done, store, monkeypatch):
+    grid, cell, _ = done
+    assert extended(monkeypatch, done, store, fails, fresh=True).state == FAILED
+    assert store.read(cell.key)["state"] == FAILED and len(list(store.out.glob("replaced/*"))) == 1
+    assert run_cell(cell, store.stamp(cell.key), work_in(store, grid)).state == DONE
+    (store.path(cell.key) / "model.safetensors").write_bytes(b"")
+    assert extended(monkeypatch, done, store, fails).state == FAILED
+    assert store.read(cell.key)["state"] == FAILED and len(list(store.out.glob("replaced/*"))) == 2
 
 
 def test_each_epoch_is_written_down_at_once(tmp_path, store):
@@ -228,6 +290,18 @@ def test_the_time_is_looked_at_after_each_epoch_and_after_the_tests(tmp_path, co
     with pytest.raises(CellTimeout):
         runner._compute(store, cell, work_in(store, grid), check)
     assert store.stored_keys() == []
+
+
+def test_adding_settings_takes_no_longer_than_a_cell_may(done, store, monkeypatch):
+    predict = runner.predict_settings
+
+    def slow(*arguments, **options):
+        time.sleep(0.3)
+        return predict(*arguments, **options)
+
+    outcome = extended(monkeypatch, done, store, slow, timeout=0.2)
+    assert (outcome.state, outcome.error[:40]) == (FAILED, "benchmark.runner.CellTimeout: it took lo")
+    assert store.read(done[1].key) == done[2]
 
 
 def test_a_cell_whose_time_is_up_is_told_so(constant, store, monkeypatch):

@@ -141,6 +141,16 @@ def test_what_a_grid_sets_for_a_row_that_methods_leaves_out_is_passed_over(capsy
     assert code == 2 and "--set sets mult.layers, but no row is of mult; there are: linear" in err
 
 
+def test_a_gpu_that_is_not_there_is_told_before_anything_is_computed(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    arguments = ("--grid", "smoke", "--methods", "constant", "--out", tmp_path, "--device", "cuda")
+    for more in ((), ("--fresh", "--jobs", 1)):
+        code, _, err = run(capsys, *arguments, *more)
+        assert code == 2 and err.count("\n") == 1 and not list(tmp_path.rglob("cell.json"))
+        assert err.startswith("error: this machine has no GPU that torch can use; leave --device cuda out")
+    assert run(capsys, *arguments, "--plan")[0] == 0
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_output(capsys, tmp_path):
     tmp_path.chmod(0o500)

@@ -4,10 +4,12 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load
 
 import run_benchmark
 from benchmark import registry
 from benchmark.conformance import CHECKS, NotApplicable, Subject, Violation, _equal, examine
+from benchmark.runner import packed_weights, unpack_weights
 
 ENTRIES = registry.catalogue()
 SUBJECTS = {name: Subject(entry) for name, entry in ENTRIES.items()}
@@ -150,6 +152,26 @@ def test_state_outside_parameters_and_buffers_is_caught(tmp_path):
     change = (".relu()))", ".relu())) * getattr(self, 'offset', 1.0)")
     (result,) = examine(suspect(tmp_path, SAVED, change), {"saved state": CHECKS["saved state"]})
     assert result.state == "failed" and "parameters or buffers" in result.reason
+
+
+def test_state_that_cannot_be_stored_is_caught(tmp_path):
+    extra = "    def get_extra_state(self):\n        return {}\n    def set_extra_state(self, state):\n        pass\n    def pooled("
+    (result,) = examine(suspect(tmp_path, ("    def pooled(", extra)), {"saved state": CHECKS["saved state"]})
+    assert result.state == "failed" and "AttributeError" in result.reason
+
+
+def test_tied_weights_are_stored(tmp_path):
+    twice = "self.second = nn.Linear(hidden, hidden)\n        self.third = nn.Linear(hidden, hidden)\n"
+    tied = twice + "        self.third.weight = self.second.weight\n        self.dropout = "
+    use = "self.third(self.second(self.first(self.pooled(batch)).relu()).relu())"
+    entry = suspect(tmp_path, ("self.dropout = ", tied), ("self.first(self.pooled(batch)).relu()", use))
+    (result,) = examine(entry, {"saved state": CHECKS["saved state"]})
+    assert (result.state, result.reason) == ("passed", "")
+    method = Subject(entry).build(Subject(entry).dataset("mosi"))
+    content = packed_weights(method)
+    assert {"second.weight", "third.weight"} <= load(content).keys()
+    unpack_weights(method, content)
+    assert method.third.weight is method.second.weight
 
 
 def test_what_is_no_matter_of_a_check_is_left_to_the_others(tmp_path):

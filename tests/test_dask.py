@@ -1,5 +1,6 @@
 """Runs on a real Dask cluster: the same numbers, lost workers, refusals."""
 
+import gc
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import run_benchmark
 from benchmark.errors import BenchmarkError
@@ -170,6 +172,11 @@ def test_ctrl_c_cancels_what_is_queued_and_leaves_what_runs_alone(address, grid,
         (lambda d: {"root": Path("/elsewhere")}, "runs the code in .*, and this command that in /elsewhere"),
         (lambda d: {"mark": Path("/elsewhere/.seen")}, "does not see the files in /elsewhere; .*--out"),
         (lambda d: {"data": (Path("/elsewhere/mosi.pkl"),)}, "cannot read /elsewhere/mosi.pkl; .*--data"),
+        pytest.param(
+            lambda d: {"device": "cuda"},
+            "has no GPU that torch can use; leave --device cuda out",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_a_worker_that_differs_is_named_at_the_start(address, grid, tmp_path, capsys, monkeypatch, change, message):
@@ -181,11 +188,19 @@ def test_a_worker_that_differs_is_named_at_the_start(address, grid, tmp_path, ca
     assert "2 of 2 workers cannot be used" in error
 
 
-def test_workers_of_several_threads_are_refused(capsys, grid, tmp_path):
-    made = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0")
+def test_workers_of_several_threads_are_refused_whenever_they_come(capsys, grid, tmp_path, monkeypatch):
+    made = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp://", dashboard_address=":0"
+    )
+    arguments = ("--grid", grid, "--out", tmp_path, "--methods", "constant", *on(made.scheduler_address))
     with made:
-        assert run("--grid", grid, "--out", tmp_path, "--methods", "constant", *on(made.scheduler_address)) == 2
-    assert "has 2 threads; start workers with --nthreads 1" in capsys.readouterr().err
+        assert run(*arguments) == 2
+        assert "has 2 threads; start workers with --nthreads 1" in capsys.readouterr().err
+        monkeypatch.setattr(on_cluster.Cluster, "_check", lambda *_: None)  # when it was made there was none of them
+        assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(r"error: worker \S+ has 2 threads; .* what is done is stored, .*\n", captured.err), captured.err
+    assert "FAILED" not in captured.out and not Store(tmp_path).stored_keys()
 
 
 @pytest.mark.parametrize(
@@ -196,13 +211,20 @@ def test_workers_of_several_threads_are_refused(capsys, grid, tmp_path):
         (["--scheduler", "tcp://host:8786", "--backend", "loky"], "--scheduler is for a Dask cluster"),
         (["--backend", "dsk"], "--backend.*invalid choice"),
         ([*on("tcp://127.0.0.1:9")], "no Dask scheduler answers at tcp://127.0.0.1:9"),
-        ([*on("127.0.0.1")], "no Dask scheduler answers at 127.0.0.1"),
-        ([*on("tcp//nowhere:x")], "no Dask scheduler answers at tcp//nowhere:x"),
+        ([*on("tls://127.0.0.1:9")], "no Dask scheduler answers at tls://127.0.0.1:9: TLS expects"),
+        ([*on("foo")], "--scheduler 'foo' is no address; give one such as tcp://host:8786"),
+        ([*on("127.0.0.1:8786")], "--scheduler '127.0.0.1:8786' is no address"),
+        ([*on("tcp://127.0.0.1")], "--scheduler 'tcp://127.0.0.1' is no address"),
+        ([*on("tcp//nowhere:x")], "--scheduler 'tcp//nowhere:x' is no address"),
     ],
 )
 def test_an_unusable_cluster_is_one_line_and_status_2(capsys, tmp_path, monkeypatch, arguments, message):
     monkeypatch.setattr(on_cluster, "TIMEOUT", 0.5)
+    unseen = []
+    monkeypatch.setattr(sys, "unraisablehook", unseen.append)
     assert run("--grid", "smoke", "--out", tmp_path / "out", *arguments) == 2
+    gc.collect()
+    assert not unseen, "what an object says when it is thrown away"
     captured = capsys.readouterr()
     assert re.match("error: .*" + message, captured.err) and captured.err.count("\n") == 1, captured.err
     assert "Traceback" not in captured.out and not (tmp_path / "out").exists()

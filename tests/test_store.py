@@ -271,6 +271,55 @@ def holder(tmp_path):
     process.wait()
 
 
+ENDS = """
+import os, sys
+from pathlib import Path
+from benchmark.store import Store, write_record
+store, set_aside = Store(Path(sys.argv[1])), Store.set_aside
+
+def end(self, key):
+    set_aside(self, key)
+    os._exit(1)
+
+Store.set_aside = end
+with store.claim("k1"), store.attempt("k1") as side:
+    (side / "model.safetensors").write_bytes(b"new")
+    write_record(side, {"state": "done", "key": "k1", "number": 2})
+"""
+
+
+def end_before_the_rename(folder):
+    command = [sys.executable, "-c", ENDS, str(folder)]
+    assert subprocess.run(command, check=False).returncode == 1
+
+
+def test_a_whole_cell_whose_process_ends_before_the_rename_is_not_lost(tmp_path):
+    store = Store(tmp_path)
+    write(store, "k1", number=1)
+    end_before_the_rename(tmp_path)
+    assert store.read("k1") is None and len(list(store.cells.iterdir())) == 2, "a lock and a side folder"
+    with store.claim("k1") as mine:
+        assert mine and store.read("k1")["number"] == 2 and store.weights("k1") == b"new"
+    assert [path.name for path in store.cells.iterdir()] == ["k1"] and len(list(tmp_path.glob("replaced/k1.*"))) == 1
+    end_before_the_rename(tmp_path)
+    assert store.remove_leftovers() == ["k1"] and store.read("k1")["number"] == 2
+
+
+def test_what_is_not_whole_or_not_needed_any_more_does_not_take_the_place_of_a_cell(tmp_path):
+    store = Store(tmp_path)
+    end_before_the_rename(tmp_path)
+    (side,) = store.cells.glob(".k1.*[!k]")
+    (side / "model.safetensors").write_bytes(b"cut")
+    assert store.remove_leftovers() == ["k1"] and not list(store.cells.iterdir())
+    end_before_the_rename(tmp_path)
+    (side,) = store.cells.glob(".k1.*[!k]")
+    side.rename(tmp_path / "kept")
+    write(store, "k1", number=3)
+    (tmp_path / "kept").rename(side)
+    assert claimed(store, "k1") and store.read("k1")["number"] == 3
+    assert [path.name for path in store.cells.iterdir()] == ["k1"]
+
+
 def open_files():
     return len(list(Path("/proc/self/fd").iterdir()))
 
