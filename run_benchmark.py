@@ -104,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
     what.add_argument(
         "--report-only", nargs="*", type=_folder, metavar="DIR",
-        help="only write tables and figures from what is stored, in these folders if some are given",
+        help="only write tables and figures from what is stored, in these folders if some are given; with --grid, of "
+        "its rows as that and --set define them",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
