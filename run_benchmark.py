@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -300,7 +301,7 @@ def _make_writable(out: Path) -> None:
         check_inside(out / name, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".writable.{os.getpid()}"
+        probe = out / f".writable.{uuid.uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:
