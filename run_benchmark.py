@@ -198,15 +198,18 @@ def _list(entries: dict[str, Entry]) -> None:
 
 def _check(entries: dict[str, Entry], name: str) -> int:
     """Run the conformance suite; status 1 where a check fails."""
-    from benchmark.registry import unknown
+    from benchmark.registry import load, unknown
 
     if name != "all" and name not in entries:
         raise BenchmarkError(unknown("method", name, [*entries, "all"]))
+    chosen = list(entries.values()) if name == "all" else [entries[name]]
+    for entry in chosen:
+        load(entry)  # what cannot be imported is told once, and not by each check
 
     from benchmark.conformance import examine
 
     failed = False
-    for entry in entries.values() if name == "all" else [entries[name]]:
+    for entry in chosen:
         print(entry.name)
         for result in examine(entry):
             failed |= result.state == "failed"

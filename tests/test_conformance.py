@@ -215,3 +215,19 @@ def test_the_command_line(tmp_path, capsys):
     assert "failed          over-fits" in capsys.readouterr().out
     assert run_benchmark.main(["--check", "mutl"]) == 2
     assert "did you mean mult" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("import numpy as np\n", "import numpy as np\nimport absent\n"), "importing .* failed: .*'absent'"),
+        (("def predict(", "def guess("), "Suspect lacks predict"),
+    ],
+)
+def test_a_method_that_cannot_be_imported_is_told_in_one_line(tmp_path, capsys, change, message):
+    entry = suspect(tmp_path, change)
+    for name in ("suspect", "all"):
+        assert run_benchmark.main(["--check", name, "--plugin", str(entry.path)]) == 2
+        captured = capsys.readouterr()
+        assert re.match(f"error: method 'suspect': .*{message}", captured.err) and captured.err.count("\n") == 1
+        assert not captured.out
