@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 import sys
+import uuid
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -225,15 +226,18 @@ def _list(entries: dict[str, Entry]) -> None:
 
 def _check(entries: dict[str, Entry], name: str) -> int:
     """Run the conformance suite; status 1 where a check fails."""
-    from benchmark.registry import unknown
+    from benchmark.registry import load, unknown
 
     if name != "all" and name not in entries:
         raise BenchmarkError(unknown("method", name, [*entries, "all"]))
+    chosen = list(entries.values()) if name == "all" else [entries[name]]
+    for entry in chosen:
+        load(entry)  # what cannot be imported is told once, and not by each check
 
     from benchmark.conformance import examine
 
     failed = False
-    for entry in entries.values() if name == "all" else [entries[name]]:
+    for entry in chosen:
         print(entry.name)
         for result in examine(entry):
             failed |= result.state == "failed"
@@ -361,7 +365,7 @@ def _make_writable(out: Path) -> None:
         check_inside(out / name, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".writable.{os.getpid()}"
+        probe = out / f".writable.{uuid.uuid4().hex}"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -225,16 +225,35 @@ def check_deterministic(subject: Subject) -> None:
 
 
 def check_batch_independence(subject: Subject) -> None:
-    """A sample's logits do not depend on what else is in the batch, nor on its place in it."""
-    dataset, method = subject.dataset("mosi"), subject.trained("mosi")
+    """A sample's logits do not depend on what else is in the batch, nor on its place in it, nor on padding."""
+    whole, method = subject.dataset("mosi"), subject.trained("mosi")
     rows = np.arange(32)
+    for dataset, where in ((whole, ""), (_lacking(whole), " where samples lack every frame of some modalities")):
 
-    def predict(some: NDArray[np.int64]) -> Tensor:
-        return _logits(method, subject.batch(dataset, some, training=False, split="test"))
+        def predict(some: NDArray[np.int64], dataset: Dataset = dataset) -> Tensor:
+            return _logits(method, subject.batch(dataset, some, training=False, split="test"))
 
-    together = predict(rows)
-    _equal(torch.cat([predict(rows[i : i + 1]) for i in rows]), together, "batch size 1 and 32 do not agree")
-    _equal(predict(rows[::-1].copy()).flip(0), together, "the order within a batch changes logits")
+        together = predict(rows)
+        _equal(
+            torch.cat([predict(rows[i : i + 1]) for i in rows]), together, f"batch size 1 and 32 do not agree{where}"
+        )
+        _equal(predict(rows[::-1].copy()).flip(0), together, f"the order within a batch changes logits{where}")
+
+
+def _lacking(dataset: Dataset) -> Dataset:
+    """The same data, but of seven test samples in a row six lack every real frame of one or two modalities.
+
+    Alone such a sample has one frame of padding there; among others, as many as the longest of them has frames.
+    """
+    test = dataset.splits["test"]
+    subsets = np.resize(SUBSETS, len(test))
+    there = {m: np.array([m in subset for subset in subsets]) for m in MODALITIES}
+    lacking = replace(
+        test,
+        features={m: x * there[m][:, None, None] for m, x in test.features.items()},
+        lengths={m: n * there[m] for m, n in test.lengths.items()},
+    )
+    return replace(dataset, splits={**dataset.splits, "test": lacking})
 
 
 def check_saved_state(subject: Subject) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -79,7 +80,7 @@ def _same(descriptor: int, path: Path) -> bool:
 @lru_cache(maxsize=8)
 def keeps_locks(folder: Path) -> bool:
     """Whether the file system of a folder that can be written to keeps locks."""
-    path = folder / f".locks-{os.getpid()}"
+    path = folder / f".locks-{uuid.uuid4().hex}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

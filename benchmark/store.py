@@ -446,7 +446,7 @@ def json_text(content: Mapping[str, Any]) -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole, or as it was before; missing folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         unfinished.write_bytes(content)
         flush(unfinished)

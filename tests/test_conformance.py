@@ -95,7 +95,10 @@ OFFENDERS = {
     "batch independence": [
         ("        return self.last(", "        return self.mixed(batch)\n    def mixed(self, batch):\n        x = self.pooled(batch)\n"
          "        return self.last(self.first(x - x.mean(0)).relu())\n    def unused(self, batch):\n        return self.last(",
-         "batch size 1 and 32 do not agree"),
+         r"batch size 1 and 32 do not agree \("),
+        ("masked_mean(batch.features[m], batch.present[m])",
+         "masked_mean(batch.features[m], batch.present[m]) + 0.1 * batch.features[m].shape[1] * (~batch.frames[m].any(1))[:, None]",
+         "batch size 1 and 32 do not agree where samples lack every frame of some modalities"),
     ],
     "labels": [
         ("        return self.last(", "        return batch.labels[:, None] + self.last(", "predict looks at the labels"),
@@ -215,3 +218,19 @@ def test_the_command_line(tmp_path, capsys):
     assert "failed          over-fits" in capsys.readouterr().out
     assert run_benchmark.main(["--check", "mutl"]) == 2
     assert "did you mean mult" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("import numpy as np\n", "import numpy as np\nimport absent\n"), "importing .* failed: .*'absent'"),
+        (("def predict(", "def guess("), "Suspect lacks predict"),
+    ],
+)
+def test_a_method_that_cannot_be_imported_is_told_in_one_line(tmp_path, capsys, change, message):
+    entry = suspect(tmp_path, change)
+    for name in ("suspect", "all"):
+        assert run_benchmark.main(["--check", name, "--plugin", str(entry.path)]) == 2
+        captured = capsys.readouterr()
+        assert re.match(f"error: method 'suspect': .*{message}", captured.err) and captured.err.count("\n") == 1
+        assert not captured.out

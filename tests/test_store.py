@@ -233,6 +233,17 @@ def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path, monkeypatch):
     assert (tmp_path / "scores.csv").read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_processes_of_one_number_on_two_machines_do_not_meet(tmp_path):
+    other = tmp_path / f".locks-{os.getpid()}"
+    (tmp_path / f".scores.csv.{os.getpid()}").write_bytes(b"its own")
+    keeps_locks.cache_clear()
+    with locked(other) as mine:
+        assert mine and keeps_locks(tmp_path)
+    replace_file(tmp_path / "scores.csv", b"new")
+    assert (tmp_path / f".scores.csv.{os.getpid()}").read_bytes() == b"its own"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".scores.csv.{os.getpid()}", "scores.csv"]
+
+
 def test_running_cells_show_their_last_whole_epoch(tmp_path):
     store = Store(tmp_path)
     with store.attempt("k1") as side:
@@ -401,7 +412,7 @@ def test_what_is_no_matter_of_locks_is_told(tmp_path, monkeypatch):
     for take in (keeps_locks, lambda folder: taken(folder / "lock")):
         with pytest.raises(OSError, match="Input/output"):
             take(tmp_path)
-    assert not (tmp_path / f".locks-{os.getpid()}").exists()
+    assert not list(tmp_path.glob(".locks-*"))
     keeps_locks.cache_clear()
 
 
