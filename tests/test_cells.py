@@ -46,7 +46,7 @@ def small_grid(folder, *methods, seeds=1, **faulty):
     name, config = load_grid(str(write_grid(folder, seeds)))
     entries = registry.catalogue([folder / "faulty.py"])
     tasks, _ = find_tasks(config.tasks, None, asked=False, sizes=(48, 16, 24))
-    config = config.model_copy(update={"seeds": seeds})
+    config = config.model_copy(update={"seeds": seeds, "set": {m: v for m, v in config.set.items() if m in methods}})
     return build(
         name, config, registry.rows(methods, entries, {}), entries, tasks, {"faulty": faulty} if faulty else {}
     )

@@ -43,6 +43,8 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
     against : str or None
         The reference's label.
     """
+    if against is not None and against not in table.methods:
+        table = replace(table, caption=f"{table.caption} No test against {against}: there are no scores of it.")
     summary = table.summary
     own = _of(evidence.intervals, table)
     if own.empty:
@@ -68,8 +70,6 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
             for block in table.blocks
         ]
         caption += " " + _test_caption(tests, str(against))
-    elif against is not None and against not in table.methods:
-        caption += f" No test against {against}: there are no scores of it."
     summary = summary.assign(condition=table.summary["condition"])
     return replace(table, summary=summary, blocks=marked, caption=caption)
 
