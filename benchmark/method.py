@@ -100,7 +100,8 @@ class Method(nn.Module):
     per_task : dict of task name to dict
         Hyper-parameters, of the constructor or the training, that the paper sets by data set.
     augmentable : bool
-        Whether training under Modality Random Missing differs from training on whole samples; False for `constant`.
+        Whether training under Modality Random Missing differs from training on whole samples; False for `constant` and
+        `linear`. It must be written in the class body, where it is read without an import.
     stages : tuple of Stage
         One by default. A constructor may set others, where they depend on hyper-parameters.
     """
