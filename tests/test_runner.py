@@ -389,24 +389,24 @@ def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path,
 
 
 def test_a_grid_shows_its_own_cells_whatever_came_later(tmp_path, grid, capsys):
-    out = tmp_path / "out"
-    first = ("--grid", grid, "--methods", "linear", "constant", "--out", out, "--jobs", 1)
+    out, jobs = tmp_path / "out", ("--jobs", 1)
+    first = ("--grid", grid, "--methods", "linear", "constant", "--out", out)
     second = (*first, "--seeds", 1, "--set", "linear.regularisation=5")
 
     def cells():
         scores = pd.read_csv(out / "scores.csv").query("method == 'linear'")
         return set(scores["key"])
 
-    assert run(*first) == 0
+    assert run(*first, *jobs) == 0
     two = cells()
     assert len(two) == 2 and "not shown" not in capsys.readouterr().out
-    assert run(*second) == 0
+    assert run(*second, *jobs) == 0
     one = cells()
     assert len(one) == 1 and not one & two, "never seeds of two definitions"
     told = capsys.readouterr().out
     assert "not shown: 2 stored cells of linear on mosi, made with other hyper-parameters" in told
     assert "the command that made them, with --report-only, shows them" in told
-    assert run(*first) == 0 and cells() == two
+    assert run(*first, *jobs) == 0 and cells() == two
     assert "not shown: 1 stored cell of linear on mosi" in capsys.readouterr().out
     assert run(*second, "--report-only") == 0 and cells() == one
     assert run(*first, "--report-only") == 0 and cells() == two
