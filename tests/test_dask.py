@@ -154,8 +154,7 @@ def test_ctrl_c_cancels_what_is_queued_and_leaves_what_runs_alone(address, grid,
     store = Store(out)
     assert len(store.remove_leftovers()) == 0 and len(store.running()) >= 1, "a worker computes still"
     flag.touch()
-    wait_for(lambda: not store.running())
-    assert not leftovers(out)
+    wait_for(lambda: not leftovers(out))  # its lock goes a moment after its side folder
     ended = len(store.stored_keys())
     time.sleep(0.3)
     assert 1 <= ended == len(store.stored_keys()) < 5
