@@ -144,7 +144,7 @@ class DMD(Method):
     distillation_weight, decoupling_weight, constraint_weight : float
         `constraint_weight` stands for the 0.1 before margin and orthogonality.
     representation_weight : float
-        Of representations against logits in the private graph.
+        Of what keeps representations apart in the private graph.
     margin : float
     """
 

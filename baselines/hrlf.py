@@ -127,7 +127,8 @@ class Critic(nn.Module):
         """Scores of the pairs (x_i, y_i), N of them, and of the N (N-1) pairs (x_i, y_j); x, y of shape (N, width)."""
         scores = self.x(x) @ self.y(y).T  # (N, N)
         n = len(x)
-        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]  # behind its first, the diagonal stands every n + 1
+        # Behind the first number, each row of n + 1 ends on the diagonal.
+        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]
         return scores.diagonal(), others.flatten()
 
 
