@@ -87,17 +87,20 @@ def test_against_a_method_that_was_not_compared_nothing_is_marked(scores, eviden
 def test_a_reference_that_is_no_row_is_told(scores, evidence):
     few = scores.query("method != 'corrkd'")
     found = replace(evidence, comparisons=evidence.comparisons.query("purpose != 'reference'"))
-    table = with_evidence(build_tables(few)[0], found, "corrkd")
-    assert table.caption.endswith("No test against corrkd: there are no scores of it.")
-    assert "No test" not in with_evidence(build_tables(few)[0], found, None).caption
+    base = build_tables(few)[0]
+    for build in (with_evidence, interval_table):
+        assert build(base, found, "corrkd").caption.endswith(" No test against corrkd: there are no scores of it.")
+        assert "No test" not in build(base, found, None).caption
 
 
 def test_one_seed_is_not_tested_and_the_caption_says_so():
     models = [model(m, 0, SETTINGS, skill) for m, skill in SKILLS.items()]
     evidence = weigh(models, rows=ROWS, against="corrkd")
     scores = make_scores(list(SKILLS), seeds=1)
-    table = with_evidence(build_tables(scores)[0], evidence, "corrkd")
-    assert "No test against corrkd: that takes two seeds of each method." in table.caption
+    base = build_tables(scores)[0]
+    table = with_evidence(base, evidence, "corrkd")
+    for caption in (table.caption, interval_table(base, evidence, "corrkd").caption):
+        assert caption.endswith(" No test against corrkd: that takes two seeds of each method.")
     assert not any(cell.mark for row in cells(table).values() for cell in row.values())
 
 

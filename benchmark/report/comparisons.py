@@ -43,8 +43,8 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
     against : str or None
         The reference's label.
     """
-    if against is not None and against not in table.methods:
-        table = replace(table, caption=f"{table.caption} No test against {against}: there are no scores of it.")
+    if absent := _absent(table, against):
+        table = replace(table, caption=table.caption + absent)
     summary = table.summary
     own = _of(evidence.intervals, table)
     if own.empty:
@@ -81,9 +81,20 @@ def _marked(cells: list[Cell], method: str, metric: str, columns: list[str], dif
     ]
 
 
+def _absent(table: Table, against: str | None) -> str:
+    """What a caption says where the reference is no row; empty where it is one."""
+    if against is None or against in table.methods:
+        return ""
+    return f" No test against {against}: there are no scores of it."
+
+
+def _untested(against: str | None) -> str:
+    return f"No test against {against}: that takes two seeds of each method."
+
+
 def _test_caption(tests: pd.DataFrame, against: str) -> str:
     if tests["p"].isna().all():
-        return f"No test against {against}: that takes two seeds of each method."
+        return _untested(against)
     family = int(tests["family"].max())
     return (
         f"{MARK} differs from {against} in a paired two-sided test over seeds and test samples (bootstrap of the "
@@ -149,14 +160,16 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
         f"Weighted F1 × 100; mean [{_interval_words(own)}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under",
         "the degradation curve, divided by the range of p.",
     ]
-    if compared:
+    if compared and tests["p"].isna().all():
+        caption += [_untested(against)]
+    elif compared:
         caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
     return replace(
         scores,
         stem=f"{scores.stem.rpartition('_')[0]}_intervals",
         title="Intervals and tests",
         kind="intervals",
-        caption=" ".join(caption),
+        caption=" ".join(caption) + _absent(scores, against),
         columns=[*columns, *versus],
         summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
         blocks=blocks,
