@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from benchmark.missing import Setting
 from benchmark.runner import state_of
@@ -46,3 +48,15 @@ def test_made_cells_are_planned_and_reported_as_done(tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert len(manifest["cells"]) == 48 and "failures" not in manifest
     assert "median of those still in training" in (tmp_path / "report.html").read_text()
+
+
+def test_what_is_measured_is_not_the_memory_of_whoever_measures():
+    held = np.ones(2**27)  # 1 GiB
+    listed = measure("--list")
+    assert held[-1] == 1.0 and 20 < listed["peak_mib"] < 700
+    assert "corrkd" in listed["printed"] and listed["cpu_seconds"] > 0
+
+
+def test_a_command_that_fails_is_told_with_what_it_printed():
+    with pytest.raises(SystemExit, match=r"ended with status .*\n.*no-such-grid"):
+        measure("--grid", "no-such-grid", "--plan")

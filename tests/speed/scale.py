@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
@@ -161,21 +160,35 @@ def _history(cell: Cell, rng: np.random.Generator) -> list[dict[str, Any]]:
     return history
 
 
+# A process counts the memory of whoever started it as its own peak, so one that is small stands between.
+_START = """
+import json, os, subprocess, sys
+child = subprocess.Popen(sys.argv[2:], stderr=subprocess.STDOUT)
+_, status, usage = os.wait4(child.pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump({"status": status, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss}, file)
+"""
+
+
 def measure(*arguments: str) -> dict[str, Any]:
     """Run the command line in a process of its own: seconds, CPU seconds, peak memory in MiB, and what it printed."""
-    started = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as output:
-        command = [sys.executable, str(registry.ROOT / "run_benchmark.py"), *arguments]
-        child = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(child.pid, 0)
+    command = [sys.executable, str(registry.ROOT / "run_benchmark.py"), *arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        usage_file = Path(folder, "usage.json")
+        started = time.perf_counter()
+        starter = [sys.executable, "-I", "-S", "-c", _START, str(usage_file), *command]
+        printed = subprocess.run(starter, stdout=subprocess.PIPE, text=True, check=True).stdout
         seconds = time.perf_counter() - started
-        output.seek(0)
-        printed = output.read()
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {status}:\n{printed}")
-    peak = usage.ru_maxrss / (1024 if platform.system() != "Darwin" else 2**20)
-    cpu = usage.ru_utime + usage.ru_stime
-    return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu, 1), "peak_mib": round(peak), "printed": printed}
+        usage = json.loads(usage_file.read_text())
+    if usage["status"]:
+        raise SystemExit(f"{' '.join(command)} ended with status {usage['status']}:\n{printed}")
+    peak = usage["peak"] / (1024 if platform.system() != "Darwin" else 2**20)
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(usage["cpu"], 1),
+        "peak_mib": round(peak),
+        "printed": printed,
+    }
 
 
 def list_store(store: Store) -> float:
