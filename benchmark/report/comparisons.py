@@ -88,7 +88,7 @@ def _absent(table: Table, against: str | None) -> str:
     return f" No test against {against}: there are no scores of it."
 
 
-def _untested(against: str | None) -> str:
+def _untested(against: str) -> str:
     return f"No test against {against}: that takes two seeds of each method."
 
 
@@ -161,7 +161,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
         "the degradation curve, divided by the range of p.",
     ]
     if compared and tests["p"].isna().all():
-        caption += [_untested(against)]
+        caption += [_untested(str(against))]
     elif compared:
         caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
     return replace(
