@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process; parallelism is over cells.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick full test lint speed faults clean
+.PHONY: quick full test lint docs speed faults clean
 
 quick: $(VENV)/.installed  ## five methods on simulated MOSI, then tables, figures and results/quick/report.html
 	$(BIN)/python run_benchmark.py --grid quick
@@ -16,10 +16,11 @@ full: $(VENV)/.installed  ## the three simulated tasks, five seeds
 test: $(VENV)/.installed  ## all tests; no network, no GPU
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-lint: $(VENV)/.installed  ## ruff and mypy
+lint: $(VENV)/.installed  ## ruff, mypy, and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 # Made when missing, and again when the lock has changed.
 $(VENV)/.installed: requirements.lock
@@ -28,6 +29,10 @@ $(VENV)/.installed: requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+docs: $(VENV)/.installed  ## the documentation as a site, in results/site; fetches what builds it
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 speed: $(VENV)/.installed  ## seconds an epoch of every method, MulT and CorrKD beside plain ones; leave the machine alone
 	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))

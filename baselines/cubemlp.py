@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import encode_distinct, orthogonal_recurrence_
+from benchmark.parts.recurrent import orthogonal_recurrence_
+from benchmark.parts.sharing import encode_distinct
 
 SEQUENCE, MODALITY, CHANNEL = 1, 2, 3
 """The axes of the cube, (N, L, M, D)."""

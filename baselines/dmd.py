@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, last_frame, masked_mean
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import last_frame, masked_mean
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across
 
 # Directions (target, source) that the official code favours in advance: from language, and from vision to audio.
 _FAVOURED = {"shared": {("a", "l"), ("v", "l")}, "private": {("a", "l"), ("v", "l"), ("a", "v")}}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import masked_mean
+from benchmark.parts.pooling import masked_mean
 
 S = len(MODALITIES)
 

@@ -15,8 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import Dropout, Remembered, TemporalConv, Transformer, last_frame
-from benchmark.losses import jensen_shannon_information, reverse_gradient
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.losses import jensen_shannon_information, reverse_gradient
+from benchmark.parts.pooling import last_frame
+from benchmark.parts.sharing import Remembered
+from benchmark.parts.transformer import Transformer
 
 TEACHER = Stage("teacher", trains_on="complete")
 STUDENT = Stage("student")

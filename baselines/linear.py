@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import masked_mean
+from benchmark.parts.pooling import masked_mean
 
 _NEVER = -20.0  # logit of a category that the training split does not have
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import sinusoidal_positions
-from benchmark.losses import reverse_gradient
+from benchmark.parts.losses import reverse_gradient
+from benchmark.parts.transformer import sinusoidal_positions
 
 
 class Encoder(nn.Module):

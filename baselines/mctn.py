@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import Batch, Method, TaskSpec, register
-from benchmark.layers import filled
+from benchmark.parts.pooling import filled
 
 
 def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:

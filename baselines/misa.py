@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import encode_distinct, orthogonal_recurrence_
-from benchmark.losses import central_moment_discrepancy
+from benchmark.parts.losses import central_moment_discrepancy
+from benchmark.parts.recurrent import orthogonal_recurrence_
+from benchmark.parts.sharing import encode_distinct
 
 _EPSILON = 1e-6
 

@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, last_frame
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import last_frame
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across
 
 
 @register("mult", paper="Tsai et al., ACL 2019", trains_on="complete")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import encode_distinct, on_device
+from benchmark.parts.sharing import encode_distinct, on_device
 
 _EPSILON = 1e-8
 FUSION = "f"

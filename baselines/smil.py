@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import TemporalConv, masked_mean
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.pooling import masked_mean
 
 PRETRAINING = Stage("pretraining", trains_on="complete")
 META_LEARNING = Stage("meta-learning")

@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import PAIRS, Dropout, TemporalConv, Transformer, attend_across, run_grus
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.recurrent import run_grus
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across
 
 
 class GatedEncoder(nn.Module):

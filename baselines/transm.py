@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Method, TaskSpec, register
-from benchmark.layers import Dropout, Transformer, masked_mean
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import masked_mean
+from benchmark.parts.transformer import Transformer
 
 DIRECTIONS = (("l", "a"), ("a", "l"), ("l", "v"), ("v", "l"))
 """The translations, from which modality to which: two fusion cells, language with audio and with vision, both ways."""

@@ -1,32 +1,43 @@
 """The benchmark: one harness for sentiment models that must work when modalities are missing.
 
-Names are handed on lazily, so that ``--help`` and ``--list`` do not wait for torch.
+From Python, ``benchmark.run("quick")`` does what ``python run_benchmark.py --grid quick`` does; a method is a class
+under ``@benchmark.register``. Names are handed on lazily, so that ``--help`` and ``--list`` do not wait for torch.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from benchmark.errors import BenchmarkError
-    from benchmark.method import Batch, Method, Stage, TaskSpec
-    from benchmark.missing import MODALITIES, MRM, Setting, frame_mask
-    from benchmark.registry import register
+from benchmark._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from benchmark.api import load_model, plan, read_scores, run
+    from benchmark.errors import BenchmarkError
+    from benchmark.methods.registry import register
+    from benchmark.protocol.method import Batch, Method, Stage, TaskSpec
+    from benchmark.protocol.missing import MODALITIES, MRM, Setting, frame_mask
+    from benchmark.report.results import Plan, Results
 
 _HOME = {
-    "Batch": "method",
+    "Batch": "protocol.method",
     "BenchmarkError": "errors",
-    "MODALITIES": "missing",
-    "MRM": "missing",
-    "Method": "method",
-    "Setting": "missing",
-    "Stage": "method",
-    "TaskSpec": "method",
-    "frame_mask": "missing",
-    "register": "registry",
+    "MODALITIES": "protocol.missing",
+    "MRM": "protocol.missing",
+    "Method": "protocol.method",
+    "Plan": "report.results",
+    "Results": "report.results",
+    "Setting": "protocol.missing",
+    "Stage": "protocol.method",
+    "TaskSpec": "protocol.method",
+    "frame_mask": "protocol.missing",
+    "load_model": "api",
+    "plan": "api",
+    "read_scores": "api",
+    "register": "methods.registry",
+    "run": "api",
 }
 
 __all__ = [
@@ -35,11 +46,19 @@ __all__ = [
     "Batch",
     "BenchmarkError",
     "Method",
+    "Plan",
+    "Results",
     "Setting",
     "Stage",
     "TaskSpec",
+    "__version__",
     "frame_mask",
+    "load_model",
+    "plan",
+    "read_scores",
     "register",
+    "report",
+    "run",
 ]
 
 
@@ -47,3 +66,26 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
     return getattr(import_module(f"benchmark.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
+class _Package(ModuleType):
+    """The function `report` and the wing of that name: whoever asks the package gets the function.
+
+    Python sets a package's attribute to each module in it that is imported; this one it may not have. The wing's
+    modules are imported as ever: ``from benchmark.report.tables import to_latex``.
+    """
+
+    @property
+    def report(self) -> Any:
+        return import_module("benchmark.api").report
+
+    @report.setter
+    def report(self, wing: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,3 +72,11 @@ def one_line(text: str, length: int = 100) -> str:
     """What a file holds, as it may stand in a message: printable, on one line, and cut."""
     cut = text if len(text) <= length else text[: length - 1] + "…"
     return "".join(character if character.isprintable() else " " for character in cut)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], shown: str | None = None) -> str:
+    """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.losses import jensen_shannon_information
+from benchmark.parts.losses import jensen_shannon_information
 
 __all__ = ["category_prototype", "jensen_shannon_information", "sample_contrastive", "split_response"]
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Batch, Method, Stage, TaskSpec, register
-from benchmark.layers import Remembered
+from benchmark.parts.sharing import Remembered
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
 from corrkd.networks import CorrKDNetwork, Critic
 

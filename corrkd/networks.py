@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, TaskSpec
-from benchmark.layers import Dropout, TemporalConv, Transformer, masked_mean
+from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import masked_mean
+from benchmark.parts.transformer import Transformer
 
 
 class CorrKDNetwork(nn.Module):

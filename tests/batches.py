@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from benchmark.layers import Dropout
-from benchmark.method import Batch, Method, TaskSpec
-from benchmark.missing import MODALITIES
+from benchmark.parts.dropout import Dropout
+from benchmark.protocol.method import Batch, Method, TaskSpec
+from benchmark.protocol.missing import MODALITIES
 
 DIMS = {"l": 12, "a": 5, "v": 7}
 
@@ -128,3 +130,8 @@ def without_dropout(method: Method) -> Method:
             if isinstance(getattr(module, part, None), float):
                 setattr(module, part, 0.0)
     return method
+
+
+def lengths_mask(lengths: Sequence[int], t: int) -> Tensor:
+    """True for the first of `t` frames, as many as each sample has: (N, T)."""
+    return torch.arange(t)[None, :] < torch.tensor(lengths)[:, None]

@@ -1,7 +1,6 @@
 """Shared by all tests: one thread, and a small simulated task."""
 
 import os
-import sys
 from collections.abc import Iterator
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -9,9 +8,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import pytest
 import torch
 
-from benchmark import registry
 from benchmark.data.dataset import Dataset
 from benchmark.data.simulator import simulate
+from benchmark.methods import loading, registry
 
 torch.set_num_threads(1)
 
@@ -22,8 +21,8 @@ def _forget_plugins() -> Iterator[None]:
     yield
     for name, cls in list(registry._classes.items()):
         if cls.__module__.startswith("plugin_"):
-            del registry._classes[name]
-            sys.modules.pop(cls.__module__, None)
+            registry.forget(name)
+            loading._loaded.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from baselines.mult import MulT
 from benchmark import MODALITIES, Batch, Method
-from benchmark.layers import PAIRS, Transformer, last_frame, masked_mean, sinusoidal_positions
+from benchmark.parts.pooling import last_frame, masked_mean
+from benchmark.parts.transformer import PAIRS, Transformer, sinusoidal_positions
 from corrkd.losses import category_prototype, sample_contrastive
 from corrkd.method import STUDENT, CorrKD
 from corrkd.networks import CorrKDNetwork

@@ -26,15 +26,15 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from benchmark import registry
-from benchmark.config import TrainingConfig
+from benchmark import methods
 from benchmark.data.batches import task_spec
 from benchmark.data.simulator import simulate
-from benchmark.evaluation import predict_settings, represent_test
-from benchmark.grid import hyperparameters
-from benchmark.method import Method
-from benchmark.missing import Setting
-from benchmark.training import loss_terms, train
+from benchmark.methods.hyperparameters import hyperparameters
+from benchmark.protocol.method import Method
+from benchmark.protocol.missing import Setting
+from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.evaluation import predict_settings, represent_test
+from benchmark.running.training import loss_terms, train
 from tests.batches import moved, random_batch, small_task, without_dropout
 
 CPU = torch.device("cpu")
@@ -166,7 +166,7 @@ def pretended() -> Iterator[None]:
 def build(name: str, task: Any) -> Method:
     """An untrained method without dropout, whose coins depend on the size of blocks, which depends on the device."""
     torch.manual_seed(0)
-    cls = registry.load(registry.catalogue()[name])
+    cls = methods.load(methods.catalogue()[name])
     return without_dropout(cls(task, **hyperparameters(cls, name, task.name, [])[0]))
 
 

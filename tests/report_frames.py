@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from benchmark.collect import Representation
-from benchmark.missing import PATTERNS, SUBSETS, Setting
+from benchmark.evidence.collect import Representation
+from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
 
 FIVE = ["corrkd", "mult", "misa", "tfr_net", "constant"]
 FOURTEEN = [

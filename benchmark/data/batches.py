@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.data.dataset import Dataset, category_indices
-from benchmark.method import Batch, TaskSpec
-from benchmark.missing import MODALITIES
+from benchmark.data.dataset import Dataset
+from benchmark.protocol.method import Batch, TaskSpec
+from benchmark.protocol.metrics import category_indices
+from benchmark.protocol.missing import MODALITIES
 
 
 def task_spec(dataset: Dataset) -> TaskSpec:

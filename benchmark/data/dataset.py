@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.missing import MODALITIES
+from benchmark.protocol.missing import MODALITIES
 
 SPLITS = ("train", "valid", "test")
 SENTIMENT_CATEGORIES = ("negative", "non-negative")
@@ -85,16 +85,6 @@ class Dataset:
     def max_frames(self) -> dict[str, int]:
         """The largest T_m of the three splits, by modality."""
         return {m: max(s.features[m].shape[1] for s in self.splits.values()) for m in MODALITIES}
-
-
-def category_indices(labels: NDArray[np.generic], kind: str) -> NDArray[np.int64]:
-    """Labels as in the data → indices of the categories trained, shape (N,).
-
-    Sentiment: 0 negative (< 0), 1 non-negative. Emotion labels are indices already.
-    """
-    if kind == "sentiment":
-        return (labels >= 0).astype(np.int64)  # type: ignore[operator]
-    return labels.astype(np.int64)
 
 
 def standardise(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES, SPLITS, Dataset, Split, standardise
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError, one_line
-from benchmark.missing import MODALITIES, MODALITY_NAMES
+from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
 
 READER_VERSION = 2  # part of every fingerprint: raise it when a reader's result changes
 

@@ -22,7 +22,7 @@ from benchmark.data.formats import (
     width_faults,
 )  # fmt: skip
 from benchmark.errors import one_line
-from benchmark.missing import MODALITIES, MODALITY_NAMES
+from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
 
 
 @np.errstate(all="ignore")

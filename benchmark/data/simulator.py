@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES, SPLITS, Dataset, Split, standardise
-from benchmark.missing import MODALITIES
+from benchmark.protocol.missing import MODALITIES
 
 VERSION = 1
 ORIGIN = f"simulator version {VERSION}"

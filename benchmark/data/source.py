@@ -8,8 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchmarkError
-from benchmark.registry import unknown
+from benchmark.errors import BenchmarkError, unknown
 
 if TYPE_CHECKING:
     from benchmark.data.dataset import Dataset

@@ -11,11 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.evidence import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
-from benchmark.missing import SUBSETS, Setting
-from benchmark.report.content import Block, Cell, Table, leads
-from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
-from benchmark.statistics import (
+from benchmark.evidence.comparisons import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
+from benchmark.evidence.statistics import (
     AREA,
     AVERAGE,
     DROP,
@@ -26,6 +23,9 @@ from benchmark.statistics import (
     over_seeds,
     ranks,
 )
+from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.report.content import Block, Cell, Table, leads
+from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
 
 MARK = "*"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
@@ -383,7 +383,7 @@ def methods_table(
     table : Table
         Any table of the task.
     cells : sequence of dict
-        As the manifest lists them: :func:`benchmark.manifest.cell_summary`.
+        As the manifest lists them: :func:`benchmark.report.manifest.cell_summary`.
     cards : mapping of label to card
 
     Returns

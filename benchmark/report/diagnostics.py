@@ -16,7 +16,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
-from benchmark.collect import Representation
+from benchmark.evidence.collect import Representation
 from benchmark.names import visible
 from benchmark.report.content import Picture, file_prefix, lead
 from benchmark.report.figures import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import warnings
@@ -15,8 +14,8 @@ from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from benchmark.processes import told_if_killed
 from benchmark.report.figures import to_files
+from benchmark.running.processes import cores, told_if_killed
 
 MOST_PROCESSES = 4
 T = TypeVar("T")
@@ -44,7 +43,7 @@ class Drawing:
         self._drawn: dict[str, dict[str, bytes]] = {}
         self._drawing: dict[str, Future[dict[str, bytes]]] = {}
         self._pool = ProcessPoolExecutor(processes, timeout=_IDLE, initializer=_prepare) if processes > 1 else None
-        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._threads = ThreadPoolExecutor(cores())
         self._limits = ExitStack()
 
     def __enter__(self) -> Self:

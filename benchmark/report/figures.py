@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from benchmark.missing import PATTERNS, Setting
+from benchmark.evidence.statistics import AVERAGE
+from benchmark.protocol.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
 from benchmark.report.tables import BASELINE, COMPLETE, number_range, order_methods, printed_metrics
-from benchmark.statistics import AVERAGE
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 

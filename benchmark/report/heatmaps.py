@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from seaborn.utils import relative_luminance
 
-from benchmark.missing import SUBSETS, Setting, format_ratio
+from benchmark.evidence.statistics import AVERAGE, INCOMPLETE
+from benchmark.protocol.missing import SUBSETS, Setting, format_ratio
 from benchmark.report.content import Picture, file_prefix
 from benchmark.report.figures import (
     F1,
@@ -27,7 +28,6 @@ from benchmark.report.figures import (
     styled,
 )
 from benchmark.report.tables import BASELINE, order_methods
-from benchmark.statistics import AVERAGE, INCOMPLETE
 
 COLOURS = "cividis"
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 
-from benchmark.missing import Setting, format_ratio
+from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 from benchmark.names import visible, without_formulas
+from benchmark.protocol.missing import Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
-from benchmark.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
 COMPLETE = "{l,a,v}"

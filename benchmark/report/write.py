@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.collect import Collection, Representation, confusions
-from benchmark.evidence import ALPHA, Evidence
+from benchmark.evidence.collect import Collection, Representation, confusions
+from benchmark.evidence.comparisons import ALPHA, Evidence
+from benchmark.evidence.statistics import (
+    average_draws,
+    average_inter,
+    counted_tasks,
+    seed_blocks,
+    seed_level_test,
+)
+from benchmark.files.atomic import replace_file
 from benchmark.names import check_inside
 from benchmark.report.comparisons import (
     augmentation_table,
@@ -33,8 +40,7 @@ from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, cro
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
-from benchmark.statistics import average_draws, average_inter, counted_tasks, seed_blocks, seed_level_test
-from benchmark.store import replace_file
+from benchmark.running.processes import cores
 
 
 def write_report(
@@ -91,26 +97,26 @@ def write_report(
         If a folder under `out` is a link that leads out of it.
     """
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
-    sections: list[Section] = []
+    made: list[Section] = []
     contents: dict[str, bytes] = {}
     several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
-    with _only_new_garbage(), Drawing(min(os.cpu_count() or 1, MOST_PROCESSES) if several else 1) as drawing:
+    with _only_new_garbage(), Drawing(min(cores(), MOST_PROCESSES) if several else 1) as drawing:
         places = {
             id(r): drawing.compute(embed, r.values) for r in collection.representations if can_be_embedded(r.values)
         }
-        for section in _sections(
+        for section in sections(
             scores,
-            provenance,
-            method_order,
-            evidence,
-            against,
-            collection,
-            cards,
-            costs,
-            failures,
-            lambda representation: places[id(representation)](),
+            provenance=provenance,
+            failures=failures,
+            method_order=method_order,
+            evidence=evidence,
+            against=against,
+            collection=collection,
+            cards=cards,
+            costs=costs,
+            places=lambda representation: places[id(representation)](),
         ):
-            sections.append(section)
+            made.append(section)
             for part in section.parts:
                 if isinstance(part, Table):
                     for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
@@ -121,7 +127,7 @@ def write_report(
         drawn = drawing.files()
     contents |= {f"figures/{stem}.{suffix}": file for stem, files in drawn.items() for suffix, file in files.items()}
     images = {stem: files["png"] for stem, files in drawn.items()}
-    page = render_page(scores, sections, images, provenance=provenance, failures=failures, cards=cards)
+    page = render_page(scores, made, images, provenance=provenance, failures=failures, cards=cards)
     contents["report.html"] = page.encode()
     for name in contents:
         check_inside((out / name).parent, out)  # a file that is a link gives way to the new one
@@ -140,19 +146,23 @@ def _only_new_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _sections(
+def sections(
     scores: pd.DataFrame,
+    *,
     provenance: Mapping[str, Any],
+    failures: Sequence[Mapping[str, str]],
     method_order: Sequence[str] | None,
     evidence: Evidence,
     against: str | None,
     collection: Collection,
     cards: Mapping[str, Mapping[str, Any]],
     costs: Sequence[Mapping[str, Any]],
-    failures: Sequence[Mapping[str, str]],
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
-    """All tasks together, then each task from each source."""
+    """All tasks together, then each task from each source.
+
+    The arguments are those of :func:`write_report`; `places` gives the t-SNE of a representation.
+    """
     if scores.empty:
         return
     tables = build_tables(scores, selection=provenance.get("selection") or "", method_order=method_order)

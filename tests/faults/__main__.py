@@ -15,8 +15,8 @@ from pathlib import Path
 
 import joblib
 
-from benchmark.manifest import machine
-from benchmark.store import replace_file
+from benchmark.files.atomic import replace_file
+from benchmark.report.manifest import machine
 from tests.faults import Trial, guided
 
 # Those that take longest first, since two run side by side.

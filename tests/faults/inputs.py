@@ -33,19 +33,20 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmark import registry
-from benchmark.collect import read_scores
-from benchmark.config import GRIDS, load_grid
+from benchmark import methods
 from benchmark.data.formats import read_dataset
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError
-from benchmark.evidence import read_evidence
-from benchmark.manifest import provenance, read_manifest
-from benchmark.missing import MODALITIES, Setting
+from benchmark.evidence.comparisons import read_evidence
+from benchmark.evidence.scores import read_scores
+from benchmark.files.manifest import read_manifest
+from benchmark.protocol.missing import MODALITIES, Setting
 from benchmark.report.comparisons import augmentation_table, interval_table, with_evidence
+from benchmark.report.manifest import provenance
 from benchmark.report.tables import build_tables
-from benchmark.store import Predictions, Store, write_predictions, write_record
+from benchmark.running.grid_file import GRIDS, load_grid
+from benchmark.running.store import Predictions, Store, write_predictions, write_record
 from tests.data_files import mmsa_content, mult_content
 from tests.faults import Trial, hostile
 
@@ -242,9 +243,9 @@ def read_grid(path: Path) -> None:
 
 def read_card(path: Path) -> None:
     """A plug-in's card, and what is made of it where methods are listed."""
-    entry = registry.Entry(path.stem, "paper", "complete", path.parent.parent / "plugin.py")
-    registry.groups({path.stem: entry})
-    registry.by_year([registry.Row(path.stem, path.stem, "complete")], {path.stem: entry})
+    entry = methods.Entry(path.stem, "paper", "complete", path.parent.parent / "plugin.py")
+    methods.groups({path.stem: entry})
+    methods.by_year([methods.Row(path.stem, path.stem, "complete")], {path.stem: entry})
 
 
 def read_stored_manifest(path: Path) -> None:

@@ -28,16 +28,19 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import run_benchmark
-from benchmark import Method, register, registry
-from benchmark.collect import collect, read_scores
+from benchmark import Method, methods, register
 from benchmark.errors import BenchmarkError
-from benchmark.evidence import read_evidence
-from benchmark.missing import SUBSETS, Setting
+from benchmark.evidence.collect import collect
+from benchmark.evidence.comparisons import read_evidence
+from benchmark.evidence.scores import read_scores
+from benchmark.files.atomic import json_text
+from benchmark.methods import registry
 from benchmark.names import visible
+from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report import drawing, write
 from benchmark.report.figures import styled
 from benchmark.report.page import render_page
-from benchmark.store import Predictions, Store, json_text, setting_name, write_predictions, write_record
+from benchmark.running.store import Predictions, Store, setting_name, write_predictions, write_record
 from tests.browser import CHROMIUM, Browser
 from tests.faults import Trial
 
@@ -528,8 +531,8 @@ def _lost(found: list[str]) -> str:
 def refused_trials(work: Path, scale: float) -> Iterator[Trial]:
     """Names that cannot be shown, and what leads elsewhere, in cells and csv files."""
     step = max(1, min(4, round(1 / max(scale, 0.01))))
-    entries = registry.catalogue()
-    with tempfile.TemporaryDirectory(dir=work) as folder, patch.object(registry, "catalogue", return_value=entries):
+    entries = methods.catalogue()
+    with tempfile.TemporaryDirectory(dir=work) as folder, patch("benchmark.api.catalogue", return_value=entries):
         run, out = Path(folder) / "run", Path(folder) / "out"
         write_run(run, NAME, TEXT)
         cell = next(p for p in run.glob("cells/*/cell.json") if json.loads(p.read_text())["label"] == NAME)
@@ -678,7 +681,7 @@ def registration_trials(work: Path) -> Iterator[Trial]:
         def scan(name: Any) -> None:
             arguments = f"{name!a}, paper='x', trains_on='complete'"
             path.write_text(f"@register({arguments})\nclass A(Method): ...\n", encoding="utf-8")
-            registry.catalogue([path])
+            methods.catalogue([path])
 
         def decorate(name: Any) -> None:
             try:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import run_benchmark
-from benchmark.store import DONE, Store
+from benchmark.report import compose
+from benchmark.running.store import DONE, Store
 
 ROOT = Path(run_benchmark.__file__).parent
 GRID = """
@@ -96,7 +97,7 @@ class Ended:
 def run(*arguments: object, pictures: bool = True) -> Ended:
     """A command in this process; without `pictures` its report stops at scores, statistics and manifest."""
     out, err = io.StringIO(), io.StringIO()
-    shortened = contextlib.nullcontext() if pictures else patch("benchmark.report.write_report")
+    shortened = contextlib.nullcontext() if pictures else patch.object(compose, "write_report")
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), shortened:
         status = run_benchmark.main([str(argument) for argument in arguments])
     return Ended(status, out.getvalue(), err.getvalue())

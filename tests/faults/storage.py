@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.store import Store
+from benchmark.running.store import Store
 from tests.faults import Trial
 from tests.faults.runs import ROOT, Ended, differs, launch, lost, run, stamps, wait, write_grid
 

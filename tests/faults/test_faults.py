@@ -51,7 +51,7 @@ def test_following_the_code_finds_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(guided, "READERS", {"scores": (".csv", 60)})
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "sitecustomize.py").write_text(
-        "import benchmark.collect\nbenchmark.collect.read_scores = lambda path: path.read_bytes().decode('ascii')\n"
+        "import benchmark.evidence.collect\nbenchmark.collect.read_scores = lambda path: path.read_bytes().decode('ascii')\n"
     )
     (trial,) = guided.trials(tmp_path, 0.0)
     assert trial.lost and "found-" in trial.lost

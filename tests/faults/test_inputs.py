@@ -6,15 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from benchmark import registry
-from benchmark.collect import read_scores
-from benchmark.config import load_grid
+from benchmark import methods
 from benchmark.data.formats import read_dataset, unique_ids
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError
-from benchmark.evidence import read_evidence
-from benchmark.manifest import read_manifest
+from benchmark.evidence.comparisons import read_evidence
+from benchmark.evidence.scores import read_scores
+from benchmark.files.manifest import read_manifest
+from benchmark.running.grid_file import load_grid
 from tests.data_files import dump, mmsa_content, mult_content
 from tests.faults import hostile, inputs
 
@@ -187,7 +187,7 @@ def read(tmp_path):
         said = []
         for load in (
             lambda: load_grid(str(path)),
-            lambda: registry.card(registry.Entry("mine", "x", "complete", tmp_path / "mine.py")),
+            lambda: methods.card(methods.Entry("mine", "x", "complete", tmp_path / "mine.py")),
         ):
             try:
                 load()

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark import csvfiles, registry
-from benchmark.collect import collect, read_scores
+from benchmark import methods
 from benchmark.errors import BenchmarkError
-from benchmark.evidence import Evidence, read_evidence, write_evidence
+from benchmark.evidence.collect import collect
+from benchmark.evidence.comparisons import Evidence, read_evidence, write_evidence
+from benchmark.evidence.scores import read_scores
+from benchmark.files import csvfiles
 from benchmark.names import LONGEST, check_name, visible, without_formulas
 from benchmark.report import write_report
 from benchmark.report.diagnostics import training_curves
@@ -19,10 +21,10 @@ from benchmark.report.figures import fitting_size, method_looks, text_width
 from benchmark.report.heatmaps import confusion_matrices
 from benchmark.report.page import render_page
 from benchmark.report.tables import escape_latex, escape_markdown, to_csv
-from benchmark.store import Store, write_record
+from benchmark.running.store import Store, write_record
 from tests.faults import page
+from tests.report.test_tables import make_scores, table_of
 from tests.report_frames import make_confusions, make_histories
-from tests.test_report import make_scores, table_of
 
 
 def test_hostile_names_are_shown_as_such(tmp_path):
@@ -189,12 +191,12 @@ def test_a_citation_is_one_line(tmp_path):
     for paper in ("two\nlines", "\x1b[31m", "\ud800"):
         path.write_text(f"@register('mine', paper={paper!a}, trains_on='complete')\nclass A: ...\n")
         with pytest.raises(BenchmarkError, match="one line"):
-            registry.catalogue([path])
+            methods.catalogue([path])
     path.write_text("@register({[1]: 2}, paper='x', trains_on='complete')\nclass A: ...\n")
     with pytest.raises(BenchmarkError, match="literal strings only"):
-        registry.catalogue([path])
+        methods.catalogue([path])
     path.write_text("@register('mine', paper='<script>=cmd() 漢字', trains_on='complete')\nclass A: ...\n")
-    assert registry.catalogue([path])["mine"].paper == "<script>=cmd() 漢字"
+    assert methods.catalogue([path])["mine"].paper == "<script>=cmd() 漢字"
 
 
 def test_tasks_that_the_benchmark_does_not_know_come_last(tmp_path):

@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from benchmark.registry import catalogue
+from benchmark.methods.registry import catalogue
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -18,14 +18,14 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 
-from benchmark import registry
-from benchmark.config import load_grid
+from benchmark import methods
 from benchmark.data.batches import SplitTensors, task_spec
 from benchmark.data.dataset import Dataset, Split
-from benchmark.evaluation import _NUMBERS_A_BATCH, mask, predict_settings
-from benchmark.method import Method
-from benchmark.missing import MODALITIES, MRM, Setting
-from benchmark.training import train_epoch, training_batches
+from benchmark.protocol.method import Method
+from benchmark.protocol.missing import MODALITIES, MRM, Setting
+from benchmark.running.evaluation import _NUMBERS_A_BATCH, mask, predict_settings
+from benchmark.running.grid_file import load_grid
+from benchmark.running.training import train_epoch, training_batches
 from tests.plain import PlainCorrKD, PlainMulT
 
 SIZES = {"train": 1284, "valid": 229, "test": 686}
@@ -50,8 +50,8 @@ def mosi_sized(lengths: str) -> Dataset:
 def build(name: str, dataset: Dataset, overrides: dict[str, object]) -> Method:
     """A method by its name, or ``plain_mult`` and ``plain_corrkd``; ready to train its last stage."""
     torch.manual_seed(0)
-    entry = registry.catalogue()[name.removeprefix("plain_")]
-    method = registry.load(entry)(task_spec(dataset), **overrides)
+    entry = methods.catalogue()[name.removeprefix("plain_")]
+    method = methods.load(entry)(task_spec(dataset), **overrides)
     training = SplitTensors(dataset, "train", CPU)
 
     class Passes:
@@ -79,7 +79,7 @@ class Contender:
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(parameters, lr=1e-3) if parameters else None
         last = self.method.stages[-1].trains_on
-        trains_on = last or registry.catalogue()[name.removeprefix("plain_")].trains_on
+        trains_on = last or methods.catalogue()[name.removeprefix("plain_")].trains_on
         self.mrm = MRM() if trains_on == "missing" else None
         self.epoch = 0
 

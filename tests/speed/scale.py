@@ -23,14 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmark import registry
-from benchmark.config import load_grid
+from benchmark import methods
 from benchmark.data import find_tasks, load_task
-from benchmark.data.dataset import Dataset, category_indices
-from benchmark.evaluation import REPRESENTED
-from benchmark.grid import Cell, Grid, build
-from benchmark.runner import environment, git_commit, timestamp
-from benchmark.store import (
+from benchmark.data.dataset import Dataset
+from benchmark.protocol.metrics import category_indices
+from benchmark.running.cell import environment, git_commit, timestamp
+from benchmark.running.evaluation import REPRESENTED
+from benchmark.running.grid import Cell, Grid, build
+from benchmark.running.grid_file import load_grid
+from benchmark.running.store import (
     DONE,
     Predictions,
     Representations,
@@ -70,10 +71,10 @@ def write_grid(folder: Path, cells: int) -> Path:
 def read_grid(path: Path) -> Grid:
     """What ``--grid PATH`` runs."""
     name, config = load_grid(str(path))
-    entries = registry.catalogue()
+    entries = methods.catalogue()
     labels = [*config.methods, *config.variants]
     tasks, _ = find_tasks(config.tasks, None, asked=False)
-    return build(name, config, registry.rows(labels, entries, config.variants), entries, tasks, {})
+    return build(name, config, methods.rows(labels, entries, config.variants), entries, tasks, {})
 
 
 def generate(grid: Grid, store: Store) -> None:
@@ -152,7 +153,7 @@ def hash_number(text: str) -> int:
 
 def _history(cell: Cell, rng: np.random.Generator) -> list[dict[str, Any]]:
     history = []
-    for stage in registry.load(cell.entry).stages if cell.row.name != "constant" else ():
+    for stage in methods.load(cell.entry).stages if cell.row.name != "constant" else ():
         for epoch in range(1, int(rng.integers(8, 21))):
             train, valid = np.exp(-0.15 * epoch) + rng.normal(0, 0.02, 2) + (0.1, 0.2 + 0.01 * epoch)
             record = {"train_loss": float(train), "valid_loss": float(valid), "valid_f1": 60.0 + epoch, "seconds": 1.0}
@@ -172,7 +173,7 @@ with open(sys.argv[1], "w") as file:
 
 def measure(*arguments: str) -> dict[str, Any]:
     """Run the command line in a process of its own: seconds, CPU seconds, peak memory in MiB, and what it printed."""
-    command = [sys.executable, str(registry.ROOT / "run_benchmark.py"), *arguments]
+    command = [sys.executable, str(methods.ROOT / "run_benchmark.py"), *arguments]
     with tempfile.TemporaryDirectory() as folder:
         usage_file = Path(folder, "usage.json")
         started = time.perf_counter()

@@ -1,0 +1,487 @@
+"""The benchmark from Python: everything the command line does, as functions that give objects back.
+
+>>> import benchmark
+>>> results = benchmark.run("quick", methods=["corrkd", "linear"], seeds=1)
+>>> results.table("mosi", "inter")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import BenchmarkError, storing, unknown
+from benchmark.files.atomic import make_writable
+from benchmark.files.locks import keeps_locks
+from benchmark.methods.labels import expand
+from benchmark.methods.registry import Entry, catalogue
+from benchmark.running.choice import Choice, check_against, choose, naming
+from benchmark.running.processes import cores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.data.source import Identity
+    from benchmark.protocol.method import Method
+    from benchmark.report.compose import Content
+    from benchmark.report.results import Plan, Results
+    from benchmark.running.cluster import Cluster
+    from benchmark.running.grid import Cell
+
+Say = Callable[[str], None]
+MethodNames = Sequence["str | type[Method]"]
+Shard = "str | tuple[int, int]"
+
+
+def run(
+    grid: str | Path | Mapping[str, Any],
+    *,
+    methods: MethodNames | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    set: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Iterable[str | Path] = (),
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    against: str | None = None,
+    jobs: int | None = None,
+    device: str = "auto",
+    backend: str = "loky",
+    scheduler: str | None = None,
+    cell_timeout: float | None = None,
+    fresh: bool = False,
+    shard: str | tuple[int, int] | None = None,
+    command: str | None = None,
+    say: Say = print,
+) -> Results:
+    """Compute what is not done yet of a grid, and write the report.
+
+    Parameters
+    ----------
+    grid : str, Path or mapping
+        A grid's name, the path of a YAML file, or the keys of one.
+    methods : sequence of str or type, optional
+        Methods, groups, ``mult+mrm``, or classes decorated with :func:`benchmark.register`, also of a notebook's cell.
+        By default as the grid says.
+    tasks : sequence of str, optional
+    seeds : int, optional
+        How many: 0, 1, ….
+    set : mapping of method to mapping, optional
+        Hyper-parameters, such as ``{"mult": {"layers": 3}, "training": {"epochs": 5}}``.
+    plugins : iterable of path
+        Python files with further methods.
+    data : path, optional
+        Folder with data files; by default all tasks are simulated.
+    out : path, optional
+        By default ``results/<grid>``.
+    against : str, optional
+        The row that the others are tested against.
+    jobs : int, optional
+        Worker processes; by default as many as this process may use cores.
+    device : {"auto", "cpu", "cuda"}
+    backend : {"loky", "dask"}
+    scheduler : str, optional
+        Address of the Dask cluster.
+    cell_timeout : float, optional
+        Seconds after which a cell has failed.
+    fresh : bool
+        Compute done cells again; the old ones move to ``OUT/replaced``.
+    shard : str or tuple of int, optional
+        ``"2/8"`` or ``(2, 8)``: only the second of eight parts, into which cells are divided by their keys.
+    command : str, optional
+        What the report says under "How to get it again"; by default this call.
+    say : callable
+        Called with each line for a person that is no progress.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    BenchmarkError
+        If an argument or the data cannot be used; nothing is computed then.
+    """
+    named = {k: v for k, v in locals().items() if k not in ("grid", "command", "say")}
+    command = command or _call("run", grid, **named)
+    part = _shard(shard)
+    with _cluster(backend, scheduler) as cluster:
+        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
+        for remark in choice.remarks:
+            say(remark)
+        check_against(against, choice.labels)
+        folder = Path(out) if out is not None else Path("results") / choice.name
+        make_writable(folder)
+        if not keeps_locks(folder):
+            say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
+
+        from benchmark.running.cell import DAMAGED, device_fault, state_of  # torch is imported from here on
+        from benchmark.running.progress import Display
+        from benchmark.running.runner import run_grid
+        from benchmark.running.store import DONE, Store
+
+        if not cluster and (lacks := device_fault(device)):
+            raise BenchmarkError(f"this machine {lacks}")
+        built = choice.build(_said_source(say))
+        store = Store(folder)
+        workers = cluster.workers if cluster else jobs or cores()
+        states = {cell.key: state_of(store, cell, built) for cell in built.cells}
+        for key, fault in store.damaged(states).items():
+            states[key] = DAMAGED
+            say(f"warning: {fault}; the cell moves to {folder / 'replaced'} and is computed anew")
+        todo = [cell for cell in built.cells if (fresh or states[cell.key] != DONE) and _is_of(cell, part)]
+        if part is not None:
+            say(f"shard {part[0]}/{part[1]}: {sum(_is_of(c, part) for c in built.cells)} of {len(built.cells)} cells")
+        display = Display(built, store, todo, workers)
+        with storing(folder), display.shown():
+            failed = run_grid(
+                built,
+                store,
+                todo,
+                jobs=workers,
+                device=device,
+                fresh=fresh,
+                on_outcome=display.ended,
+                on_wait=display.waits,
+                timeout=cell_timeout,
+                cluster=cluster,
+            )
+    results = _results(
+        [folder],
+        folder,
+        choice.entries,
+        grid=choice.name,
+        command=command,
+        against=[against or choice.config.against],
+        keys={cell.key for cell in built.cells},
+        failed=failed,
+        say=say,
+    )
+    lacking = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
+    if lacking:
+        say(
+            f"{len(lacking)} cells of other shards are not here, so no report is written; when all are done, give "
+            f"--report-only with {folder} and, where shards have folders of their own, those"
+        )
+    else:
+        results.report()
+    return results
+
+
+def plan(
+    grid: str | Path | Mapping[str, Any],
+    *,
+    methods: MethodNames | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    set: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Iterable[str | Path] = (),
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    jobs: int | None = None,
+    fresh: bool = False,
+    shard: str | tuple[int, int] | None = None,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    against: str | None = None,
+    say: Say = print,
+) -> Plan:
+    """Which cells a run with the same arguments would compute, and how long they may take; computes none.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    BenchmarkError
+        If an argument or the data cannot be used.
+    """
+    import pandas as pd
+
+    part = _shard(shard)
+    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
+    for remark in choice.remarks:
+        say(remark)
+    check_against(against, choice.labels)
+    with _cluster(backend, scheduler) as cluster:
+        workers = cluster.workers if cluster else jobs or cores()
+    from benchmark.running.cell import state_of
+    from benchmark.running.progress import Estimates
+    from benchmark.running.store import DONE, Store
+
+    built = choice.build(_said_source(say))
+    store = Store(Path(out) if out is not None else Path("results") / choice.name)
+    cells = [cell for cell in built.cells if _is_of(cell, part)]
+    states = [state_of(store, cell, built) for cell in cells]
+    rows = [
+        (cell.row.label, cell.task.name, cell.seed, state, cell.key) for cell, state in zip(cells, states, strict=True)
+    ]
+    todo = [cell for cell, state in zip(cells, states, strict=True) if fresh or state != DONE]
+    from benchmark.report.results import Plan
+
+    frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
+    return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers))
+
+
+def report(
+    *folders: str | Path,
+    grid: str | Path | Mapping[str, Any] | None = None,
+    methods: MethodNames | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int | None = None,
+    set: Mapping[str, Mapping[str, Any]] | None = None,
+    plugins: Iterable[str | Path] = (),
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    against: str | None = None,
+    say: Say = print,
+) -> Results:
+    """Write tables, figures and the page from what is stored, of several folders together; computes nothing.
+
+    Parameters
+    ----------
+    *folders : path
+        Output folders of earlier runs; by default that of `grid`.
+    grid : str, Path or mapping, optional
+        Show the rows as it, with `set` and `seeds`, defines them, where several definitions of a row are stored.
+    methods : sequence of str or type, optional
+        Only these rows.
+    out : path, optional
+        Where to write; by default the one folder.
+    tasks, seeds, set, plugins, data, against, say
+        As in :func:`run`.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    BenchmarkError
+        If a folder holds nothing, or two contradict each other.
+    """
+    from benchmark.files.manifest import read_manifest
+
+    choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data)
+    for remark in choice.remarks if choice else ():
+        say(remark)
+    entries = choice.entries if choice else _known(plugins, methods or (), say)
+    given = [Path(folder) for folder in folders]
+    if not given:
+        if choice is None and out is None:
+            raise BenchmarkError("no folder is named; give one, or a grid")
+        given = [Path(out) if out is not None else Path("results") / str(choice and choice.name)]
+    for folder in given:
+        if not folder.is_dir():
+            raise BenchmarkError(f"nothing is stored in {folder}; run the grid first, or name its folder with --out")
+    if len(given) > 1 and out is None:
+        raise BenchmarkError("a report on several folders needs a folder of its own; name it with --out")
+    target = Path(out) if out is not None else given[0]
+    make_writable(target)
+    keys = {cell.key for cell in choice.build().cells} if choice else frozenset()
+    only = None
+    if methods is not None:
+        only = choice.labels if choice else _labels_among(methods, entries, given)
+    manifests = [read_manifest(folder / "manifest.json") for folder in given]
+    said = [choice.config.against if choice else None, *(manifest.get("against") for manifest in manifests)]
+    results = _results(
+        given,
+        target,
+        entries,
+        grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, given, strict=True))),
+        command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
+        against=[against] if against is not None else said,
+        must_be_there=against is not None,
+        keys=keys,
+        only=only,
+        say=say,
+    )
+    results.report()
+    return results
+
+
+def read_scores(folder: str | Path) -> pd.DataFrame:
+    """The tidy scores of an output folder, from its ``scores.csv``.
+
+    Raises
+    ------
+    BenchmarkError
+        If there is none, or a line of it is not as a report writes it.
+    """
+    from benchmark.evidence.scores import read_scores as read
+
+    return read(Path(folder) / "scores.csv")
+
+
+def load_model(cell: str | Path, *, plugins: Iterable[str | Path] = ()) -> Method:
+    """A trained model.
+
+    Parameters
+    ----------
+    cell : path
+        Its folder, ``OUT/cells/<key>``.
+    plugins : iterable of path
+        The file of its method, if that is a plug-in.
+
+    Returns
+    -------
+    Method
+        On the CPU, in evaluation mode.
+
+    Raises
+    ------
+    BenchmarkError
+        If the cell is not done, or its method is not there.
+    """
+    from benchmark.running.models import load_model as load
+
+    return load(Path(cell), _known(plugins, (), print))
+
+
+def examine(name: str, *, plugins: Iterable[str | Path] = (), say: Say = print) -> bool:
+    """Run the conformance suite on a method, or on ``all``, and say how each check ended; True where none failed.
+
+    Raises
+    ------
+    BenchmarkError
+        If there is no such method, or it cannot be imported.
+    """
+    entries = _known(plugins, (), say)
+    if name != "all" and name not in entries:
+        raise BenchmarkError(unknown("method", name, [*entries, "all"]))
+    chosen = list(entries.values()) if name == "all" else [entries[name]]
+    from benchmark.methods.loading import load
+
+    for entry in chosen:
+        load(entry)  # what cannot be imported is told once, and not by each check
+
+    from benchmark.methods import conformance
+    from benchmark.running.evaluation import predict_settings
+    from benchmark.running.training import train
+
+    fine = True
+    for entry in chosen:
+        say(entry.name)
+        for result in conformance.examine(entry, conformance.Harness(train, predict_settings)):
+            fine &= result.state != "failed"
+            say(f"  {result.state:<14}  {result.check}" + (f": {result.reason}" if result.reason else ""))
+    return fine
+
+
+def _choice(
+    grid: str | Path | Mapping[str, Any],
+    methods: MethodNames | None,
+    tasks: Sequence[str] | None,
+    seeds: int | None,
+    overrides: Mapping[str, Mapping[str, Any]] | None,
+    plugins: Iterable[str | Path],
+    data: str | Path | None,
+    *,
+    absolute: bool = False,
+) -> Choice:
+    folder = None if data is None else Path(data)
+    return choose(
+        grid,
+        methods=methods,
+        tasks=tasks,
+        seeds=seeds,
+        overrides=overrides,
+        plugins=[Path(plugin) for plugin in plugins],
+        data=folder.resolve() if folder and absolute else folder,
+    )
+
+
+def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dict[str, Entry]:
+    classes = [method for method in methods if not isinstance(method, str)]
+    return catalogue(map(Path, plugins), classes, on_fault=lambda fault: say(f"warning: {fault}"))
+
+
+def _labels_among(methods: MethodNames, entries: dict[str, Entry], folders: Sequence[Path]) -> list[str]:
+    """Names and groups → labels of rows; what is stored may hold rows of methods that are not known here."""
+    from benchmark.methods.registry import name_of
+    from benchmark.running.store import Store
+
+    stored = {str(record["label"]) for f in folders for k in Store(f).stored_keys() if (record := Store(f).readable(k))}
+    labels = [method if isinstance(method, str) else str(name_of(method)) for method in methods]
+    with naming("--methods"):
+        return expand(labels, entries, stored)
+
+
+def _cluster(backend: str, scheduler: str | None) -> Cluster | nullcontext[None]:
+    if backend == "dask" and scheduler is None:
+        raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
+    if scheduler is None:
+        return nullcontext()
+    if backend != "dask":
+        raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
+
+    from benchmark.running.cluster import Cluster  # torch is imported from here on
+
+    return Cluster(scheduler)
+
+
+def _results(
+    folders: list[Path],
+    out: Path,
+    entries: dict[str, Entry],
+    *,
+    failed: int = 0,
+    say: Say,
+    **gathered: Any,
+) -> Results:
+    from benchmark.report.compose import gather
+    from benchmark.report.results import Results
+
+    def content() -> Content:
+        with storing(out):
+            return gather(folders, entries, **gathered)
+
+    return Results(out, failed, content, folders, entries, say)
+
+
+def _said_source(say: Say) -> Callable[[Identity], None]:
+    def said(identity: Identity) -> None:
+        say(f"task {identity.name}: {identity.source} data ({identity.origin})")
+        for warning in identity.warnings:
+            say(f"warning: {warning}")
+
+    return said
+
+
+def _shard(shard: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """``"2/8"`` → ``(2, 8)``."""
+    if shard is None:
+        return None
+    try:
+        number, count = map(int, shard.split("/") if isinstance(shard, str) else shard)
+    except ValueError:
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise BenchmarkError(f"shard {shard!r} must be of the form I/N with 1 <= I <= N, such as 2/8")
+    return number, count
+
+
+def _is_of(cell: Cell, part: tuple[int, int] | None) -> bool:
+    """Whether a cell belongs to a shard: by its key, so that no list of cells is needed."""
+    return part is None or int(cell.key, 16) % part[1] == part[0] - 1
+
+
+def _call(function: str, *arguments: Any, **named: Any) -> str:
+    """A call of this module as one would write it, without what is left at its default."""
+    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "fresh": False}
+    given = {k: v for k, v in named.items() if v is not None and v != defaults.get(k)}
+    texts = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in given.items())]
+    return f"benchmark.{function}({', '.join(texts)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Path):
+        return repr(str(value))
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, list | tuple) and not isinstance(value, str):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)

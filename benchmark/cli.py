@@ -1,0 +1,246 @@
+"""The command line: arguments → the functions of :mod:`benchmark.api`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from benchmark._version import __version__
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.methods.registry import Entry
+
+EPILOG = """examples:
+  python run_benchmark.py --grid quick                     five methods on simulated MOSI, two seeds
+  python run_benchmark.py --grid full --plan               how many cells, how long
+  python run_benchmark.py --grid quick --tasks mosi --data DIR
+                                                           the same on your own copy of MOSI
+  python run_benchmark.py --grid quick --plugin mine.py    your method in every table
+  python run_benchmark.py --check mine --plugin mine.py    does it conform? (labels, masks, batches, determinism, ...)
+  python run_benchmark.py --grid full --backend dask --scheduler tcp://host:8786
+                                                           on the workers of a Dask cluster
+  python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
+
+exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
+"""
+
+TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
+    "inspect": (),
+    "list": ("plugin",),
+    "check": ("plugin",),
+    "report_only": ("grid", "plugin", "out", "against", "methods"),
+}
+CHOOSE = ("tasks", "seeds", "set", "data")  # with --grid, which definitions of its rows a report shows
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BenchmarkError(f"{message} (--help lists the options)")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As always, but options that would do nothing are an error."""
+        options = super().parse_args(args, namespace)
+        given = [name for name, value in vars(options).items() if value != self.get_default(name)]
+        for action, takes in TAKES.items():
+            if action == "report_only" and options.grid:
+                takes += CHOOSE
+            if action in given and (vain := [name for name in given if name not in (action, *takes)]):
+                action, *vain = (f"--{name.replace('_', '-')}" for name in (action, *vain))
+                self.error(f"{action} makes no use of {' and '.join(vain)}; leave one or the other out")
+        return options
+
+
+def _at_least_one(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of seconds above 0")
+    return value
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty; write . for this folder")
+    return Path(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all options, with their help."""
+    parser = _Parser(
+        prog=program(),
+        description="CorrKD and its baselines under missing modalities: train, test in every setting, report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to do")
+    what.add_argument(
+        "--grid", metavar="NAME|FILE.yaml", help="run what is not done yet of a grid, then write the report"
+    )
+    what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
+    what.add_argument(
+        "--report-only", nargs="*", type=_folder, metavar="DIR",
+        help="only write tables and figures from what is stored, in these folders if some are given; with --grid, of "
+        "its rows as that and --set define them",
+    )  # fmt: skip
+    what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
+    what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
+    what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
+    what.add_argument("--version", action="version", version=f"corrkd-benchmark {__version__}")
+    which = parser.add_argument_group("which part of the grid (default: as the grid says)")
+    which.add_argument(
+        "--methods", nargs="+", metavar="METHOD", help="or a group of them; also with +mrm or -mrm behind: mult+mrm"
+    )
+    which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei, iemocap")
+    which.add_argument("--seeds", type=_at_least_one, metavar="N", help="how many: 0, 1, ..., N-1")
+    which.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="METHOD.KEY=VALUE",
+        help="hyper-parameters, such as mult.layers=3; training.KEY=VALUE is for all methods",
+    )  # fmt: skip
+    which.add_argument(
+        "--plugin", nargs="+", action="extend", default=[], type=Path, metavar="FILE.py", help="further methods"
+    )
+    where = parser.add_argument_group("where and how")
+    where.add_argument("--data", type=_folder, metavar="DIR", help="folder with data files (default: simulated data)")
+    where.add_argument("--out", type=_folder, metavar="DIR", help="default: results/<grid>")
+    where.add_argument(
+        "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
+    )
+    where.add_argument(
+        "--jobs", type=_at_least_one, metavar="N",
+        help="worker processes (default: the cores that this process may use); not with dask, whose workers all work",
+    )  # fmt: skip
+    where.add_argument(
+        "--backend", choices=["loky", "dask"], default="loky", help="processes here (the default), or a Dask cluster"
+    )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS",
+        help="of the Dask cluster, such as tcp://host:8786, whose workers were started with --nthreads 1",
+    )  # fmt: skip
+    where.add_argument(
+        "--cell-timeout", type=_seconds, metavar="SECONDS",
+        help="a cell that takes longer has failed (default: no limit)",
+    )  # fmt: skip
+    where.add_argument(
+        "--shard", metavar="I/N",
+        help="compute only the I-th of N parts, into which cells are divided by their keys; each may run anywhere",
+    )  # fmt: skip
+    where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
+    return parser
+
+
+def program() -> str:
+    """How the command was called, for help and for "How to get it again"."""
+    name = Path(sys.argv[0]).name
+    return name if name.startswith("corrkd-bench") else "run_benchmark.py"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(parser().parse_args(arguments), arguments)
+    except BenchmarkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stopped:
+        print("stopped; what is done is stored, and the same command goes on from there", file=sys.stderr)
+        return getattr(stopped, "code", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing stdout does not fail again
+        return 141
+
+
+def _main(options: argparse.Namespace, arguments: list[str]) -> int:
+    if options.backend == "dask" and options.scheduler is None:
+        raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
+    if options.scheduler is not None and options.backend != "dask":
+        raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
+    if options.inspect:
+        from benchmark.data.inspection import inspect_file
+
+        print(inspect_file(options.inspect))
+        return 0
+    if options.list:
+        from benchmark.methods.registry import catalogue
+
+        _list(catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}")))
+        return 0
+
+    from benchmark import api
+    from benchmark.running.grid_file import parse_overrides
+
+    if options.check:
+        return 0 if api.examine(options.check, plugins=options.plugin, say=_say) else 1
+    reports = options.report_only is not None
+    if options.grid is None and not (reports and (options.out or options.report_only)):
+        raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
+    chosen = {
+        "methods": options.methods,
+        "tasks": options.tasks,
+        "seeds": options.seeds,
+        "plugins": options.plugin,
+        "data": options.data,
+        "out": options.out,
+        "against": options.against,
+        "set": parse_overrides(options.set),
+    }
+    if reports:
+        results = api.report(*options.report_only, grid=options.grid, **chosen)
+        return 1 if results.failures else 0
+    how = {name: getattr(options, name) for name in ("jobs", "backend", "scheduler", "fresh", "shard")}
+    if options.plan:
+        print(api.plan(options.grid, **chosen, **how))
+        return 0
+    command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
+    results = api.run(
+        options.grid, **chosen, **how, device=options.device, cell_timeout=options.cell_timeout, command=command
+    )
+    return 1 if results.failed else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _list(entries: dict[str, Entry]) -> None:
+    import yaml
+
+    from benchmark.data import TASKS
+    from benchmark.methods.labels import groups
+    from benchmark.running.grid_file import GRIDS, grid_names
+
+    unchanged = " and ".join(entry.name for entry in entries.values() if not entry.augmentable)
+    print(f"methods (each but {unchanged} also with the suffix +mrm or -mrm, for training the other way):")
+    for entry in entries.values():
+        brought = f" (from {entry.package})" if entry.package else ""
+        print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples{brought}")
+    print("groups of methods:")
+    for name, members in groups(entries).items():
+        print(f"  {name:<12} {'every method' if name == 'all' else ' '.join(members)}")
+    print("tasks:")
+    for name, description in TASKS.items():
+        print(f"  {name:<12} {description}")
+    print("grids:")
+    for name in grid_names():
+        print(f"  {name:<12} {yaml.safe_load((GRIDS / f'{name}.yaml').read_text(encoding='utf-8'))['description']}")

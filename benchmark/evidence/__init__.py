@@ -1,0 +1,1 @@
+"""What the numbers say: collecting, statistics, resampling, comparisons."""

@@ -1,0 +1,437 @@
+"""Intervals and paired tests of all methods in all conditions, from their models' predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmark.errors import BenchmarkError
+from benchmark.evidence.collect import Model
+from benchmark.evidence.resampling import (
+    Array,
+    Condition,
+    Estimate,
+    Pool,
+    Resampler,
+    Sampled,
+    conditions,
+    estimate,
+    in_conditions,
+    sample_draws,
+)
+from benchmark.evidence.scores import SETTING_KINDS, SOURCE, check_names
+from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, holm
+from benchmark.files.atomic import replace_file
+from benchmark.files.csvfiles import number, read_csv, text, whole
+from benchmark.methods.labels import Row
+from benchmark.names import without_formulas
+from benchmark.protocol.metrics import metric_names
+from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.running import processes
+
+ALPHA = 0.05
+REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
+"""What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
+ones; a method against the mean of all, each trained on incomplete samples."""
+
+_PARTS = 4
+"""Into how many parts the seeds of a task are divided where there are many models."""
+
+Methods = tuple[str, ...]
+"""One method, or two whose difference is meant."""
+
+Settings = list[tuple[Setting, int]]
+_NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
+_INTERVALS = _NAMES | {
+    "kind": text({*SETTING_KINDS, DERIVED}),
+    "available": text(SUBSETS, empty=True),  # empty, as is the ratio, for sums of several settings
+    "ratio": number(0, 1, empty=True),
+    "mean": number(empty=True),  # f1 where every label is 0, and the ends where too few are not
+    "std": number(empty=True),
+    "seeds": whole(),
+    "low": number(empty=True),
+    "high": number(empty=True),
+    "n": whole(),
+}
+_COMPARISONS = _NAMES | {
+    "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
+    "against": text(),
+    "difference": number(empty=True),
+    "low": number(empty=True),
+    "high": number(empty=True),
+    "p": number(0, 1, empty=True),  # no test with one seed
+    "p_holm": number(0, 1, empty=True),
+    "family": number(0),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the stored predictions tell of the methods.
+
+    Parameters
+    ----------
+    intervals : DataFrame
+        ``task, source, metric, method, condition, kind, available, ratio, mean, std, seeds, low, high, n``: mean and
+        standard deviation over seeds, the ends of the mean's 95 % interval over seeds and test samples, and the number
+        of test samples.
+    comparisons : DataFrame
+        ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family``: `p`
+        is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and condition.
+    """
+
+    intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
+    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def references(self) -> list[str]:
+        """The rows that others were tested against as the reference."""
+        found = self.comparisons
+        return [] if found.empty else list(found.loc[found["purpose"] == REFERENCE, "against"].unique())
+
+    def of_rows(self, labels: Collection[str]) -> Evidence:
+        """Only what is of some rows; what was corrected for how many comparisons stays as it was."""
+        return Evidence(
+            *(
+                frame if frame.empty else frame[frame["method"].isin(list(labels))].reset_index(drop=True)
+                for frame in (self.intervals, self.comparisons)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Scores on the draws of a test split: axes of `sampled` are conditions and metrics."""
+
+    conditions: list[Condition]
+    sampled: Sampled
+
+    def only(self, names: Sequence[str]) -> Sampled:
+        """The sampled scores of some conditions."""
+        place = {condition.name: i for i, condition in enumerate(self.conditions)}
+        rows = [place[name] for name in names]
+        s = self.sampled
+        return Sampled(s.seeds, s.values[:, rows], s.draws[:, rows], s.interaction[rows])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A comparison to be made: of two methods seed by seed, or a weighted sum of independent ones."""
+
+    method: str
+    against: str
+    weights: Mapping[str, float] | None
+
+
+class _Group:
+    """The models of one task and source, and what the draws of their test split tell of them."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        first = models[0]
+        polar = _polar(first)
+        self.metrics = metric_names(first.kind, first.categories)
+        num_polar = len(first.labels) if polar is None else int(polar.sum())
+        self.n = [num_polar if metric == "f1" else len(first.labels) for metric in self.metrics]
+        self.by_method: dict[str, dict[int, Model]] = {}
+        for model in models:
+            self.by_method.setdefault(model.method, {})[model.seed] = model
+        self.shared = {method: self._shared(method) for method in self.by_method}
+        self.labels = [method for method, settings in self.shared.items() if settings]
+        self.samples: dict[Methods, _Sample] = {}
+
+    def _shared(self, *methods: str) -> Settings:
+        """The settings that all models of some methods were tested in."""
+        tested = dict.fromkeys(model.settings for method in methods for model in self.by_method[method].values())
+        first, *others = tested
+        common = set(first).intersection(*others)
+        return [setting for setting in first if setting in common]
+
+    def work(self, pairs: Iterable[tuple[str, str]], parts: int) -> list[tuple[list[Model], dict[Methods, Settings]]]:
+        """What :func:`_pools` is to be given: for each method, and the differences of some pairs of methods."""
+        wanted: list[Methods] = [*((method,) for method in self.labels), *dict.fromkeys(pairs)]
+        settings = {methods: self._shared(*methods) for methods in wanted}
+        seeds = list(dict.fromkeys(seed for m in self.labels for seed in self.by_method[m]))
+        return [
+            ([self.by_method[m][seed] for seed in part for m in self.labels if seed in self.by_method[m]], settings)
+            for part in (seeds[i::parts] for i in range(min(parts, len(seeds))))
+        ]
+
+    def gather(self, found: Iterable[Mapping[Methods, Pool]]) -> None:
+        """Take in what came of the work."""
+        gathered: dict[Methods, Pool] = {}
+        for pools in found:
+            for methods, pool in pools.items():
+                gathered.setdefault(methods, Pool()).merge(pool)
+        self.samples = {
+            methods: _Sample(conditions(self._shared(*methods)), pool.sampled()) for methods, pool in gathered.items()
+        }
+
+    def compare(self, method: str, against: str, *, by_seed: bool) -> _Plan:
+        """The difference of two methods; `by_seed` where one seed gives both the same start and batches."""
+        same_seeds = self.by_method[method].keys() == self.by_method[against].keys()
+        paired = by_seed and same_seeds and bool(self._shared(method, against))
+        return _Plan(method, against, None if paired else {method: 1.0, against: -1.0})
+
+    def made(self, plan: _Plan) -> _Compared:
+        """A comparison, in the conditions that all its methods have; after :meth:`sample`."""
+        if plan.weights is None:
+            sample = self.samples[plan.method, plan.against]
+            names, terms = [c.name for c in sample.conditions], [(1.0, sample.sampled)]
+        else:
+            known = [{c.name for c in self.samples[(label,)].conditions} for label in plan.weights]
+            names = [c.name for c in self.samples[(plan.method,)].conditions if all(c.name in own for own in known)]
+            terms = [(weight, self.samples[(label,)].only(names)) for label, weight in plan.weights.items()]
+        return _Compared(plan.method, plan.against, names, estimate(*terms))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison; axes of `found` are conditions and metrics."""
+
+    method: str
+    against: str
+    conditions: list[str]
+    found: Estimate
+
+
+def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | None) -> Evidence:
+    """Intervals of all methods and all paired comparisons that they allow.
+
+    Rows of one method (its variants, and itself trained in the other way) are compared seed by seed, since one seed
+    gives them the same start and the same batches. Models of different methods count as independent.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Those of one task and source on the same test split.
+    rows : mapping of label to Row
+    against : str or None
+        The label of the reference.
+    """
+    by_task: dict[tuple[str, str], list[Model]] = {}
+    for model in models:
+        by_task.setdefault((model.task, model.source), []).append(model)
+    groups = {where: _Group(own) for where, own in by_task.items()}
+    planned = {where: dict(_comparisons(group, rows, against)) for where, group in groups.items()}
+    work = {
+        where: group.work(
+            ((p.method, p.against) for plans in planned[where].values() for p in plans if p.weights is None),
+            _PARTS if len(models) >= processes.MANY else 1,
+        )
+        for where, group in groups.items()
+    }
+    found = processes.divided(_pools, (part for parts in work.values() for part in parts), cells=len(models))
+    intervals, comparisons = [], []
+    for (task, source), group in groups.items():
+        group.gather(islice(found, len(work[task, source])))
+        where = {"task": task, "source": source}
+        intervals += [_interval_rows(group, method).assign(**where, method=method) for method in group.labels]
+        for purpose, plans in planned[task, source].items():
+            compared = [group.made(plan) for plan in plans]
+            comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
+    return Evidence(_concatenated(intervals), _concatenated(comparisons))
+
+
+def _polar(model: Model) -> NDArray[np.bool_] | None:
+    """The samples on which `f1` is computed in sentiment tasks."""
+    return model.labels != 0 if model.kind == "sentiment" else None
+
+
+def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dict[Methods, Pool]:
+    """Score some seeds of a task on the draws of its test split, seed by seed.
+
+    Parameters
+    ----------
+    models : sequence of Model
+        Those of one seed stand together.
+    settings : mapping
+        What to score, each method for itself first, and in which settings.
+    """
+    first = models[0]
+    resampler = Resampler(
+        truth=first.truth,
+        polar=_polar(first),
+        weights=sample_draws(len(first.labels)),
+        num_categories=len(first.categories),
+    )
+    found = {methods: conditions(own) for methods, own in settings.items()}
+    pools = {methods: Pool() for methods in settings}
+    with threadpool_limits(1):
+        for seed, of_seed in groupby(models, key=lambda model: model.seed):
+            own = {model.method: model for model in of_seed}
+            by_setting = {m: resampler.scores(model.predicted) for m, model in own.items()}
+            summed: dict[tuple[str, Methods], Array] = {}  # by method, and methods with the same settings
+            for methods in settings:
+                if methods[0] not in own:
+                    continue
+                terms = []
+                for m in methods:
+                    alike = (m,) if settings[(m,)] == settings[methods] else methods
+                    if (m, alike) not in summed:
+                        places = [own[m].settings.index(s) for s in settings[methods]]
+                        summed[m, alike] = in_conditions(by_setting[m][:, places], found[methods])
+                    terms.append(summed[m, alike])
+                pools[methods].add(seed, terms[0] if len(terms) == 1 else terms[0] - terms[1])
+    return pools
+
+
+def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Of empty ones, whose columns have no types, whole numbers would become others."""
+    frames = [frame for frame in frames if not frame.empty]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
+    sample = group.samples[(method,)]
+    found = estimate((1.0, sample.sampled))
+    seeds = sample.sampled.seeds
+    std = sample.sampled.values.std(0, ddof=1) if len(seeds) > 1 else np.full_like(found.value, np.nan)
+    rows = []
+    for c, condition in enumerate(sample.conditions):
+        bounds = (-np.inf, np.inf) if condition.name == DROP else (0.0, 100.0)
+        for m, metric in enumerate(group.metrics):
+            low, high = np.clip([found.low[c, m], found.high[c, m]], *bounds)
+            rows.append(
+                {
+                    "metric": metric,
+                    "condition": condition.name,
+                    "kind": condition.kind,
+                    "available": condition.available,
+                    "ratio": condition.ratio,
+                    "mean": found.value[c, m],
+                    "std": std[c, m],
+                    "seeds": len(seeds),
+                    "low": low,
+                    "high": high,
+                    "n": group.n[m],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Plan]]]:
+    """Each purpose with its comparisons."""
+    if against is not None and against in group.labels:
+        one_method = {label for label, row in rows.items() if against in rows and row.name == rows[against].name}
+        others = [label for label in group.labels if label != against]
+        yield REFERENCE, [group.compare(m, against, by_seed=m in one_method) for m in others]
+    trained = {way: _plain(group, rows, way) for way in ("complete", "missing")}
+    both = [name for name in trained["missing"] if name in trained["complete"]]
+    pairs = [(trained["missing"][name], trained["complete"][name]) for name in both]
+    yield AUGMENTATION, [group.compare(new, old, by_seed=True) for new, old in pairs]
+    labels = list(trained["missing"].values())
+    if both and len(labels) > 1:
+        against_mean = f"mean of {len(labels)} methods trained on incomplete samples"
+        share = dict.fromkeys(labels, -1.0 / len(labels))
+        yield IDEA, [_Plan(m, against_mean, share | {m: 1.0 + share[m]}) for m in labels]
+
+
+def _plain(group: _Group, rows: Mapping[str, Row], trains_on: str) -> dict[str, str]:
+    """Label by method, of the rows trained in one way that are no variants."""
+    found = [rows[label] for label in group.labels if label in rows]
+    return {row.name: row.label for row in found if row.trains_on == trains_on and not row.variant}
+
+
+def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        {
+            "metric": metric,
+            "condition": name,
+            "method": compared.method,
+            "against": compared.against,
+            "difference": compared.found.value[c, m],
+            "low": compared.found.low[c, m],
+            "high": compared.found.high[c, m],
+            "p": compared.found.p[c, m],
+        }
+        for compared in comparisons
+        for c, name in enumerate(compared.conditions)
+        for m, metric in enumerate(metrics)
+    ]
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows)
+    groups = frame.groupby(["metric", "condition"], sort=False)["p"]
+    return frame.assign(
+        p_holm=groups.transform(lambda p: holm(p.to_numpy())), family=groups.transform("count").astype(int)
+    )
+
+
+def write_evidence(evidence: Evidence, out: Path) -> None:
+    """Write ``intervals.csv`` and ``comparisons.csv``."""
+    for name, frame in (("intervals", evidence.intervals), ("comparisons", evidence.comparisons)):
+        replace_file(out / f"{name}.csv", without_formulas(frame).to_csv(index=False).encode())
+
+
+def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
+    """Both files as written; empty where there are none.
+
+    Parameters
+    ----------
+    out : Path
+        Their folder.
+    scores : DataFrame
+        The tidy scores that they belong to.
+
+    Raises
+    ------
+    BenchmarkError
+        If a line is not as a report writes it, a row stands twice, or one is not among the scores.
+    """
+    frames = {}
+    for name, fields in {"intervals.csv": _INTERVALS, "comparisons.csv": _COMPARISONS}.items():
+        path = out / name
+        try:
+            frame = read_csv(path, fields, may_be_empty=True)
+            frame = frame.astype({name: int for name in ("family",) if name in frame})  # it may stand as 4.0
+        except FileNotFoundError:
+            frame = pd.DataFrame()
+        if not frame.empty:
+            check_names(frame, path)
+            _refuse_others(frame, scores, path)
+        frames[name] = frame
+    intervals = frames["intervals.csv"]
+    if not intervals.empty:
+        _refuse_other_conditions(intervals, out / "intervals.csv")
+    return Evidence(intervals, frames["comparisons.csv"])
+
+
+def _refuse_others(frame: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
+    """Refuse what stands twice, or belongs to no scores."""
+    where = ["task", "source", "metric", "method"]
+    known = set(scores[where].drop_duplicates().itertuples(index=False, name=None))
+    for row in frame[where].drop_duplicates().itertuples(index=False, name=None):
+        if row not in known:
+            raise BenchmarkError(
+                f"{path}: {row[2]} of {row[3]!r} on {row[0]} ({row[1]}) is not in scores.csv; copy both files from one "
+                "run, or leave this one out"
+            )
+    identity = [name for name in (*where, "condition", "purpose", "against") if name in frame]
+    twice = frame[frame.duplicated(identity)]
+    if not twice.empty:
+        first = twice.iloc[0]
+        raise BenchmarkError(f"{path}: {first['metric']} of {first['method']!r} in {first['condition']!r} stands twice")
+
+
+def _refuse_other_conditions(intervals: pd.DataFrame, path: Path) -> None:
+    """Refuse a condition that is not what its setting is called."""
+    columns = ["condition", "kind", "available", "ratio"]
+    for condition, kind, available, ratio in intervals[columns].drop_duplicates().itertuples(index=False, name=None):
+        if kind == DERIVED:
+            fits = not available and np.isnan(ratio) and condition in (AVERAGE, DROP, AREA)
+        elif available and not np.isnan(ratio):
+            setting = Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
+            fits = (setting.condition, setting.kind) == (condition, kind)
+        else:
+            fits = False
+        if not fits:
+            raise BenchmarkError(
+                f"{path}: {condition!r} is not what {kind} {available!r} at {ratio:g} is called; the file must be as a "
+                "report writes it"
+            )

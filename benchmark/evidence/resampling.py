@@ -1,0 +1,346 @@
+"""From stored predictions to intervals and paired tests.
+
+A method's score varies for two reasons: which seeds it was trained with, and which samples happen to be in the test
+split. Every model of a task is tested on the same samples, so the two are crossed, and the variance of a mean over
+seeds is that over seeds, plus that over samples, less what both hold (Cameron, Gelbach and Miller, "Robust inference
+with multiway clustering", Journal of Business & Economic Statistics, 2011):
+
+- over samples: the test split is drawn anew, with replacement, the same draws for all models of a task (a bootstrap);
+- over seeds: the variance between trained models. Drawing them anew too would understate it, by a fifth for five seeds;
+- both: how differently the draws of samples move the models of one method.
+
+A difference between two methods is treated in the same way, so what the shared samples do to both cancels out.
+Intervals and p-values come from Student's t with Satterthwaite's degrees of freedom, since five seeds are few. With one
+seed there is no telling what another would give: then an interval is over samples alone, and there is no p-value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, INCOMPLETE
+from benchmark.protocol.missing import Setting
+
+DRAWS = 1000
+CONFIDENCE = 0.95
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A weighted sum of a model's scores by setting, such as one setting, or the mean of six.
+
+    Parameters
+    ----------
+    name : str
+        As printed: ``{l,a}``, ``p=0.3``, ``Avg.``.
+    kind : str
+        Of its setting; ``derived`` for sums of several.
+    available : str
+    ratio : float
+        Of its setting; empty and NaN for sums of several.
+    weights : ndarray, shape (S,)
+        By setting.
+    """
+
+    name: str
+    kind: str
+    available: str
+    ratio: float
+    weights: Array
+
+
+def conditions(settings: Sequence[tuple[Setting, int]]) -> list[Condition]:
+    """All conditions that some settings give.
+
+    Parameters
+    ----------
+    settings : sequence of S (Setting, draw)
+        Several draws of a setting are averaged.
+
+    Returns
+    -------
+    list of Condition
+        Each setting; and, where their settings are there: `Avg.`, the mean of the six subsets that lack a modality;
+        `AUDC`, the area under the degradation curve (trapezoids over p, divided by its range); `drop`, the complete
+        setting less `Avg.`.
+    """
+    draws: dict[Setting, list[int]] = {}
+    for place, (setting, _) in enumerate(settings):
+        draws.setdefault(setting, []).append(place)
+
+    def one(setting: Setting) -> Array:
+        weights = np.zeros(len(settings))
+        weights[draws[setting]] = 1.0 / len(draws[setting])
+        return weights
+
+    found = [Condition(s.condition, s.kind, s.available, s.ratio, one(s)) for s in draws]
+    six = [Setting(subset) for subset in INCOMPLETE]
+    if all(s in draws for s in six):
+        average = np.mean([one(s) for s in six], axis=0)
+        found.append(Condition(AVERAGE, DERIVED, "", np.nan, average))
+        if Setting() in draws:
+            found.append(Condition(DROP, DERIVED, "", np.nan, one(Setting()) - average))
+    curve = sorted((s for s in draws if s.kind == "intra"), key=lambda s: s.ratio)
+    if len(curve) > 1:
+        steps = np.diff([s.ratio for s in curve]) / (curve[-1].ratio - curve[0].ratio)
+        areas = [width * (one(a) + one(b)) / 2 for width, a, b in zip(steps, curve, curve[1:], strict=False)]
+        found.append(Condition(AREA, DERIVED, "", np.nan, np.sum(areas, axis=0)))
+    return found
+
+
+def sample_draws(num_samples: int, draws: int = DRAWS) -> Array:
+    """How often each sample is drawn, shape (draws + 1, N); the first row is the test split as it is."""
+    rng = np.random.default_rng(0)
+    counts = rng.multinomial(num_samples, np.full(num_samples, 1.0 / num_samples), size=draws)
+    return np.concatenate([np.ones((1, num_samples)), counts]).astype(np.float32)
+
+
+class Resampler:
+    """Scores models on draws of one test split.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (N,)
+        Categories.
+    polar : ndarray of bool, shape (N,), or None
+        Sentiment tasks: the samples on which `f1` is computed. None in emotion tasks.
+    weights : ndarray, shape (B, N)
+        From :func:`sample_draws`.
+    num_categories : int
+        K.
+    """
+
+    def __init__(
+        self,
+        *,
+        truth: NDArray[np.integer[Any]],
+        polar: NDArray[np.bool_] | None,
+        weights: Array,
+        num_categories: int,
+    ) -> None:
+        self.num_draws, self.num_categories, self.sentiment = len(weights), num_categories, polar is not None
+        by_category = [truth == category for category in range(num_categories)]
+        parts = [rows & half for rows in by_category for half in ([polar, ~polar] if polar is not None else [True])]
+        # A product with the weights of the samples of one true category counts a row of the confusions.
+        by_part = [(np.flatnonzero(part), np.ascontiguousarray(weights[:, part].T)) for part in parts]
+        supports = [w.sum(0) for _, w in by_part]  # each (B,)
+        self._strata = [(rows, w, support) for (rows, w), support in zip(by_part, supports, strict=True)]
+        self._polar_support = supports[::2]
+        self._support = (
+            [a + b for a, b in zip(supports[::2], supports[1::2], strict=True)] if self.sentiment else supports
+        )
+
+    def scores(self, predicted: NDArray[np.integer[Any]]) -> Array:
+        """All scores of one model in all settings, on each draw.
+
+        Parameters
+        ----------
+        predicted : ndarray of int, shape (S, N)
+            Categories.
+
+        Returns
+        -------
+        ndarray of float32, shape (metrics, S, B)
+            In [0, 1], metrics as :func:`benchmark.protocol.metrics.metric_names` says. NaN where a draw
+            holds no sample that counts.
+        """
+        counts = [self._count(predicted[:, rows], *weights) for rows, *weights in self._strata]  # each K x (S, B)
+        if not self.sentiment:
+            everything = counts
+        else:
+            everything = [
+                [a + b for a, b in zip(*halves, strict=True)] for halves in zip(counts[::2], counts[1::2], strict=True)
+            ]
+        hits = [everything[k][k] for k in range(self.num_categories)]
+        with np.errstate(invalid="ignore"):
+            accuracy = sum(hits[1:], start=hits[0]) / sum(self._support)
+            if self.sentiment:  # with two categories, one against the rest is both
+                only_polar = counts[::2]
+                return np.stack(
+                    [
+                        _f1_against_rest(only_polar, self._polar_support, 0),
+                        _f1_against_rest(everything, self._support, 0),
+                        accuracy,
+                    ]
+                )
+            f1 = [_f1_against_rest(everything, self._support, k) for k in range(self.num_categories)]
+            return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
+
+    def _count(self, predicted: NDArray[np.integer[Any]], weights: Array, support: Array) -> list[Array]:
+        """How often each category was predicted, K arrays of shape (S, B)."""
+        found = [(predicted == k).astype(np.float32) @ weights for k in range(self.num_categories - 1)]
+        return [*found, support - sum(found)]
+
+
+def in_conditions(scores: Array, found: Sequence[Condition]) -> Array:
+    """Scores by setting → weighted sums of them.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (metrics, S, B)
+        From :meth:`Resampler.scores`.
+    found : sequence of C Condition
+
+    Returns
+    -------
+    ndarray of float64, shape (B, C, metrics)
+        Times 100; a view, in which the scores of one metric and condition lie side by side.
+    """
+    weights = np.stack([condition.weights for condition in found])  # (C, S)
+    return np.matmul(weights, np.multiply(scores, 100.0, dtype=np.float64)).transpose(2, 1, 0)
+
+
+def resampled_scores(
+    predicted: NDArray[np.integer[Any]],
+    *,
+    truth: NDArray[np.integer[Any]],
+    polar: NDArray[np.bool_] | None,
+    weights: Array,
+    num_categories: int,
+) -> Array:
+    """All scores of one model in all settings, on each draw of the test split; parameters as in :class:`Resampler`.
+
+    Returns
+    -------
+    ndarray of float64, shape (B, S, metrics)
+        Times 100.
+    """
+    resampler = Resampler(truth=truth, polar=polar, weights=weights, num_categories=num_categories)
+    return 100.0 * resampler.scores(predicted).transpose(2, 1, 0).astype(np.float64)
+
+
+def _f1_against_rest(confusions: Sequence[Sequence[Array]], supports: Sequence[Array], category: int) -> Array:
+    """Weighted F1 of a category against the rest, on K x K counts of shape (S, B) → (S, B)."""
+    hits, support, total = confusions[category][category], supports[category], sum(supports)
+    predicted = sum((row[category] for row in confusions[1:]), start=confusions[0][category])
+    rest_hits, rest_support, rest_predicted = (total - support) - predicted + hits, total - support, total - predicted
+    own = 2 * hits / np.maximum(support + predicted, 1)  # 0 where a category is neither there nor predicted
+    rest = 2 * rest_hits / np.maximum(rest_support + rest_predicted, 1)
+    return (support * own + rest_support * rest) / total
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The scores of a method's models, and what the draws of the test split do to them.
+
+    Parameters
+    ----------
+    seeds : list of R int
+    values : ndarray, shape (R, ...)
+        Scores on the test split as it is.
+    draws : ndarray, shape (B, ...)
+        Means over the seeds on each draw.
+    interaction : ndarray, shape (...)
+        The variance of the mean that both samples and seeds hold.
+    """
+
+    seeds: list[int]
+    values: Array
+    draws: Array
+    interaction: Array
+
+    @property
+    def mean(self) -> Array:
+        """Over seeds."""
+        return self.values.mean(0)
+
+    @property
+    def seed_variance(self) -> Array:
+        """Of the mean, over seeds; 0 for one seed."""
+        return self.values.var(0, ddof=1) / len(self.seeds) if len(self.seeds) > 1 else np.zeros_like(self.values[0])
+
+
+class Pool:
+    """Puts the models of a method together, one at a time, so that no more than one need be in memory."""
+
+    def __init__(self) -> None:
+        self._seeds: list[int] = []
+        self._values: list[Array] = []
+        self._total: Array = np.zeros(())
+        self._spread: Array = np.zeros(())
+
+    def add(self, seed: int, scores: Array) -> None:
+        """Take in a model.
+
+        Parameters
+        ----------
+        seed : int
+        scores : ndarray of shape (B + 1, ...)
+            The first row on the test split as it is, the others on the draws of it.
+        """
+        self._seeds.append(seed)
+        self._values.append(scores[0].copy())
+        self._total = self._total + scores[1:]
+        self._spread = self._spread + scores[1:].var(0, ddof=1)
+
+    def merge(self, other: Pool) -> None:
+        """Take in what another pool, of other seeds, holds."""
+        self._seeds += other._seeds
+        self._values += other._values
+        self._total = self._total + other._total
+        self._spread = self._spread + other._spread
+
+    def sampled(self) -> Sampled:
+        """What came of those taken in."""
+        r = len(self._seeds)
+        draws = self._total / r
+        # Mean over samples of the variance over seeds, by what the draws do: sum of squares less square of the sum.
+        inside = np.maximum(self._spread - r * draws.var(0, ddof=1), 0.0)
+        return Sampled(self._seeds, np.stack(self._values), draws, inside / max(1, r * (r - 1)))
+
+
+def combine(models: Iterable[tuple[int, Array]]) -> Sampled:
+    """Put the models of a method together; pairs of what :meth:`Pool.add` takes."""
+    pool = Pool()
+    for seed, scores in models:
+        pool.add(seed, scores)
+    return pool.sampled()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A weighted sum of methods' means over seeds; all of shape (...).
+
+    Parameters
+    ----------
+    value, low, high : ndarray
+        With the ends of its 95 % interval.
+    p : ndarray
+        Two-sided, of its being zero. NaN where one of the methods has a single seed: another seed might tell otherwise.
+    """
+
+    value: Array
+    low: Array
+    high: Array
+    p: Array
+
+
+def estimate(*terms: tuple[float, Sampled]) -> Estimate:
+    """A weighted sum of methods: one for its interval, ``(1, a), (-1, b)`` for a paired comparison, and so on.
+
+    Parameters
+    ----------
+    terms : (weight, Sampled)
+        All on the same draws of the same test split; the models of different methods are independent.
+    """
+    value = np.round(np.asarray(sum(weight * m.mean for weight, m in terms)), 9)  # what is equal differs by nothing
+    samples = np.asarray(sum(weight * m.draws for weight, m in terms)).var(0, ddof=1)
+    between = np.asarray(sum(weight**2 * m.seed_variance for weight, m in terms))
+    both = np.asarray(sum(weight**2 * m.interaction for weight, m in terms))
+    seeds = np.maximum(between - both, 0.0)
+    variance = samples + seeds
+    # The part from the seeds rests on few numbers; that from the samples on hundreds, as good as infinitely many.
+    few = np.asarray(sum(weight**4 * m.seed_variance**2 / max(1, len(m.seeds) - 1) for weight, m in terms))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.maximum(np.where((seeds > 0) & (few > 0), variance**2 / few, np.inf), 1.0)
+        p = 2 * stats.t.sf(np.abs(value) / np.sqrt(variance), freedom)
+    p = np.where(value == 0, 1.0, p) if all(len(m.seeds) > 1 for _, m in terms) else np.full_like(value, np.nan)
+    half = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(variance)
+    return Estimate(value, value - half, value + half, p)

@@ -1,0 +1,47 @@
+"""From frames to one vector; safe for samples without a single real frame."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the frames where `mask` is True; zero where there are none.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., T, d)
+    mask : bool Tensor, shape (..., T)
+
+    Returns
+    -------
+    Tensor, shape (..., d)
+    """
+    weights = mask.to(x.dtype)
+    total = (weights.unsqueeze(-2) @ x).squeeze(-2)  # (..., d)
+    return total / weights.sum(-1, keepdim=True).clamp(min=1.0)
+
+
+def filled(frames: Tensor) -> Tensor:
+    """Real frames (N, T), where a sample without one counts as one (zero) frame; for packing and attention."""
+    first = torch.arange(frames.shape[1], device=frames.device) == 0
+    return frames | (first & ~frames.any(1, keepdim=True))
+
+
+def last_frame(x: Tensor, mask: Tensor) -> Tensor:
+    """The last real frame of each sample; zero where there is none.
+
+    Parameters
+    ----------
+    x : Tensor, shape (N, T, d)
+    mask : bool Tensor, shape (N, T)
+        Real frames, which come first.
+
+    Returns
+    -------
+    Tensor, shape (N, d)
+    """
+    lengths = mask.sum(1)  # (N,)
+    index = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[-1])  # (N, 1, d)
+    return x.gather(1, index).squeeze(1) * (lengths > 0).to(x.dtype)[:, None]

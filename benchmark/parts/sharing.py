@@ -1,0 +1,79 @@
+"""Work done once for several rows: what stands in a batch several times, and what a frozen network says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmark.protocol.method import Batch
+
+
+def encode_distinct(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch, modality: str) -> Tensor:
+    """A modality's encoding, computed once for what stands in the batch several times.
+
+    A batch that is tested holds each sample in many settings, and in several of them the same frames of a modality are
+    there. For encoders that take longer than the search for such rows.
+
+    Parameters
+    ----------
+    encoder : callable
+        Features (N, T_m, d_m) and real frames (N, T_m) → (N, ...), row by row.
+    batch : Batch
+    modality : str
+
+    Returns
+    -------
+    Tensor, shape (N, ...)
+    """
+    features, frames = batch.features[modality], batch.frames[modality]
+    if len(set(batch.ids)) == len(batch):
+        return encoder(features, frames)
+    first: dict[tuple[str, bytes], int] = {}
+    rows = zip(batch.ids, batch.present[modality].cpu().numpy(), strict=True)
+    same = [first.setdefault((sample_id, present.tobytes()), row) for row, (sample_id, present) in enumerate(rows)]
+    places = {row: place for place, row in enumerate(first.values())}
+    distinct = on_device(list(places), features.device)
+    encoded = encoder(features[distinct], frames[distinct])
+    return encoded[on_device([places[row] for row in same], features.device)]
+
+
+def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Whole numbers as a tensor on a device, which is not waited for."""
+    return torch.tensor(numbers, dtype=torch.int64).to(device, non_blocking=True)
+
+
+class Remembered:
+    """What a frozen network says of every training sample, computed once.
+
+    Parameters
+    ----------
+    network : callable
+        A batch → tensors with N rows each.
+    training_set : iterable of Batch
+        Nothing by default: then there is nothing to ask for.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[Batch], tuple[Tensor, ...]] = lambda batch: (),
+        training_set: Iterable[Batch] = (),
+    ) -> None:
+        batches = list(training_set)
+        self.outputs = [torch.cat(parts) for parts in zip(*map(network, batches), strict=True)]
+        ids = [sample_id for batch in batches for sample_id in batch.ids]
+        self.rows = {sample_id: row for row, sample_id in enumerate(ids)}
+
+    def of(self, batch: Batch) -> list[Tensor]:
+        """The tensors' rows of a batch's samples.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing is remembered yet.
+        """
+        if not self.rows:
+            raise RuntimeError("the frozen network's outputs are computed when the stage that needs them starts")
+        rows = on_device([self.rows[i] for i in batch.ids], batch.device)
+        return [output[rows] for output in self.outputs]

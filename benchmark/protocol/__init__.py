@@ -1,0 +1,1 @@
+"""What a number means: settings and masks, the contract of a method, the training protocol, metrics."""

@@ -1,0 +1,34 @@
+"""The training protocol's settings."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from benchmark.files.validation import Strict
+from benchmark.protocol.missing import MRM
+
+
+class MRMConfig(Strict):
+    """The distributions of Modality Random Missing; see :class:`benchmark.protocol.missing.MRM`."""
+
+    frame_probability: float = Field(default=MRM.frame_probability, ge=0, le=1)
+    modality_probability: float = Field(default=MRM.modality_probability, ge=0, le=1)
+    max_ratio: float = Field(default=MRM.max_ratio, ge=0, le=1)
+
+
+class TrainingConfig(Strict):
+    """The training protocol, one for all methods but for what a method's paper says otherwise.
+
+    The checkpoint kept, and the epoch to stop at, are chosen by the cross-entropy on the validation split, under
+    the same kind of missingness as the method trains on; `validation_draws` masks of each validation sample are
+    drawn once for methods that train on incomplete samples.
+    """
+
+    epochs: int = Field(default=30, ge=1)
+    patience: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    validation_draws: int = Field(default=3, ge=1)
+    mrm: MRMConfig = MRMConfig()

@@ -1,0 +1,184 @@
+"""What a run gives back in Python: scores, tables, figures and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmark.errors import BenchmarkError, storing, unknown
+from benchmark.files.atomic import make_writable
+from benchmark.methods.registry import Entry
+from benchmark.protocol.method import Method
+from benchmark.report.compose import Content, write
+from benchmark.report.content import file_prefix
+from benchmark.running.models import load_model
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Results:
+    """What is stored of some rows, tasks and seeds, and what a report says of it.
+
+    Parameters
+    ----------
+    out : Path
+        Where the report is, or will be.
+    failed : int
+        How many cells failed in the run that made it.
+    """
+
+    out: Path
+    failed: int
+    _gather: Callable[[], Content] = field(repr=False)
+    _folders: list[Path] = field(repr=False)
+    _entries: dict[str, Entry] = field(repr=False)
+    _say: Say = field(repr=False, default=print)
+
+    @cached_property
+    def _content(self) -> Content:
+        return self._gather()
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Tidy, one row a number: the columns of ``scores.csv``."""
+        return self._content.scores
+
+    @property
+    def failures(self) -> list[dict[str, str]]:
+        """``method, task, seed, error`` of each cell that failed or is damaged."""
+        damaged = [{"method": "", "task": "", "seed": "", "error": fault} for fault in self._content.collection.damaged]
+        return [*self._content.collection.failures, *damaged]
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """What can be asked of :meth:`table` and :meth:`plot`: the stems of tables and figures."""
+        return {what: list(parts) for what, parts in self._content.parts.items()}
+
+    def table(self, task: str | None = None, kind: str = "inter") -> pd.DataFrame:
+        """A table of the report.
+
+        Parameters
+        ----------
+        task : str, optional
+            Not needed for tables of all tasks, such as ``overall``.
+        kind : str
+            As its file is called behind the task: ``inter``, ``intra``, ``intervals``, ``methods``, …
+
+        Returns
+        -------
+        DataFrame
+            Methods down, conditions or columns across. Means over seeds of the F1 scores, times 100, for ``inter`` and
+            ``intra``, with the metric as an outer level where there are several; texts as printed for the others.
+
+        Raises
+        ------
+        BenchmarkError
+            If there is no such table; names those there are.
+        """
+        table: Any = self._part("tables", task, kind)
+        if {"metric", "method", "condition", "mean"} <= set(table.summary.columns) and kind in ("inter", "intra"):
+            titles = [block.title for block in table.blocks]
+            found = table.summary.pivot(index=["metric", "method"], columns="condition", values="mean")
+            printed = [
+                metric for metric in found.index.unique(0) if metric == "f1" or metric.removeprefix("f1_") in titles
+            ]
+            found = found.reindex(
+                index=pd.MultiIndex.from_product([printed, table.methods], names=["metric", "method"]),
+                columns=pd.Index(table.columns, name="condition"),
+            )
+            return found.droplevel("metric") if len(printed) == 1 else found
+        rows = {
+            (block.title, method): [f"{cell.value}{cell.mark} {cell.spread}".strip() for cell in cells]
+            for block in table.blocks
+            for method, cells in block.rows
+        }
+        index = pd.MultiIndex.from_tuples(list(rows), names=["block", "method"])
+        found = pd.DataFrame(list(rows.values()), index=index, columns=table.columns)
+        return found.droplevel("block") if len(table.blocks) == 1 else found
+
+    def plot(self, task: str | None = None, kind: str = "intra") -> Figure:
+        """A figure of the report, which a notebook shows; kinds as the files are called behind the task.
+
+        Raises
+        ------
+        BenchmarkError
+            If there is no such figure; names those there are.
+        """
+        picture: Any = self._part("figures", task, kind)
+        return picture.figure
+
+    def load(self, method: str, task: str, seed: int = 0) -> Method:
+        """A trained model of what is shown; see :func:`load_model`.
+
+        Raises
+        ------
+        BenchmarkError
+            If no such cell is stored.
+        """
+        for record in self._content.collection.records:
+            if (record["label"], record["task"]["name"], record["seed"]) == (method, task, seed):
+                cells = (folder / "cells" / record["key"] for folder in self._folders)
+                return load_model(next(cell for cell in cells if cell.is_dir()), self._entries)
+        known = sorted(
+            {f"{r['label']} on {r['task']['name']}, seed {r['seed']}" for r in self._content.collection.records}
+        )
+        raise BenchmarkError(unknown("cell", f"{method} on {task}, seed {seed}", known))
+
+    def report(self) -> Path:
+        """Write tables, figures and the page again; the path of ``report.html``."""
+        make_writable(self.out)
+        with storing(self.out):
+            write(self._content, self.out, self._say)
+        self._content.__dict__.pop("parts", None)  # figures are used up when they are drawn
+        return self.out / "report.html"
+
+    def _part(self, what: str, task: str | None, kind: str) -> Any:
+        parts = self._content.parts[what]
+        stem = kind if task is None or kind in parts else f"{file_prefix(task)}_{kind}"
+        if stem not in parts:
+            raise BenchmarkError(unknown(what.removesuffix("s"), stem, parts))
+        return parts[stem]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which cells a run would compute; as text, what ``--plan`` prints.
+
+    Parameters
+    ----------
+    grid : str
+    cells : DataFrame
+        ``method, task, seed, state, key``, one row a cell.
+    settings : int
+        In how many settings each cell is tested.
+    jobs : int
+    time : str
+        What is left to compute, for people.
+    """
+
+    grid: str
+    cells: pd.DataFrame
+    settings: int
+    jobs: int
+    time: str
+
+    def __str__(self) -> str:
+        kinds = sorted(self.cells["state"].unique())
+        count = len(self.cells)
+        lines = [
+            f"grid {self.grid}: {count} {'cell' if count == 1 else 'cells'}, each tested in {self.settings} settings"
+        ]
+        for label, own in self.cells.groupby("method", sort=False)["state"]:
+            lines.append(
+                f"  {label:<16} " + ", ".join(f"{n} {kind}" for kind in kinds if (n := int((own == kind).sum())))
+            )
+        lines.append("in all: " + ", ".join(f"{(self.cells['state'] == kind).sum()} {kind}" for kind in kinds))
+        jobs = "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
+        return "\n".join([*lines, f"time to expect with {jobs}: {self.time}"])

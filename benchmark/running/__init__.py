@@ -1,0 +1,1 @@
+"""How a number is made: the grid, training, evaluation, cells on disk, and who computes them."""

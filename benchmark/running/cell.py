@@ -1,0 +1,419 @@
+"""Computes one cell."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import platform
+import shutil
+import subprocess
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark._version import __version__
+from benchmark.data import load_task
+from benchmark.data.batches import task_spec
+from benchmark.data.dataset import Dataset
+from benchmark.errors import BenchmarkError, storage_fault, storing
+from benchmark.methods.loading import load
+from benchmark.methods.registry import ROOT
+from benchmark.methods.sources import outside_packages
+from benchmark.methods.weights import packed_weights, unpack_weights
+from benchmark.protocol.method import Method
+from benchmark.protocol.missing import Setting
+from benchmark.running.evaluation import REPRESENTED, predict_settings, represent_test
+from benchmark.running.grid import Cell, Grid
+from benchmark.running.store import (
+    DONE,
+    FAILED,
+    Damaged,
+    Predictions,
+    Representations,
+    Store,
+    setting_name,
+    write_predictions,
+    write_record,
+    write_representations,
+)
+from benchmark.running.training import train
+
+TODO, EXTEND, DAMAGED, BUSY = "to do", "to extend", "damaged", "busy"
+_GRACE = 120.0  # seconds, at most, that a cell may take to notice that its time is up: it looks once an epoch
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "joblib", "safetensors")
+
+
+class CellTimeout(RuntimeError):
+    """A cell took longer than it may."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended: ``done``, ``failed``, with the error's last line, or ``busy``: another run computes it."""
+
+    key: str
+    state: str
+    error: str = ""
+    seconds: float = 0.0
+    valid_f1: float = float("nan")
+
+
+def state_of(store: Store, cell: Cell, grid: Grid) -> str:
+    """``done``, ``to do``, ``failed``, ``damaged``, or ``to extend`` where settings are not predicted yet."""
+    try:
+        record = store.read(cell.key)
+    except Damaged:
+        return DAMAGED
+    if record is None:
+        return TODO
+    if record["state"] == FAILED:
+        return FAILED
+    return DONE if grid.setting_names.issubset(record["settings"]) else EXTEND
+
+
+@dataclass(frozen=True)
+class Work:
+    """How the cells of a run are computed; small enough to hand to a worker.
+
+    Parameters
+    ----------
+    settings : list of Setting
+    draw : int
+    out : Path
+    device : {"auto", "cpu", "cuda"}
+    fresh : bool
+        Compute done cells anew; the old ones move to ``replaced/``.
+    timeout : float, optional
+        Seconds that a cell may take.
+    """
+
+    settings: list[Setting]
+    draw: int
+    out: Path
+    device: str
+    fresh: bool
+    timeout: float | None
+
+
+def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
+    """Train a cell's method, test it in all settings, and store it; what goes wrong is stored too.
+
+    A cell that is done already is only tested in the settings it lacks; where that goes wrong it stays as it is.
+
+    Parameters
+    ----------
+    cell : Cell
+    before : str
+        The cell's stamp when the run began; if it is another one now, another run has computed the cell since.
+    work : Work
+    parent : int, optional
+        The process this worker works for; when it is gone, the worker leaves.
+
+    Returns
+    -------
+    Outcome
+        ``busy`` where another run computes the cell now.
+
+    Raises
+    ------
+    StorageError
+        If the cell cannot be stored.
+    """
+    if parent is not None:
+        _leave_with(parent)
+    torch.set_num_threads(1)
+    store = Store(work.out)
+    with storing(work.out), store.claim(cell.key) as mine:
+        if not mine:
+            return Outcome(cell.key, BUSY)
+        started, stamp = time.time(), store.stamp(cell.key)
+        since = stamp != before
+        keep = since or not work.fresh
+        try:
+            with _limit(cell, store, work.timeout, started, stamp, keep=keep) as check:
+                try:
+                    record = store.read(cell.key)
+                    if record is not None and record["state"] == FAILED and since:
+                        return Outcome(cell.key, FAILED, record["error"], record["seconds"])
+                    if record is not None and record["state"] == DONE and keep:
+                        store.verify(cell.key)
+                        return _extend(store, cell, record, work, check)
+                except Damaged:
+                    pass  # it is computed anew, and what is there moves to replaced/
+                return _compute(store, cell, work, check)
+        except (Exception, SystemExit) as error:
+            fault = storage_fault(error, work.out)
+            if fault is not None:
+                raise fault from error
+            keep = keep or isinstance(error, BenchmarkError)  # which is no fault of the cell's
+            return _record_failure(store, cell, traceback.format_exc(), started, stamp, keep=keep)
+
+
+@contextmanager
+def _limit(
+    cell: Cell, store: Store, timeout: float | None, started: float, stamp: str, *, keep: bool = True
+) -> Iterator[Callable[[], None]]:
+    """Give a function to call now and then, which raises CellTimeout when the time is up.
+
+    A cell that does not call it any more takes its process along, a little later: from a thread, or, where the cell
+    keeps the interpreter to itself, so that no thread can run, from outside of it.
+    """
+    if timeout is None:
+        yield lambda: None
+        return
+    end = time.monotonic() + timeout
+    reason = f"CellTimeout: it took longer than --cell-timeout {timeout:g} s"
+
+    def check() -> None:
+        if time.monotonic() > end:
+            raise CellTimeout(reason.partition(": ")[2])
+
+    def leave() -> None:
+        try:
+            _record_failure(store, cell, f"{reason}, and did not end by itself", started, stamp, keep=keep)
+        finally:
+            os._exit(1)
+
+    grace = min(_GRACE, timeout)
+    timer = threading.Timer(timeout + grace, leave)
+    timer.daemon = True
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - it writes where the cell hangs, which nobody asked for
+        timer.start()
+        faulthandler.dump_traceback_later(timeout + 2 * grace, exit=True, file=nowhere)
+        try:
+            yield check
+        finally:
+            timer.cancel()
+            faulthandler.cancel_dump_traceback_later()
+
+
+def device_fault(name: str) -> str:
+    """What this machine lacks for ``--device``; empty where it lacks nothing."""
+    if name == "cuda" and not torch.cuda.is_available():
+        return "has no GPU that torch can use; leave --device cuda out, or choose a machine that has one"
+    return ""
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
+    """The untrained method of a cell, its initial weights set by the cell's seed.
+
+    Raises
+    ------
+    BenchmarkError
+        If the method's code was no longer what the cell says when this process came to import it.
+    """
+    cls = load(cell.entry, cell.definition["source"])
+    torch.manual_seed(cell.seed)
+    return cls(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
+
+
+def _dataset(cell: Cell) -> Dataset:
+    dataset, expected = load_task(cell.task), cell.definition["task"]["fingerprint"]
+    if dataset.fingerprint != expected:
+        where = cell.task.path or "the simulator"
+        raise BenchmarkError(f"{where} gives other data here ({dataset.fingerprint}) than at the start ({expected})")
+    return dataset
+
+
+@lru_cache(maxsize=1)
+def _leave_with(parent: int) -> None:
+    """Watch the process that this worker works for, from a thread, and leave when it is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) -> Outcome:
+    started = time.time()
+    dataset, device = _dataset(cell), _device(work.device)
+    settings, draw = work.settings, work.draw
+    with store.attempt(cell.key) as side:
+        with (side / "history.jsonl").open("a", encoding="utf-8") as log:
+
+            def on_epoch(record: dict[str, Any]) -> None:
+                log.write(json.dumps(record) + "\n")
+                log.flush()
+                check()
+
+            method = build_method(cell, dataset, device)
+            history = train(
+                method,
+                dataset,
+                trains_on=cell.row.trains_on,
+                config=cell.training,
+                seed=cell.seed,
+                device=device,
+                on_epoch=on_epoch,
+            )
+        trained = time.time()
+        logits = predict_settings(method, dataset, settings, draw=draw, device=device)
+        check()
+        test = dataset.splits["test"]
+        write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
+        represented = represent_test(method, dataset, draw=draw, device=device)
+        if represented is not None:
+            rows, values = represented
+            named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
+            write_representations(side, named)
+        (side / "model.safetensors").write_bytes(packed_weights(method))
+        seconds = time.time() - started
+        record = _record(cell, dataset, DONE, started) | {
+            "settings": [setting_name(s, draw) for s in settings],
+            "training_seconds": round(trained - started, 3),
+            "epochs": len(history),
+            "parameters": sum(p.numel() for p in method.parameters()),
+            "device": str(device),
+        }
+        write_record(side, record)
+    best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
+    return Outcome(cell.key, DONE, seconds=seconds, valid_f1=best["valid_f1"] if best else float("nan"))
+
+
+def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check: Callable[[], None]) -> Outcome:
+    """Test a trained model in the settings that are not stored yet."""
+    started, draw = time.time(), work.draw
+    lacking = [s for s in work.settings if setting_name(s, draw) not in record["settings"]]
+    if not lacking:  # done by another run, or by a worker that was killed before it could say so
+        return Outcome(cell.key, DONE, seconds=record["seconds"])
+    old = store.predictions(cell.key)
+    dataset, device = _dataset(cell), _device(work.device)
+    method = build_method(cell, dataset, device)
+    unpack_weights(method, store.weights(cell.key))
+    logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
+    check()
+    added = tuple((s, draw) for s in lacking)
+    with store.attempt(cell.key) as side:
+        for file in store.path(cell.key).iterdir():
+            shutil.copy2(file, side)
+        write_predictions(
+            side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
+        )
+        names = [setting_name(s, d) for s, d in added]
+        write_record(side, record | {"settings": record["settings"] + names})
+    return Outcome(cell.key, DONE, seconds=time.time() - started)
+
+
+def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool = True) -> Outcome:
+    """Store that a cell has failed, unless another run has finished it since, or computes it now.
+
+    Parameters
+    ----------
+    store : Store
+    cell : Cell
+    trace : str
+        The traceback; its last line is the reason shown.
+    started : float
+        Seconds since the epoch.
+    before : str
+        The cell's stamp when the work on it began.
+    keep : bool
+        A done cell that is as it was written stays; that the work on it failed is told and not stored.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be stored.
+    """
+    with storing(store.out), store.claim(cell.key) as mine:
+        if not mine:
+            return Outcome(cell.key, BUSY)
+        if store.stamp(cell.key) == before:
+            return _record_failure(store, cell, trace, started, before, keep=keep)
+        record = store.read(cell.key)  # it may have said how it ended before its process did
+        if record is None:
+            return _record_failure(store, cell, trace, started, before, keep=keep)
+        return Outcome(cell.key, record["state"], record.get("error", ""), record["seconds"])
+
+
+def _record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool) -> Outcome:
+    error = "".join(c if c.isprintable() else "?" for c in trace.strip().splitlines()[-1])
+    stored = store.readable(cell.key) if keep else None
+    if stored is None or stored["state"] != DONE or store.damaged([cell.key]):
+        with storing(store.out), store.attempt(cell.key, before) as side:
+            write_record(side, _record(cell, None, FAILED, started) | {"traceback": trace, "error": error})
+    return Outcome(cell.key, FAILED, error=error, seconds=time.time() - started)
+
+
+def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> dict[str, Any]:
+    now = time.time()
+    record: dict[str, Any] = {
+        **cell.definition,
+        "key": cell.key,
+        "label": cell.row.label,
+        "variant": dict(cell.row.variant),
+        "position": cell.row.position,
+        "state": state,
+        "started": timestamp(started),
+        "finished": timestamp(now),
+        "seconds": round(now - started, 3),
+        "benchmark": __version__,
+        "environment": environment(),
+        "packages": outside_packages(cell.entry),
+        "git_commit": git_commit(),
+    }
+    if dataset is not None:
+        record |= {
+            "data": {
+                "source": dataset.source,
+                "origin": dataset.origin,
+                "warnings": list(dataset.warnings),
+                "kind": dataset.kind,
+                "categories": list(dataset.categories),
+                "samples": {name: len(split) for name, split in dataset.splits.items()},
+                "feature_dims": dataset.feature_dims,
+                "max_frames": dataset.max_frames,
+            }
+        }
+    return record
+
+
+def timestamp(seconds: float) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+def environment() -> dict[str, str]:
+    """Versions that may change a number."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{library: version(library) for library in LIBRARIES},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the code, with ``+`` where files differ from it; None outside a repository."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if git("ls-files", "--error-unmatch", "benchmark/running/cell.py") is None:
+        return None
+    commit = git("rev-parse", "HEAD")
+    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

@@ -1,0 +1,108 @@
+"""A trained model over all settings → logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.data.batches import SplitTensors
+from benchmark.data.dataset import Dataset, Split
+from benchmark.protocol.method import Method
+from benchmark.protocol.metrics import category_indices
+from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
+
+REPRESENTED = Setting("l", 0.5)
+"""The setting in which joint representations are kept for plots, as in the paper's figure."""
+
+_NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
+_REPRESENTED_A_CATEGORY = 100
+
+
+@torch.no_grad()
+def predict_settings(
+    method: Method, dataset: Dataset, settings: Sequence[Setting], *, draw: int, device: torch.device
+) -> NDArray[np.float32]:
+    """Logits of the test split in every setting.
+
+    Samples of similar length go together, each in all settings at once, so that a few large batches do; the longest
+    first, so that what a batch leaves free is large enough for the next.
+
+    Parameters
+    ----------
+    method : Method
+    dataset : Dataset
+    settings : sequence of S Setting
+    draw : int
+        Which draw of the masks.
+    device : torch.device
+
+    Returns
+    -------
+    ndarray of float32, shape (S, N, K)
+
+    Raises
+    ------
+    ValueError
+        If a logit is NaN or infinite; names the setting and the sample.
+    """
+    test = SplitTensors(dataset, "test", device)
+    split, num_settings = test.split, len(settings)
+    logits = np.zeros((num_settings, len(test), len(dataset.categories)), dtype=np.float32)
+    kept = {
+        m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
+        for m in MODALITIES
+    }
+    order = np.argsort(-np.sum([split.lengths[m] for m in MODALITIES], axis=0), kind="stable")
+    width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
+    rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * num_settings))
+    method.eval()
+    for start in range(0, len(order), rows_a_batch):
+        rows = order[start : start + rows_a_batch]
+        masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
+        batch = test.batch(np.tile(rows, num_settings), masks, training=False)
+        predicted = method.predict(batch).cpu().numpy()  # (S * rows, K)
+        logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
+    if not np.isfinite(logits).all():
+        s, n, _ = np.argwhere(~np.isfinite(logits))[0]
+        raise ValueError(f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}")
+    return logits
+
+
+def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:
+    """Which frames of a split are kept in a setting, shape (N, T_m)."""
+    num_frames = split.features[modality].shape[1]
+    return frame_mask(split.ids, num_frames, modality, setting, draw, lengths=split.lengths[modality])
+
+
+@torch.no_grad()
+def represent_test(
+    method: Method, dataset: Dataset, *, draw: int, device: torch.device
+) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    """Joint representations of some test samples in the setting `REPRESENTED`: the first 100 of each category.
+
+    Parameters
+    ----------
+    method : Method
+    dataset : Dataset
+    draw : int
+    device : torch.device
+
+    Returns
+    -------
+    rows : ndarray of int, shape (M,)
+        The samples' places in the test split.
+    values : ndarray of float32, shape (M, D)
+
+        None for a method that has no joint representation.
+    """
+    test = SplitTensors(dataset, "test", device)
+    categories = category_indices(test.split.labels, dataset.kind)
+    rows = np.sort(
+        np.concatenate([np.flatnonzero(categories == k)[:_REPRESENTED_A_CATEGORY] for k in np.unique(categories)])
+    )
+    masks = {m: mask(test.split, m, REPRESENTED, draw)[rows] for m in MODALITIES}
+    values = method.eval().represent(test.batch(rows, masks, training=False))
+    return None if values is None else (rows, values.cpu().numpy())

@@ -1,0 +1,160 @@
+"""A named grid, as the command line bends it → the list of cells."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from benchmark.data.source import Identity, TaskSource, identify
+from benchmark.errors import BenchmarkError, unknown
+from benchmark.methods.hyperparameters import hyperparameters
+from benchmark.methods.labels import Row
+from benchmark.methods.loading import digest_as_loaded, load
+from benchmark.methods.registry import Entry
+from benchmark.protocol.missing import Setting
+from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.grid_file import EVERY_METHOD, GridConfig
+from benchmark.running.store import setting_name
+from benchmark.running.training import PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method trained on one task with one seed.
+
+    Parameters
+    ----------
+    row : Row
+        The method as it stands in tables.
+    entry : Entry
+        Where the method's code lies.
+    task : TaskSource
+    seed : int
+    definition : dict
+        All that decides what comes out; see `key`.
+    """
+
+    row: Row
+    entry: Entry
+    task: TaskSource
+    seed: int
+    definition: dict[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the canonical JSON of `definition`: the cell's name on disk."""
+        canonical = json.dumps(self.definition, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+    @property
+    def title(self) -> str:
+        """For people: ``mult on mosi, seed 0``."""
+        return f"{self.row.label} on {self.task.name}, seed {self.seed}"
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The training protocol of the cell."""
+        content = {k: v for k, v in self.definition["training"].items() if k not in ("version", "trains_on")}
+        return TrainingConfig.model_validate(content)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells, and the settings in which each is tested."""
+
+    name: str
+    cells: list[Cell]
+    settings: list[Setting]
+    draw: int
+
+    @cached_property
+    def setting_names(self) -> frozenset[str]:
+        """The settings as stored cells name them."""
+        return frozenset(setting_name(setting, self.draw) for setting in self.settings)
+
+
+def build(
+    name: str,
+    config: GridConfig,
+    rows: Sequence[Row],
+    entries: Mapping[str, Entry],
+    tasks: Sequence[TaskSource],
+    overrides: Mapping[str, Mapping[str, Any]],
+    on_data: Callable[[Identity], None] = lambda identity: None,
+) -> Grid:
+    """The cells of a grid, task by task, seed by seed, so that a worker loads a task once.
+
+    `on_data` is called with what each task's data are.
+
+    Raises
+    ------
+    BenchmarkError
+        For hyper-parameters that are unknown, of the wrong type or of a method without a row, or data that cannot be
+        used.
+    """
+    there = {row.name: load(entries[row.name]) for row in rows}
+    for where, origin in ((f"'set' of grid {name}", config.set), ("--set", overrides)):
+        for method, values in origin.items():
+            if method != EVERY_METHOD and method not in entries:
+                raise BenchmarkError(unknown(f"method in {where}", method, [*entries, EVERY_METHOD]))
+            if method != EVERY_METHOD and method not in there:
+                raise BenchmarkError(
+                    f"{where} sets {', '.join(f'{method}.{key}' for key in values)}, but no row is of {method}; "
+                    f"there are: {', '.join(sorted(there))}"
+                )
+    digests = {name: digest_as_loaded(entries[name]) for name in there}
+    for name, digest in digests.items():
+        if not digest:
+            raise BenchmarkError(f"the code of {name} ({entries[name].path}) could not be read; give the command again")
+    # A class of this Python alone is handed to workers with its digest, since they do not see its text.
+    sources = {
+        name: replace(entries[name], digest=digests[name]) if entries[name].cls else entries[name] for name in there
+    }
+    cells = []
+    for task in tasks:
+        identity = identify(task)
+        on_data(identity)
+        resolved = {
+            row.label: hyperparameters(
+                there[row.name],
+                row.name,
+                task.name,
+                [
+                    config.training,
+                    config.set.get(EVERY_METHOD, {}),
+                    config.set.get(row.name, {}),
+                    overrides.get(EVERY_METHOD, {}),
+                    overrides.get(row.name, {}),
+                    dict(row.variant),
+                ],
+            )
+            for row in rows
+        }
+        for seed in range(config.seeds):
+            for row in rows:
+                constructor, training = resolved[row.label]
+                definition = {
+                    "method": row.name,
+                    "hyperparameters": constructor,
+                    "source": digests[row.name],
+                    "task": {"name": task.name, "fingerprint": identity.fingerprint},
+                    "seed": seed,
+                    "training": {
+                        "version": PROTOCOL_VERSION,
+                        "trains_on": row.trains_on,
+                        **training.model_dump(mode="json"),
+                    },
+                }
+                cells.append(Cell(row, sources[row.name], task, seed, definition))
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        if (same := first.setdefault(cell.key, cell)) is not cell:
+            raise BenchmarkError(
+                f"rows {same.row.label!r} and {cell.row.label!r} are the same method with the same hyper-parameters; "
+                "leave one out"
+            )
+    return Grid(name, cells, config.settings, config.draw)

@@ -1,0 +1,239 @@
+"""What a person may configure, validated; every error names the offending key, and its line where it has one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from benchmark.data.source import TASKS
+from benchmark.errors import BenchmarkError, one_line, unknown
+from benchmark.files.validation import Strict, describe, validated
+from benchmark.files.yamlfiles import read_value, read_yaml
+from benchmark.methods.labels import Variant
+from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.protocol.training_config import TrainingConfig
+
+GRIDS = Path(__file__).resolve().parents[1] / "grids"
+EVERY_METHOD = "training"  # as a method's name in --set: all of them
+_GRID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+\-. ]{0,59}")
+_VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
+
+
+class SimulatorConfig(Strict):
+    """Sizes of simulated splits, where a grid wants other ones than the simulator's."""
+
+    train: int = Field(ge=8, le=1_000_000)
+    valid: int = Field(ge=8, le=1_000_000)
+    test: int = Field(ge=8, le=1_000_000)
+
+
+class GridConfig(Strict):
+    """A grid file.
+
+    Parameters
+    ----------
+    description : str
+        One line, shown by ``--list``.
+    methods : list of str, "all" or "both ways"
+        Method names, with ``+mrm`` or ``-mrm`` behind where wanted. "both ways": every method, on whole and on
+        incomplete samples.
+    variants : dict of name to Variant
+        Further rows, under names of their own.
+    tasks : list of str
+    seeds : int
+        How many; they are 0, 1, ….
+    ratios : list of float
+        Frame-missing ratios applied to all modalities, one decimal each.
+    subsets : list of str
+        Available modalities, such as ``la``.
+    patterns : list of str
+        How frames go missing, ``scattered`` among them; see :class:`benchmark.protocol.missing.Setting`.
+    crossed : bool
+        Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
+    draw : int
+        Which draw of the test masks.
+    against : str, optional
+        The row that all others are tested against in the report.
+    training : dict
+        Fields of :class:`TrainingConfig`, for all methods.
+    set : dict of method to dict
+        Hyper-parameters by method, as with ``--set``.
+    simulator : dict, optional
+        See :class:`SimulatorConfig`.
+    plugins : list of str
+        Python files with further methods, relative to the grid file.
+    """
+
+    description: str
+    methods: list[str] | str = "all"
+    variants: dict[str, Variant] = {}
+    tasks: list[str]
+    seeds: int = Field(ge=1, le=10_000)
+    ratios: list[float] = []
+    subsets: list[str] = []
+    patterns: list[str] = ["scattered"]
+    crossed: bool = False
+    draw: int = Field(default=0, ge=0, lt=2**31)
+    against: str | None = None
+    training: dict[str, Any] = {}
+    set: dict[str, dict[str, Any]] = {}
+    simulator: SimulatorConfig | None = None
+    plugins: list[str] = []
+
+    @field_validator("methods")
+    @classmethod
+    def _methods(cls, value: list[str] | str) -> list[str] | str:
+        if isinstance(value, str) and value not in ("all", "both ways"):
+            raise ValueError("write 'all', 'both ways' or a list of method names")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks(cls, value: list[str]) -> list[str]:
+        if not value:
+            raise ValueError("name at least one task")
+        for task in value:
+            if task not in TASKS:
+                raise ValueError(unknown("task", task, TASKS))
+        return value
+
+    @field_validator("ratios")
+    @classmethod
+    def _ratios(cls, value: list[float]) -> list[float]:
+        for ratio in value:
+            Setting("lav", ratio)
+            if round(ratio, 1) != ratio:
+                raise ValueError(f"ratio {ratio!r} has more than one decimal")
+        return value
+
+    @field_validator("subsets")
+    @classmethod
+    def _subsets(cls, value: list[str]) -> list[str]:
+        for subset in value:
+            Setting(subset)
+        return value
+
+    @field_validator("patterns")
+    @classmethod
+    def _patterns(cls, value: list[str]) -> list[str]:
+        for pattern in value:
+            Setting("lav", 0.5, pattern)
+        if "scattered" not in value:
+            raise ValueError("add scattered: tables and degradation curves are of it")
+        return value
+
+    @field_validator("variants")
+    @classmethod
+    def _variants(cls, value: dict[str, Variant]) -> dict[str, Variant]:
+        for name in value:
+            if not _VARIANT.fullmatch(name):
+                raise ValueError(f"variant name {name!r} must be of letters, digits, spaces and any of _+-=./()")
+        return value
+
+    @field_validator("training")
+    @classmethod
+    def _training(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            TrainingConfig.model_validate(value)
+        except ValidationError as error:
+            raise ValueError(describe(error, TrainingConfig)) from error
+        return value
+
+    @property
+    def settings(self) -> list[Setting]:
+        """All settings, each once, intra-modality ones first."""
+        if not self.ratios and not self.subsets:
+            return [Setting()]
+        subsets = [subset for subset in SUBSETS if subset in self.subsets]
+        patterns = [pattern for pattern in PATTERNS if pattern in self.patterns]
+        wanted = [Setting("lav", ratio, pattern) for pattern in patterns for ratio in sorted(self.ratios)]
+        wanted += [Setting(subset) for subset in subsets]
+        if self.crossed:
+            wanted += [
+                Setting(subset, ratio, pattern)
+                for pattern in patterns
+                for subset in subsets
+                for ratio in sorted(self.ratios)
+            ]
+        return list(dict.fromkeys(wanted))
+
+
+def grid_names() -> list[str]:
+    """The grids that come with the benchmark."""
+    return sorted(path.stem for path in GRIDS.glob("*.yaml"))
+
+
+def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
+    """A grid by name, by the path of a YAML file, or by its content.
+
+    Returns
+    -------
+    str
+        Its name: the file's stem; ``grid`` for one given by its content, unless that has a key ``name``.
+    GridConfig
+        Paths in it are absolute, or as given where the grid is no file.
+
+    Raises
+    ------
+    BenchmarkError
+        If there is no such grid, or the file is no YAML or has an unknown or unusable key.
+    """
+    if isinstance(grid, Mapping):
+        content = dict(grid)
+        name = str(content.pop("name", "grid"))
+        _check_grid_name(name, "grid")
+        return name, validated(GridConfig, {"description": name, **content}, f"grid {name}")
+    name = str(grid)
+    path = GRIDS / f"{name}.yaml"
+    if name not in grid_names():
+        path = Path(name)
+        if path.suffix not in (".yaml", ".yml"):
+            raise BenchmarkError(unknown("grid", name, grid_names()) + "; or give the path of a .yaml file")
+    _check_grid_name(path.stem, f"grid file {one_line(str(path))}")
+    try:
+        content, lines = read_yaml(path, "grid file")
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"cannot read grid file {path}: {error.strerror}") from error
+    config = validated(GridConfig, content, f"grid file {path.name}", lines)
+    plugins = [str(path.parent.resolve() / plugin) for plugin in config.plugins]
+    return path.stem, config.model_copy(update={"plugins": plugins})
+
+
+def _check_grid_name(name: str, where: str) -> None:
+    if not _GRID.fullmatch(name):
+        raise BenchmarkError(
+            f"{where}: its name becomes that of the output folder, so it must be of letters, digits, _, and behind the "
+            "first also of +, -, . and blanks"
+        )
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """``["mult.layers=3"]`` → ``{"mult": {"layers": 3}}``; values as in YAML.
+
+    Raises
+    ------
+    BenchmarkError
+        If one does not have that form, its value is no plain YAML, or it is part of what another sets as a whole.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        method, dot, key = target.strip().partition(".")
+        if not (equals and dot and method and key):
+            raise BenchmarkError(
+                f"--set {assignment!r} cannot be read; write METHOD.KEY=VALUE, such as mult.layers=3, "
+                f"or {EVERY_METHOD}.epochs=5 for all methods"
+            )
+        value = read_value(text, f"--set {assignment!r}")
+        node: Any = overrides.setdefault(method, {})
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise BenchmarkError(f"--set {assignment!r}: {parent!r} is set to {node!r} as well; leave one out")
+        node[leaf] = value
+    return overrides

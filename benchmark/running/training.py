@@ -1,0 +1,236 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.data.batches import SplitTensors
+from benchmark.data.dataset import Dataset
+from benchmark.protocol.method import Batch, Method
+from benchmark.protocol.metrics import primary
+from benchmark.protocol.missing import MODALITIES, MRM
+from benchmark.protocol.training_config import TrainingConfig
+
+# Part of every cell's key: raise it when the loop changes what a trained model is.
+PROTOCOL_VERSION = 1
+SELECTION = "checkpoint with the lowest cross-entropy on the validation split"
+_SHUFFLE, _TRAINING_MASKS, _VALIDATION_MASKS = range(3)
+_VALIDATION_BATCH = 256
+
+
+class TrainingError(RuntimeError):
+    """Training produced a number that is none."""
+
+
+def train(
+    method: Method,
+    dataset: Dataset,
+    *,
+    trains_on: str,
+    config: TrainingConfig,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> list[dict[str, Any]]:
+    """Train a method in place, stage by stage; each stage ends with its best checkpoint loaded.
+
+    Adam, gradients clipped to a norm, early stopping. Deterministic for a seed on one machine: shuffling and masks come
+    from generators made of (seed, purpose, stage, epoch). The test split is not touched.
+
+    Parameters
+    ----------
+    method : Method
+    dataset : Dataset
+    trains_on : {"complete", "missing"}
+        For stages that do not say themselves.
+    config : TrainingConfig
+    seed : int
+    device : torch.device
+    on_epoch : callable
+        Called with each epoch's record.
+
+    Returns
+    -------
+    list of dict
+        A record an epoch: ``stage, epoch, train_loss, terms, valid_loss, valid_f1, seconds``; ``terms`` are what
+        ``train_loss`` is a sum of, where the method names them.
+
+    Raises
+    ------
+    TrainingError
+        If a loss, a gradient or a validation logit becomes NaN or infinite; says where, and which term of the loss.
+    """
+    training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
+    history: list[dict[str, Any]] = []
+    for number, stage in enumerate(method.stages):
+        method.eval()
+        with torch.no_grad():
+            method.start_stage(stage, _Passes(training))
+        parameters = [p for p in method.parameters() if p.requires_grad]
+        if not parameters:
+            continue
+        incomplete = (stage.trains_on or trains_on) == "missing"
+        mrm = MRM(**config.mrm.model_dump()) if incomplete else None
+        optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        examined = _validation_batches(validation, mrm, config.validation_draws, [seed, _VALIDATION_MASKS, number])
+        best, best_state, since = math.inf, None, 0
+        for epoch in range(1, config.epochs + 1):
+            started = time.perf_counter()
+            batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
+            try:
+                terms = train_epoch(method, optimiser, batches, config.clip_norm)
+                valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
+            except TrainingError as error:
+                raise TrainingError(f"{error}, in stage {stage.name!r}, epoch {epoch}") from None
+            history.append(
+                {
+                    "stage": stage.name,
+                    "epoch": epoch,
+                    "train_loss": sum(terms.values()),
+                    **({"terms": terms} if len(terms) > 1 else {}),
+                    "valid_loss": valid_loss,
+                    "valid_f1": valid_f1,
+                    "seconds": round(time.perf_counter() - started, 4),
+                }
+            )
+            on_epoch(history[-1])
+            since += 1
+            if valid_loss < best:
+                best, best_state, since = valid_loss, copy.deepcopy(method.state_dict()), 0
+            if since >= config.patience:
+                break
+        if best_state is not None:
+            method.load_state_dict(best_state)
+    method.eval()
+    return history
+
+
+def loss_terms(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """What a method's loss is a sum of, by name; ``loss`` alone where its class says no more."""
+    return method.terms(batch) if type(method).loss is Method.loss else {"loss": method.loss(batch)}
+
+
+def train_epoch(
+    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float
+) -> dict[str, float]:
+    """One pass over the training batches; the loop itself waits for the device at the end only.
+
+    Parameters
+    ----------
+    method : Method
+    optimiser : torch.optim.Optimizer
+        Over the parameters to train, in one group.
+    batches : iterable of Batch
+    clip_norm : float
+        Largest norm of the gradient of all parameters together.
+
+    Returns
+    -------
+    dict of str to float
+        Mean over the samples of each term of the loss.
+
+    Raises
+    ------
+    TrainingError
+        If a term or a gradient became NaN or infinite; names the first batch in which that was so.
+    """
+    method.train()
+    parameters = optimiser.param_groups[0]["params"]
+    names: list[str] = []
+    seen, sizes = [], []
+    for batch in batches:
+        optimiser.zero_grad(set_to_none=True)
+        terms = loss_terms(method, batch)
+        first, *others = terms.values()
+        torch.autograd.backward(sum(others, start=first))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimiser.step()
+        names = list(terms)
+        seen.append(torch.stack([*(term.detach() for term in terms.values()), norm]))
+        sizes.append(len(batch))
+    numbers = torch.stack(seen).double().cpu().numpy()  # (batches, terms + 1), the norm of the gradient last
+    broken = ~np.isfinite(numbers)
+    if broken.any():
+        row = int(broken.any(1).argmax())
+        faulty = [name for name, is_broken in zip(names, broken[row], strict=False) if is_broken]
+        value = numbers[row][broken[row]][0]
+        if not faulty:
+            what = "the gradient"
+        elif names == ["loss"]:
+            what = "the training loss"
+        else:
+            what = f"the {' and the '.join(faulty)} term{'s' * (len(faulty) > 1)} of the loss"
+        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(seen)}")
+    means = np.average(numbers[:, :-1], axis=0, weights=sizes)
+    return dict(zip(names, means.tolist(), strict=True))
+
+
+class _Passes:
+    """The complete training split in order, as often as a method iterates over it."""
+
+    def __init__(self, training: SplitTensors) -> None:
+        self.training = training
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.training.in_order(_VALIDATION_BATCH)
+
+
+def _draw(
+    mrm: MRM | None, entropy: list[int], split: SplitTensors, num_samples: int
+) -> dict[str, NDArray[np.bool_]] | None:
+    if mrm is None:
+        return None
+    num_frames = {m: split.features[m].shape[1] for m in MODALITIES}
+    return mrm.draw(np.random.default_rng(entropy), num_samples, num_frames)
+
+
+def training_batches(
+    training: SplitTensors, mrm: MRM | None, batch_size: int, seed: int, stage: int, epoch: int
+) -> Iterator[Batch]:
+    """The batches of an epoch, in an order and under masks made of (seed, stage, epoch)."""
+    n = len(training)
+    order = np.random.default_rng([seed, _SHUFFLE, stage, epoch]).permutation(n)
+    kept = _draw(mrm, [seed, _TRAINING_MASKS, stage, epoch], training, n)
+    masks = None if kept is None else {m: kept[m][order] for m in MODALITIES}
+    return training.batches(order, masks, batch_size, training=True)
+
+
+def _validation_batches(
+    validation: SplitTensors, mrm: MRM | None, draws: int, entropy: list[int]
+) -> tuple[NDArray[np.int64], list[Batch]]:
+    rows = np.tile(np.arange(len(validation)), draws if mrm is not None else 1)
+    kept = _draw(mrm, entropy, validation, len(rows))
+    return rows, list(validation.batches(rows, kept, _VALIDATION_BATCH, training=False))
+
+
+@torch.no_grad()
+def _validate(
+    method: Method, dataset: Dataset, validation: SplitTensors, examined: tuple[NDArray[np.int64], list[Batch]]
+) -> tuple[float, float]:
+    """Cross-entropy and primary score; raises TrainingError where a logit is NaN or infinite."""
+    method.eval()
+    rows, batches = examined
+    logits = torch.cat([method.predict(batch) for batch in batches])
+    if not torch.isfinite(logits).all():
+        row = int((~torch.isfinite(logits)).any(1).int().argmax())
+        raise TrainingError(f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite")
+    loss = F.cross_entropy(logits, validation.labels[torch.from_numpy(rows).to(logits.device)])
+    if not torch.isfinite(loss):
+        raise TrainingError(f"the validation loss became {float(loss)}")
+    score = primary(
+        labels=validation.split.labels[rows],
+        logits=logits.cpu().numpy(),
+        kind=dataset.kind,
+        categories=dataset.categories,
+    )
+    return float(loss), score

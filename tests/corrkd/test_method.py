@@ -1,0 +1,151 @@
+"""What is CorrKD's own: a frozen teacher that sees everything, asked once; a student that is taught by three losses."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from benchmark.data.batches import SplitTensors, task_spec
+from benchmark.protocol.missing import MODALITIES, MRM
+from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.training import train
+from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
+from corrkd.method import STUDENT, TEACHER, CorrKD
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def tensors(small_iemocap):
+    return SplitTensors(small_iemocap, "train", CPU)
+
+
+def student_stage(dataset, tensors, **hyperparameters):
+    torch.manual_seed(0)
+    method = CorrKD(task_spec(dataset), **hyperparameters)
+    with torch.no_grad():
+        method.start_stage(STUDENT, list(tensors.in_order(20)))
+    return method
+
+
+def incomplete(tensors, n=32):
+    kept = MRM().draw(np.random.default_rng(3), n, {m: x.shape[1] for m, x in tensors.features.items()})
+    return tensors.batch(np.arange(n), kept, training=True)
+
+
+def test_the_teacher_is_trained_on_complete_samples_then_frozen(small_iemocap, monkeypatch):
+    seen = {"teacher": [], "student": []}
+    teachers = {"teacher": [], "student": []}
+    original = CorrKD.loss
+
+    def loss(self, batch):
+        complete = all(torch.equal(batch.present[m], batch.frames[m]) for m in MODALITIES)
+        seen[self.stage.name].append(complete)
+        teachers[self.stage.name].append(torch.cat([p.detach().flatten() for p in self.teacher.parameters()]))
+        return original(self, batch)
+
+    monkeypatch.setattr(CorrKD, "loss", loss)
+    torch.manual_seed(0)
+    method = CorrKD(task_spec(small_iemocap), heads=8, layers=1)
+    config = TrainingConfig(epochs=2, batch_size=16)
+    train(method, small_iemocap, trains_on="missing", config=config, seed=0, device=CPU)
+    assert seen["teacher"] and all(seen["teacher"])
+    assert seen["student"] and not any(seen["student"])
+    assert not torch.equal(teachers["teacher"][0], teachers["teacher"][-1])
+    assert all(torch.equal(teachers["student"][0], later) for later in teachers["student"])
+
+
+def test_the_teacher_is_asked_once_and_on_complete_samples(small_iemocap, tensors, monkeypatch):
+    method = student_stage(small_iemocap, tensors, heads=8)
+    monkeypatch.setattr(method.teacher, "forward", lambda *_: pytest.fail("the teacher was asked again"))
+    method.train().loss(incomplete(tensors))
+    monkeypatch.undo()
+    shuffled = tensors.batch(np.array([9, 2, 31]), training=True)
+    joint, logits = method.teacher_outputs.of(shuffled)
+    with torch.no_grad():
+        expected = method.teacher.eval().encode(shuffled)
+    assert torch.allclose(joint, expected[0], atol=1e-5) and torch.allclose(logits, expected[1], atol=1e-5)
+
+
+def test_the_students_loss_is_the_sum_of_its_parts(small_iemocap, tensors):
+    weights = {"scd_weight": 0.5, "cpd_weight": 3.0, "rcd_weight": 7.0}
+    method = student_stage(small_iemocap, tensors, heads=8, boundary=1.4, **weights).eval()
+    batch = incomplete(tensors)
+    student_joint, student_logits = method.student.encode(batch)
+    teacher_joint, teacher_logits = method.teacher(batch.complete, batch.frames)
+    parts = []
+    student_parts, teacher_parts = (split_response(x, batch.labels) for x in (student_logits, teacher_logits))
+    for critic, s, t in zip(
+        (method.target_critic, method.non_target_critic), student_parts, teacher_parts, strict=True
+    ):
+        parts.append(jensen_shannon_information(*critic(t, s)))
+    expected = (
+        F.cross_entropy(student_logits, batch.labels)
+        + 0.5 * sample_contrastive(student_joint, teacher_joint, 1.4)
+        + 3.0 * category_prototype(student_joint, teacher_joint, batch.labels, 4)
+        - 7.0 * (parts[0] + parts[1])
+    )
+    assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_without_weights_nothing_is_distilled(small_iemocap, tensors):
+    method = student_stage(small_iemocap, tensors, heads=8, scd_weight=0.0, cpd_weight=0.0, rcd_weight=0.0).eval()
+    batch = incomplete(tensors)
+    expected = F.cross_entropy(method.predict(batch), batch.labels)
+    assert method.loss(batch).item() == pytest.approx(expected.item())
+
+
+def test_kl_in_rcds_place_compares_the_whole_responses(small_iemocap, tensors):
+    only = {"scd_weight": 0.0, "cpd_weight": 0.0, "rcd_weight": 2.0}
+    method = student_stage(small_iemocap, tensors, heads=8, response_loss="kl", **only).eval()
+    assert not [name for name, _ in method.named_parameters() if "critic" in name]
+    batch = incomplete(tensors)
+    student, teacher = method.predict(batch).softmax(1), method.teacher(batch.complete, batch.frames)[1].softmax(1)
+    divergence = sum((t * (t / s).log()).sum() for s, t in zip(student, teacher, strict=True)) / len(batch)
+    expected = F.cross_entropy(method.predict(batch), batch.labels) + 2.0 * divergence
+    assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_without_a_student_the_teacher_is_trained_on_complete_samples_and_predicts(small_iemocap):
+    torch.manual_seed(0)
+    method = CorrKD(task_spec(small_iemocap), heads=8, layers=1, student=False)
+    config = TrainingConfig(epochs=1, batch_size=16)
+    history = train(method, small_iemocap, trains_on="missing", config=config, seed=0, device=CPU)
+    assert {record["stage"] for record in history} == {"teacher"}
+    assert {name.split(".")[0] for name, _ in method.named_parameters()} == {"teacher"}
+    batch = SplitTensors(small_iemocap, "test", CPU).batch(np.arange(6), training=False)
+    assert torch.equal(method.predict(batch), method.teacher(batch.features, batch.frames)[1])
+    assert torch.equal(method.represent(batch), method.teacher(batch.features, batch.frames)[0])
+
+
+def test_the_student_alone_predicts(small_iemocap, tensors):
+    method = student_stage(small_iemocap, tensors, heads=8).eval()
+    batch = incomplete(tensors)
+    before = method.predict(batch)
+    with torch.no_grad():
+        for parameter in method.teacher.parameters():
+            parameter.add_(1.0)
+    assert torch.equal(method.predict(batch), before)
+
+
+def test_stages_choose_what_is_trained(small_iemocap, tensors):
+    method = CorrKD(task_spec(small_iemocap), heads=8)
+    for stage, trained in ((TEACHER, {"teacher"}), (STUDENT, {"student", "target_critic", "non_target_critic"})):
+        with torch.no_grad():
+            method.start_stage(stage, list(tensors.in_order(64)))
+        method.train()
+        assert {name.split(".")[0] for name, p in method.named_parameters() if p.requires_grad} == trained
+        assert method.teacher.training == (stage == TEACHER)
+
+
+def test_the_joint_representation_is_the_average_over_real_frames(small_iemocap, tensors):
+    """Padding further changes nothing; a modality without a frame gives zeros in its third."""
+    network = CorrKD(task_spec(small_iemocap), heads=8).student.eval()
+    batch = tensors.batch(np.arange(6), training=True)
+    joint, logits = network.encode(batch)
+    assert joint.shape == (6, 120) and logits.shape == (6, 4)
+    padded = {m: F.pad(x, (0, 0, 0, 5)) for m, x in batch.features.items()}
+    frames = {m: F.pad(x, (0, 5)) for m, x in batch.frames.items()}
+    assert torch.allclose(network(padded, frames)[0], joint, atol=1e-5)
+    frames["a"][2] = False
+    assert not network(padded, frames)[0][2, 40:80].any()

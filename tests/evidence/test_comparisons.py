@@ -1,0 +1,235 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.evidence.collect import Model, confusions
+from benchmark.evidence.comparisons import (
+    AUGMENTATION,
+    IDEA,
+    REFERENCE,
+    read_evidence,
+    weigh,
+    write_evidence,
+)
+from benchmark.methods.labels import Row
+from benchmark.protocol.metrics import scores
+from benchmark.protocol.missing import SUBSETS, Setting
+
+SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), Setting("lav", 0.5), Setting("lav", 1.0)])
+ROWS = {
+    "mult": Row("mult", "mult", "complete"),
+    "mult+mrm": Row("mult+mrm", "mult", "missing"),
+    "corrkd": Row("corrkd", "corrkd", "missing"),
+    "corrkd-mrm": Row("corrkd-mrm", "corrkd", "complete"),
+    "w/o SCD": Row("w/o SCD", "corrkd", "missing", (("scd_weight", 0.0),), 1),
+}
+LABELS = np.random.default_rng(9).choice([-1.0, -0.4, 0.0, 1.2], size=80).astype(np.float32)
+
+
+def model(method, seed, settings=SETTINGS, skill=0.7):
+    rng = np.random.default_rng([list(ROWS).index(method), seed])
+    truth = (LABELS >= 0).astype(int)
+    right = rng.random((len(settings), len(LABELS))) < skill
+    predicted = np.where(right, truth, 1 - truth).astype(np.int8)
+    return Model(
+        "mosi", "simulated", "sentiment", ("negative", "non-negative"), method, seed, settings, LABELS, predicted
+    )
+
+
+def score(model, setting, metric="f1"):
+    predicted = model.predicted[model.settings.index((setting, 0))]
+    found = scores(labels=LABELS, logits=np.eye(2)[predicted], kind="sentiment", categories=model.categories)
+    return next(s for s in found if s.metric == metric)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return [model(method, seed) for method in ROWS for seed in range(3)]
+
+
+@pytest.fixture(scope="module")
+def evidence(models):
+    return weigh(models, rows=ROWS, against="corrkd")
+
+
+def of(frame, **wanted):
+    for column, value in wanted.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def test_intervals_hold_the_means_of_stored_predictions(models, evidence):
+    for metric in ("f1", "f1_nonneg", "accuracy"):
+        for setting in (Setting(), Setting("la"), Setting("lav", 0.5)):
+            own = [score(m, setting, metric) for m in models if m.method == "mult"]
+            row = of(evidence.intervals, method="mult", metric=metric, condition=setting.condition).iloc[0]
+            values = [s.value for s in own]
+            assert row["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+            assert row["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+            assert (row["n"], row["seeds"], row["kind"]) == (own[0].n, 3, setting.kind)
+            assert 0 <= row["low"] < row["mean"] < row["high"] <= 100
+    six = [np.mean([score(m, Setting(s)).value for s in SUBSETS[:-1]]) for m in models if m.method == "mult"]
+    average = of(evidence.intervals, method="mult", metric="f1", condition="Avg.").iloc[0]
+    assert average["mean"] == pytest.approx(np.mean(six), abs=1e-4) and average["kind"] == "derived"
+
+
+def test_every_method_is_compared_with_the_reference_and_corrected_for_their_number(models, evidence):
+    found = of(evidence.comparisons, purpose=REFERENCE, metric="f1", condition="{l,a,v}").set_index("method")
+    assert set(found.index) == set(ROWS) - {"corrkd"} and set(found["family"]) == {4}
+    means = {m: np.mean([score(x, Setting()).value for x in models if x.method == m]) for m in ROWS}
+    assert found["difference"]["mult"] == pytest.approx(means["mult"] - means["corrkd"], abs=1e-4)
+    assert found["p_holm"].min() == pytest.approx(min(1.0, 4 * found["p"].min()))
+    assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_rows_of_one_method_are_compared_seed_by_seed():
+    """What a seed does to both cancels out; between two methods it counts twice."""
+    truth = (LABELS >= 0).astype(int)
+    models = []
+    for seed, skill in enumerate((0.5, 0.6, 0.7, 0.8, 0.88)):
+        base = model("corrkd", seed, skill=skill)
+        better = base.predicted.copy()
+        for row in better:  # four mistakes put right in each setting
+            wrong = np.flatnonzero((row != truth) & (LABELS != 0))[:4]
+            row[wrong] = truth[wrong]
+        models += [
+            base,
+            replace(base, method="w/o SCD", predicted=better),
+            replace(base, method="mult", predicted=better),
+        ]
+    found = of(weigh(models, rows=ROWS, against="corrkd").comparisons, metric="f1", condition="Avg.").set_index(
+        "method"
+    )
+    assert found["difference"]["w/o SCD"] == pytest.approx(found["difference"]["mult"])
+    assert found["p"]["w/o SCD"] < 0.01 < 0.3 < found["p"]["mult"]
+    assert found["high"]["w/o SCD"] - found["low"]["w/o SCD"] < 0.3 * (found["high"]["mult"] - found["low"]["mult"])
+    fewer = [m for m in models if (m.method, m.seed) != ("w/o SCD", 4)]
+    unpaired = of(weigh(fewer, rows=ROWS, against="corrkd").comparisons, metric="f1", condition="Avg.").set_index(
+        "method"
+    )
+    assert unpaired["p"]["w/o SCD"] > 0.3, "with other seeds they are as two methods"
+
+
+def test_augmentation_compares_a_method_with_itself_and_the_idea_with_all(models, evidence):
+    gains = of(evidence.comparisons, purpose=AUGMENTATION, metric="f1", condition="Avg.").set_index("method")
+    assert gains["against"].to_dict() == {"mult+mrm": "mult", "corrkd": "corrkd-mrm"}
+    ideas = of(evidence.comparisons, purpose=IDEA, metric="f1", condition="Avg.").set_index("method")
+    assert set(ideas.index) == {"mult+mrm", "corrkd"}, "variants are no methods"
+    assert ideas["difference"].sum() == pytest.approx(0.0, abs=1e-6)
+    means = of(evidence.intervals, metric="f1", condition="Avg.").set_index("method")["mean"]
+    assert ideas["difference"]["corrkd"] == pytest.approx((means["corrkd"] - means["mult+mrm"]) / 2)
+
+
+def test_the_idea_is_compared_where_methods_were_trained_both_ways(models):
+    def purposes(*methods):
+        found = weigh([m for m in models if m.method in methods], rows=ROWS, against=None).comparisons
+        return set() if found.empty else set(found["purpose"])
+
+    assert purposes("mult", "mult+mrm") == {AUGMENTATION}, "one method has no others to be compared with"
+    assert purposes("mult+mrm", "corrkd") == set(), "nothing was trained on whole samples"
+    assert purposes("mult", "mult+mrm", "corrkd") == {AUGMENTATION, IDEA}
+
+
+def test_only_what_all_seeds_have_counts_and_conditions_need_not_be_the_same(models):
+    few = [model("mult", seed, SETTINGS[:8]) for seed in range(2)] + [model("mult", 2, SETTINGS[:7])]
+    found = weigh([*few, *(m for m in models if m.method == "corrkd")], rows=ROWS, against="corrkd")
+    assert "p=0.5" not in set(of(found.intervals, method="mult")["condition"])
+    assert "p=0.5" in set(of(found.intervals, method="corrkd")["condition"])
+    assert set(of(found.comparisons, method="mult")["condition"]) == {
+        *(s.condition for s, _ in SETTINGS[:7]),
+        "Avg.",
+        "drop",
+    }
+
+
+def test_methods_or_seeds_without_a_common_setting_are_left_out(models):
+    corrkd = [m for m in models if m.method == "corrkd"]
+    apart = [model("mult", 0, SETTINGS[:1]), model("mult", 1, SETTINGS[1:2])]
+    found = weigh([*apart, *corrkd], rows=ROWS, against="corrkd")
+    assert set(found.intervals["method"]) == {"corrkd"} and found.comparisons.empty
+    found = weigh(apart, rows=ROWS, against="corrkd")
+    assert found.intervals.empty and found.comparisons.empty
+    elsewhere = [model("w/o SCD", seed, ((Setting("av", 0.5), 0),)) for seed in range(3)]
+    found = weigh([*elsewhere, *corrkd], rows=ROWS, against="corrkd")
+    assert set(found.intervals["method"]) == {"corrkd", "w/o SCD"} and found.comparisons.empty
+
+
+def test_without_a_reference_nothing_is_compared(models):
+    own = [m for m in models if m.method in ("mult", "w/o SCD")]
+    assert weigh(own, rows=ROWS, against="corrkd").comparisons.empty
+    assert weigh(own, rows=ROWS, against=None).comparisons.empty
+    assert weigh([], rows={}, against=None).intervals.empty
+
+
+def test_both_files_are_read_as_written(evidence, models, tmp_path):
+    write_evidence(evidence, tmp_path)
+    again = read_evidence(tmp_path, evidence.intervals)
+    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False, check_like=True)
+    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False, check_like=True)
+    written = pd.read_csv(tmp_path / "comparisons.csv", dtype=str, keep_default_na=False)
+    assert set(written["family"]) == {"2", "4"}
+    written.assign(family=written["family"] + ".0").to_csv(tmp_path / "comparisons.csv", index=False)
+    assert read_evidence(tmp_path, evidence.intervals).comparisons["family"].dtype == int, "as older reports wrote it"
+    write_evidence(weigh([m for m in models if m.method != "corrkd-mrm"][:9], rows=ROWS, against="corrkd"), tmp_path)
+    assert ".0" not in "".join(pd.read_csv(tmp_path / "comparisons.csv", dtype=str)["family"])
+    assert read_evidence(tmp_path / "nowhere", evidence.intervals).intervals.empty
+    write_evidence(weigh(models[:1], rows=ROWS, against=None), tmp_path)
+    assert read_evidence(tmp_path, evidence.intervals).comparisons.empty
+
+
+@pytest.mark.parametrize("polar", [0, 1])
+def test_what_too_few_samples_leave_open_is_read_again(models, tmp_path, polar):
+    labels = np.where(np.arange(len(LABELS)) < polar, 1.0, 0.0).astype(np.float32)
+    evidence = weigh([replace(m, labels=labels) for m in models], rows=ROWS, against="corrkd")
+    f1 = of(evidence.intervals, metric="f1")
+    assert f1["mean"].isna().all() == (polar == 0) and f1["low"].isna().all() and f1["high"].isna().all()
+    write_evidence(evidence, tmp_path)
+    again = read_evidence(tmp_path, evidence.intervals)
+    pd.testing.assert_frame_equal(again.intervals, evidence.intervals, check_dtype=False, check_like=True)
+    pd.testing.assert_frame_equal(again.comparisons, evidence.comparisons, check_dtype=False, check_like=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "row", "changed", "said"),
+    [
+        ("intervals", {"condition": "{l}"}, {"condition": "{x}"}, "'{x}' is not what inter 'l' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"ratio": ""}, "'{l}' is not what inter 'l' at nan is called"),
+        ("intervals", {"condition": "{l}"}, {"available": ""}, "'{l}' is not what inter '' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"kind": "intra"}, "'{l}' is not what intra 'l' at 0 is called"),
+        ("intervals", {"condition": "{l}"}, {"kind": "derived"}, "'{l}' is not what derived 'l' at 0 is called"),
+        ("intervals", {"condition": "Avg."}, {"available": "l"}, "'Avg.' is not what derived 'l' at nan is called"),
+        ("intervals", {"condition": "Avg."}, {"ratio": "0.5"}, "'Avg.' is not what derived '' at 0.5 is called"),
+        ("intervals", {"condition": "Avg."}, {"condition": "mean"}, "'mean' is not what derived '' at nan is called"),
+        ("intervals", {"condition": "{l}"}, {"condition": "{a}", "available": "a"}, "in '{a}' stands twice"),
+        ("intervals", {"method": "mult"}, {"method": "misa"}, "of 'misa' on mosi (simulated) is not in scores.csv"),
+        ("comparisons", {"method": "mult"}, {"method": "misa"}, "of 'misa' on mosi (simulated) is not in scores.csv"),
+        ("comparisons", {"condition": "{l}"}, {"condition": "{a}"}, "in '{a}' stands twice"),
+        ("comparisons", {"condition": "{l}"}, {"against": "a\u202eb"}, "holds characters that cannot be seen"),
+        ("intervals", {"method": "mult"}, {"task": "fun"}, "of 'mult' on fun (simulated) is not in scores.csv"),
+    ],
+)  # fmt: skip
+def test_rows_that_no_report_writes_are_refused(evidence, tmp_path, file, row, changed, said):
+    write_evidence(evidence, tmp_path)
+    path = tmp_path / f"{file}.csv"
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    place = of(frame, **row).index[0]
+    frame.loc[place, list(changed)] = list(changed.values())
+    frame.to_csv(path, index=False)
+    with pytest.raises(BenchmarkError, match=f"{file}\\.csv.*{re.escape(said)}") as caught:
+        read_evidence(tmp_path, evidence.intervals)
+    assert "\n" not in str(caught.value)
+
+
+def test_confusions_are_counted_over_seeds(models):
+    frame = of(confusions(models), method="mult", condition="{l}")
+    assert frame["count"].sum() == 3 * len(LABELS) and len(frame) == 4
+    expected = 0
+    for m in models:
+        if m.method == "mult":
+            predicted = m.predicted[SETTINGS.index((Setting("l"), 0))]
+            expected += sum(t < 0 and p == 1 for t, p in zip(LABELS, predicted, strict=True))
+    assert of(frame, truth="negative", predicted="non-negative")["count"].item() == expected

@@ -1,0 +1,240 @@
+"""Every registered method passes every check, and for every check there is an offender that it catches."""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load
+
+import run_benchmark
+from benchmark import methods
+from benchmark.methods.conformance import CHECKS, Harness, NotApplicable, Subject, Violation, _equal, examine
+from benchmark.methods.weights import packed_weights, unpack_weights
+from benchmark.running.evaluation import predict_settings
+from benchmark.running.training import train
+
+ENTRIES = methods.catalogue()
+HARNESS = Harness(train, predict_settings)
+SUBJECTS = {name: Subject(entry, HARNESS) for name, entry in ENTRIES.items()}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_every_method_conforms(name, check):
+    try:
+        CHECKS[check](SUBJECTS[name])
+    except NotApplicable as reason:
+        assert name in ("constant", "linear"), reason  # they have nothing to train
+
+
+GOOD = '''
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+from benchmark import MODALITIES, Method, register
+from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import masked_mean
+
+@register("suspect", paper="none", trains_on="missing")
+class Suspect(Method):
+    """Early fusion."""
+    def __init__(self, task, *, hidden: int = 64):
+        super().__init__(task)
+        self.first = nn.Linear(sum(task.feature_dims.values()), hidden)
+        self.last = nn.Linear(hidden, task.num_categories)
+        self.dropout = Dropout(0.1)
+    def pooled(self, batch):
+        return torch.cat([masked_mean(batch.features[m], batch.present[m]) for m in MODALITIES], 1)
+    def predict(self, batch):
+        return self.last(self.dropout(self.first(self.pooled(batch)).relu()))
+    def loss(self, batch):
+        return F.cross_entropy(self.predict(batch), batch.labels)
+'''
+
+OFFENDERS = {
+    "contract": [
+("hidden, task.num_categories)", "hidden, 3)", r"predict gave \(5, 3\) in stage 'training' on mosi; it must give .* \(5, 2\)"),
+        ("F.cross_entropy(self.predict(batch), batch.labels)", "self.predict(batch)", "loss is no scalar tensor"),
+        ("batch.labels)", "batch.labels).detach()", "loss has no gradient in stage"),
+        ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch)[0]\n    def loss", r"represent gave \(409,\)"),
+        ("F.cross_entropy(self.predict(batch), batch.labels)", "1.0", "loss is no scalar tensor"),
+        ("(hidden, task.", "(hidden + 1, task.", r"^RuntimeError: .* \(at suspect\.py:\d+\)$"),
+        ("        return self.last(", "        if not self.training:\n            return [1.0]\n        return self.last(", "predict gave list in stage"),
+        ("        return self.last(", "        if not self.training:\n            return self.last(self.first(self.pooled(batch))).long()\n"
+         "        return self.last(", r"predict gave \(5, 2\) .* it must give floating-point logits"),
+        ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch)[:3]\n    def loss", r"represent gave \(3, 409\)"),
+        ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch).log()\n    def loss", "it must give finite"),
+    ],
+    "any setting": [
+        (
+            "masked_mean(batch.features[m], batch.present[m])",
+            "batch.features[m].sum(1) / batch.present[m].sum(1, keepdim=True)",
+            "NaN or infinity in setting|loss became nan",
+        ),
+        (
+            "masked_mean(batch.features[m], batch.present[m])",
+            "batch.features[m].sum(1) / batch.frames[m].sum(1, keepdim=True)",
+            "for a sample without a single real frame, task mosi",
+        ),
+        (
+            "        return self.last(",
+            "        if not self.training:\n            seen = sum(batch.present[m].sum(1) for m in MODALITIES)\n            return self.last(self.first(self.pooled(batch))) / seen[:, None]\n"
+            "        return self.last(",
+            r"^logits hold NaN or infinity in setting \w+@1\.0, sample \S+, task mosi$",
+        ),
+    ],
+    "finite loss": [("batch.labels)", "batch.labels) / (len(batch) - 1)", "loss is inf in stage 'training'.*1 samples"),
+        ("batch.labels)", "batch.labels) + (0 * self.last.bias).sum().sqrt()", "gradient of last.bias is not finite in stage"),
+    ],
+    "gradients": [
+        ("self.dropout = ", "self.idle = nn.Linear(2, 3)\n        self.dropout = ", "no gradient reaches idle"),
+        ("        return self.last(", "        return self.last(0 * ", "no gradient reaches first.bias, first.weight, last.weight"),
+    ],
+    "over-fits": [(".relu()", ".relu() * 0", r"\d+ of 32 training samples are right")],
+    "deterministic": [
+        ("batch.labels)", "batch.labels) * np.random.rand()", "two trainings with one seed give different"),
+        ("self.dropout(", "F.dropout(", "predicting a batch twice gives different logits"),
+    ],
+    "batch independence": [
+        ("        return self.last(", "        return self.mixed(batch)\n    def mixed(self, batch):\n        x = self.pooled(batch)\n"
+         "        return self.last(self.first(x - x.mean(0)).relu())\n    def unused(self, batch):\n        return self.last(",
+         r"batch size 1 and 32 do not agree \("),
+        ("masked_mean(batch.features[m], batch.present[m])",
+         "masked_mean(batch.features[m], batch.present[m]) + 0.1 * batch.features[m].shape[1] * (~batch.frames[m].any(1))[:, None]",
+         "batch size 1 and 32 do not agree where samples lack every frame of some modalities"),
+    ],
+    "labels": [
+        ("        return self.last(", "        return batch.labels[:, None] + self.last(", "predict looks at the labels"),
+        ("        return self.last(",
+         "        return (0.0 if batch.intensity is None else batch.intensity.nan_to_num()[:, None]) + self.last(",
+         "predict looks at the labels"),
+    ],
+    "masked frames": [
+        ("batch.features[m], batch.present[m])", "(batch.complete or batch.features)[m], batch.frames[m])",
+         "predict looks at missing frames"),
+    ],
+    "inputs untouched": [
+        ("        return torch.cat", "        batch.features['l'].mul_(0.5)\n        return torch.cat", r"predict changes features\['l'\]"),
+        ("        return F.cross", "        batch.labels.zero_()\n        return F.cross", "loss in stage 'training' changes the labels"),
+    ],
+}  # fmt: skip
+SAVED = (
+    "    def pooled(",
+    "    def start_stage(self, stage, training_set):\n        self.offset = 1.0 + float(sum(len(b) for b in training_set))\n"
+    "    def pooled(",
+)
+
+
+def suspect(tmp_path, *changes):
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path / "suspect.py"
+    path.write_text(text)
+    return methods.catalogue([path.resolve()])["suspect"]
+
+
+def test_every_check_has_an_offender():
+    assert OFFENDERS.keys() | {"saved state"} == CHECKS.keys()
+
+
+def test_the_offenders_base_is_innocent(tmp_path):
+    assert {(r.state, r.reason) for r in examine(suspect(tmp_path), HARNESS)} == {("passed", "")}
+
+
+@pytest.mark.parametrize(
+    ("check", "number"),
+    [(check, i) for check, cases in OFFENDERS.items() for i in range(len(cases))],
+)
+def test_the_offender_is_caught(tmp_path, check, number):
+    old, new, message = OFFENDERS[check][number]
+    (result,) = examine(suspect(tmp_path, (old, new)), HARNESS, {check: CHECKS[check]})
+    assert result.state == "failed" and "\n" not in result.reason and "Violation" not in result.reason
+    assert re.search(message, result.reason), result.reason
+
+
+def test_state_outside_parameters_and_buffers_is_caught(tmp_path):
+    change = (".relu()))", ".relu())) * getattr(self, 'offset', 1.0)")
+    (result,) = examine(suspect(tmp_path, SAVED, change), HARNESS, {"saved state": CHECKS["saved state"]})
+    assert result.state == "failed" and "parameters or buffers" in result.reason
+
+
+def test_state_that_cannot_be_stored_is_caught(tmp_path):
+    extra = "    def get_extra_state(self):\n        return {}\n    def set_extra_state(self, state):\n        pass\n    def pooled("
+    (result,) = examine(suspect(tmp_path, ("    def pooled(", extra)), HARNESS, {"saved state": CHECKS["saved state"]})
+    assert result.state == "failed" and "AttributeError" in result.reason
+
+
+def test_tied_weights_are_stored(tmp_path):
+    twice = "self.second = nn.Linear(hidden, hidden)\n        self.third = nn.Linear(hidden, hidden)\n"
+    tied = twice + "        self.third.weight = self.second.weight\n        self.dropout = "
+    use = "self.third(self.second(self.first(self.pooled(batch)).relu()).relu())"
+    entry = suspect(tmp_path, ("self.dropout = ", tied), ("self.first(self.pooled(batch)).relu()", use))
+    (result,) = examine(entry, HARNESS, {"saved state": CHECKS["saved state"]})
+    assert (result.state, result.reason) == ("passed", "")
+    method = Subject(entry, HARNESS).build(Subject(entry, HARNESS).dataset("mosi"))
+    content = packed_weights(method)
+    assert {"second.weight", "third.weight"} <= load(content).keys()
+    unpack_weights(method, content)
+    assert method.third.weight is method.second.weight
+
+
+def test_what_is_no_matter_of_a_check_is_left_to_the_others(tmp_path):
+    idle, represent = (
+        OFFENDERS["gradients"][0][:2],
+        "    def represent(self, batch):\n        return self.pooled(batch)\n    def loss",
+    )
+    entry = suspect(tmp_path, idle, ("    def loss", represent))
+    assert [result.reason for result in examine(entry, HARNESS) if result.state == "failed"] == [
+        "no gradient reaches idle.bias, idle.weight"
+    ]
+
+
+def test_what_does_not_apply_to_a_method_with_nothing_to_train():
+    states = {result.check: result.state for result in examine(methods.catalogue()["constant"], HARNESS)}
+    skipped = {check for check, state in states.items() if state == "not applicable"}
+    assert skipped == {"gradients", "over-fits"} and set(states.values()) == {"passed", "not applicable"}
+
+
+def test_logits_that_are_only_alike_when_repeated_differ():
+    with pytest.raises(Violation, match=r"message \(logits differ by up to nan\)"):
+        _equal(torch.zeros(1, 2), torch.zeros(3, 2), "message")
+
+
+def test_checks_run_on_one_thread(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        list(examine(suspect(tmp_path), HARNESS, {}))
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_command_line(tmp_path, capsys):
+    assert run_benchmark.main(["--check", "constant"]) == 0
+    out = capsys.readouterr().out
+    assert "passed" in out and "not applicable" in out and "failed" not in out
+    entry = suspect(tmp_path, (".relu()", ".relu() * 0"))
+    assert run_benchmark.main(["--check", "suspect", "--plugin", str(entry.path)]) == 1
+    assert "failed          over-fits" in capsys.readouterr().out
+    assert run_benchmark.main(["--check", "mutl"]) == 2
+    assert "did you mean mult" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("import numpy as np\n", "import numpy as np\nimport absent\n"), "importing .* failed: .*'absent'"),
+        (("def predict(", "def guess("), "Suspect lacks predict"),
+    ],
+)
+def test_a_method_that_cannot_be_imported_is_told_in_one_line(tmp_path, capsys, change, message):
+    entry = suspect(tmp_path, change)
+    for name in ("suspect", "all"):
+        assert run_benchmark.main(["--check", name, "--plugin", str(entry.path)]) == 2
+        captured = capsys.readouterr()
+        assert re.match(f"error: method 'suspect': .*{message}", captured.err) and captured.err.count("\n") == 1
+        assert not captured.out

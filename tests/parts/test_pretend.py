@@ -1,0 +1,29 @@
+"""What would fail or wait on a GPU, found without one: see `tests/pretend.py`."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch.utils.backend_registration
+
+from benchmark import methods
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch knows no devices written in Python",
+)
+
+WAITING = {"cubemlp", "dmd", "gcnet", "mctn", "misa", "self_mm"}
+"""Pack sequences for torch's LSTM or GRU, or pick out real frames, or windows and samples by what they hold."""
+
+
+@pytest.mark.parametrize("name", sorted(methods.catalogue()))
+def test_another_device_gives_what_the_cpu_gives(name):
+    run = [sys.executable, "-m", "tests.pretend", name]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["logits"] < 1e-4
+    assert found["gradients"] < 1e-3
+    assert bool(found["waits"]) == (name in WAITING), found["waits"]

@@ -1,0 +1,258 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.protocol.missing import (
+    MODALITIES,
+    MRM,
+    PATTERNS,
+    SUBSETS,
+    Setting,
+    frame_mask,
+    frame_uniforms,
+    splitmix64,
+)
+
+IDS = [f"video{i // 7}$_${i}" for i in range(400)]
+patterns = st.sampled_from(PATTERNS)
+ratios = st.floats(0, 1, allow_nan=False)
+modalities = st.sampled_from(MODALITIES)
+id_lists = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=30, unique=True)
+
+
+@pytest.mark.parametrize("available", ["", "al", "lavl", "x", "LAV", "l,a", None, 3])
+def test_setting_refuses_what_is_no_subset(available):
+    with pytest.raises(ValueError, match="subset"):
+        Setting(available)
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan"), float("inf"), "0.5", None, True])
+def test_setting_refuses_what_is_no_ratio(ratio):
+    with pytest.raises(ValueError, match="ratio"):
+        Setting("lav", ratio)
+
+
+def test_setting_is_frozen_and_hashable():
+    setting = Setting("la", 0.3)
+    with pytest.raises(AttributeError):
+        setting.ratio = 0.5
+    assert len({setting, Setting("la", 0.3), Setting("la", np.float64(0.3))}) == 1
+
+
+@given(st.sampled_from(SUBSETS), ratios, patterns)
+def test_setting_survives_its_text(available, ratio, pattern):
+    setting = Setting(available, ratio, pattern)
+    assert Setting.parse(str(setting)) == setting
+
+
+def test_setting_refuses_what_is_no_pattern():
+    with pytest.raises(ValueError, match="'bursts' is unknown; use one of scattered, burst, early_end"):
+        Setting("lav", 0.5, "bursts")
+
+
+@pytest.mark.parametrize("pattern", ["burst", "early_end"])
+def test_patterns_are_one_setting_where_nothing_or_everything_is_missing(pattern):
+    assert Setting("la", 0.0, pattern) == Setting("la", 0.0) and Setting("la", 1.0, pattern) == Setting("la", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind", "condition", "text"),
+    [
+        (Setting("lav", 0.3), "intra", "p=0.3", "lav@0.3"),
+        (Setting("lav", 3 * 0.1), "intra", "p=0.30000000000000004", "lav@0.30000000000000004"),
+        (Setting("la"), "inter", "{l,a}", "la@0.0"),
+        (Setting(), "intra", "{l,a,v}", "lav@0.0"),
+        (Setting("v", 0.5), "inter", "{v} p=0.5", "v@0.5"),
+        (Setting("lav", 0.3, "burst"), "intra-burst", "p=0.3 burst", "lav@0.3:burst"),
+        (Setting("la", 0.3, "early_end"), "inter-early_end", "{l,a} p=0.3 early end", "la@0.3:early_end"),
+    ],
+)
+def test_setting_names(setting, kind, condition, text):
+    assert (setting.kind, setting.condition, str(setting)) == (kind, condition, text)
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, ratios, st.integers(0, 5), patterns, st.data())
+def test_masks_are_nested(ids, num_frames, modality, first, second, draw, pattern, data):
+    low, high = sorted((first, second))
+    lengths = data.draw(st.lists(st.integers(0, num_frames), min_size=len(ids), max_size=len(ids)))
+    few = frame_mask(ids, num_frames, modality, Setting("lav", high, pattern), draw, lengths=lengths)
+    many = frame_mask(ids, num_frames, modality, Setting("lav", low, pattern), draw, lengths=lengths)
+    assert few.shape == (len(ids), num_frames)
+    assert few.dtype == bool
+    assert not (few & ~many).any(), "what is missing at a ratio must be missing at a higher one"
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, patterns, st.randoms(use_true_random=False))
+def test_masks_do_not_depend_on_order_or_batch(ids, num_frames, modality, ratio, pattern, random):
+    setting = Setting("lav", ratio, pattern)
+    lengths = {sample_id: random.randint(1, num_frames) for sample_id in ids}
+    masks = frame_mask(ids, num_frames, modality, setting, lengths=list(lengths.values()))
+    together = dict(zip(ids, masks, strict=True))
+    random.shuffle(ids)
+    for sample_id in ids:
+        alone = frame_mask([sample_id], num_frames, modality, setting, lengths=[lengths[sample_id]])[0]
+        assert (alone == together[sample_id]).all()
+        longer = frame_mask([sample_id], num_frames + 7, modality, setting, lengths=[lengths[sample_id]])[0]
+        assert (longer[:num_frames] == alone).all()
+
+
+@given(id_lists, st.integers(1, 40), modalities, ratios, st.sampled_from(["burst", "early_end"]))
+def test_bursts_are_contiguous_and_early_ends_are_at_the_end(ids, num_frames, modality, ratio, pattern):
+    for kept in frame_mask(ids, num_frames, modality, Setting("lav", ratio, pattern)):
+        missing = np.flatnonzero(~kept)
+        if len(missing):
+            assert len(missing) == missing[-1] - missing[0] + 1, "what is missing must be one run"
+            assert pattern == "burst" or missing[-1] == num_frames - 1
+        if pattern == "burst":
+            assert abs(len(missing) - ratio * num_frames) < 1 + 1e-9
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("length", [1, 3, 20])
+def test_the_mean_share_of_missing_frames_is_the_ratio(pattern, ratio, length):
+    ids = [f"sample{i}" for i in range(6000)]
+    kept = frame_mask(ids, length, "a", Setting("lav", ratio, pattern), lengths=[length] * len(ids))
+    assert 1 - kept.mean() == pytest.approx(ratio, abs=4 * 0.5 / np.sqrt(len(ids)))  # four standard errors at most
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_modalities_and_draws_lose_their_frames_independently(pattern):
+    setting = Setting("lav", 0.5, pattern)
+    masks = [frame_mask(IDS, 20, m, setting, draw)[:, 10] for m in MODALITIES for draw in (0, 1)]
+    correlation = np.corrcoef(masks)
+    assert np.abs(correlation[np.triu_indices(6, 1)]).max() < 4 / np.sqrt(len(IDS))
+
+
+@given(id_lists, st.integers(1, 20), st.sampled_from(SUBSETS), st.integers(0, 3))
+def test_masks_are_exact_at_both_ends(ids, num_frames, available, draw):
+    for modality in MODALITIES:
+        kept = frame_mask(ids, num_frames, modality, Setting(available, 0.0), draw)
+        assert kept.all() if modality in available else not kept.any()
+        assert not frame_mask(ids, num_frames, modality, Setting(available, 1.0), draw).any()
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(SUBSETS), ratios)
+def test_subset_and_ratio_do_not_change_each_other(available, ratio):
+    for modality in available:
+        full = frame_mask(IDS, 9, modality, Setting("lav", ratio))
+        assert (frame_mask(IDS, 9, modality, Setting(available, ratio)) == full).all()
+
+
+def test_uniforms_are_uniform_and_independent():
+    streams = [frame_uniforms(IDS, 50, m, draw).ravel() for m in MODALITIES for draw in (0, 1)]
+    for u in streams:
+        assert u.min() >= 0 and u.max() < 1
+        counts = np.histogram(u, bins=20, range=(0, 1))[0]
+        expected = len(u) / 20
+        assert ((counts - expected) ** 2 / expected).sum() < 60  # chi-squared, 19 degrees of freedom: p about 4e-6
+    correlation = np.corrcoef(streams)
+    assert np.abs(correlation[np.triu_indices(6, 1)]).max() < 0.03  # 20,000 numbers: four standard errors
+    lagged = np.corrcoef(streams[0][:-1], streams[0][1:])[0, 1]
+    assert abs(lagged) < 0.03
+
+
+def test_masks_are_the_same_everywhere():
+    """Written down once: another platform, process or version of NumPy must give the same frames."""
+    u = frame_uniforms(["video1$_$0", "ünïcode"], 3, "a", 2)
+    expected = [
+        [0.34087095713319426, 0.9044008503252162, 0.1127517748318484],
+        [0.41734777222847075, 0.9623528167391624, 0.86678921516076],
+    ]
+    np.testing.assert_array_equal(u, expected)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("scattered", [".x.x..x.xx", ".xx....x.x"]),
+        ("burst", [".....xxxxx", "x...xxxxxx"]),
+        ("early_end", ["xxxxxxxx..", ".........."]),
+    ],
+)
+def test_masks_of_each_pattern_written_down(pattern, expected):
+    """x is kept; the second sample has six frames, which is where a pattern other than `scattered` ends."""
+    setting = Setting("lav", 0.5, pattern)
+    kept = frame_mask(["video1$_$0", "ünïcode"], 10, "a", setting, 2, lengths=[10, 6])
+    assert ["".join(".x"[int(frame)] for frame in row) for row in kept] == expected
+
+
+def test_scattered_frames_are_lost_one_by_one():
+    """Whether a frame is lost says nothing of its neighbour, which is what tells `scattered` from the other patterns."""
+    lost = ~frame_mask(IDS, 50, "a", Setting("lav", 0.5))
+    pairs = np.corrcoef(lost[:, :-1].ravel(), lost[:, 1:].ravel())[0, 1]
+    assert abs(pairs) < 4 / np.sqrt(lost[:, 1:].size)
+
+
+@pytest.mark.parametrize("text", ["", "lav", "lav@", "xyz@0.3", "lav@0.3:", "lav@0.3:odd", "lav@0.3 "])
+def test_what_is_no_text_of_a_setting_is_refused(text):
+    with pytest.raises(
+        ValueError, match=r"is no setting; expected for instance 'lav@0\.3'|is unknown; use one of|subset"
+    ):
+        Setting.parse(text)
+
+
+def test_splitmix64_gives_its_published_sequence():
+    numbers = splitmix64(np.array([[1234567]], dtype=np.uint64), 3)
+    assert numbers.tolist() == [[6457827717110365317, 3203168211198807973, 9817491932198370423]]
+
+
+def test_masks_are_the_same_in_another_process():
+    code = (
+        "from benchmark.protocol.missing import *; import hashlib;"
+        "print(hashlib.sha256(frame_mask([str(i) for i in range(99)], 30, 'v', Setting('av', 0.4), 1).tobytes()).hexdigest())"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
+
+
+def test_frame_mask_refuses_an_unknown_modality():
+    with pytest.raises(ValueError, match="modality"):
+        frame_mask(["a"], 3, "text", Setting())
+
+
+def test_mrm_leaves_a_modality_and_has_the_documented_distribution():
+    frames = {"l": 200, "a": 150, "v": 1}
+    kept = MRM().draw(np.random.default_rng(0), 20_000, frames)
+    assert {m: kept[m].shape for m in MODALITIES} == {m: (20_000, frames[m]) for m in MODALITIES}
+    gone = {m: ~kept[m].any(1) for m in MODALITIES}
+    subset_complete = ~gone["l"] & ~gone["a"]
+    lacks_frames = (kept["l"].mean(1) < 1) & (kept["l"].mean(1) > 0)
+    # a modality is absent in half of the samples that lack modalities: 3 of the 6 subsets
+    assert gone["l"].mean() == pytest.approx(0.25, abs=0.02)
+    # both l and a stay in the complete half and in one of six subsets of the other
+    assert subset_complete.mean() == pytest.approx(0.5 + 0.5 / 6, abs=0.02)
+    assert lacks_frames[~gone["l"]].mean() == pytest.approx(0.5, abs=0.03)
+    # with frames never dropped, at least one modality is whole in every sample
+    whole = MRM(frame_probability=0.0, modality_probability=1.0).draw(np.random.default_rng(1), 5000, frames)
+    number = sum(whole[m].all(1).astype(int) for m in MODALITIES)
+    assert number.min() == 1 and number.max() == 2
+    subsets = np.stack([whole[m].all(1) for m in MODALITIES], axis=1)
+    counts = np.unique(subsets, axis=0, return_counts=True)[1]
+    assert len(counts) == 6 and counts.min() > 700  # about 833 each
+
+
+def test_mrm_draws_modalities_independently():
+    kept = MRM(frame_probability=1.0, modality_probability=0.0).draw(
+        np.random.default_rng(0), 1, {"l": 9, "a": 9, "v": 9}
+    )
+    assert not (kept["l"] == kept["a"]).all() or not (kept["l"] == kept["v"]).all()
+
+
+def test_mrm_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match="frame_probability"):
+        MRM(frame_probability=1.5)

@@ -1,0 +1,88 @@
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from benchmark.files.manifest import read_manifest
+from benchmark.report import manifest
+from benchmark.report.manifest import build_manifest
+
+
+def record(number, **changed):
+    data = {"source": "file", "origin": "mosi.pkl", "samples": {"train": 3}} | changed.pop("data", {})
+    return {
+        "label": "mult",
+        "task": {"name": "mosi", "fingerprint": "f0"},
+        "data": data,
+        "environment": {"torch": "2"},
+        "git_commit": "c1",
+        "started": f"2026-01-0{number}",
+        "finished": f"2026-02-0{number}",
+        "seed": number,
+        "key": f"k{number}",
+        "seconds": 3.5,
+        "training_seconds": 3.0,
+        "epochs": 2,
+        "parameters": 10,
+    } | changed
+
+
+def build(*records, failures=()):
+    collection = SimpleNamespace(
+        records=records, failures=list(failures), superseded=Counter({"mult on mosi": 2, "misa on mosi": 1})
+    )
+    return build_manifest(collection, command="run", grid="quick", methods={"mult": "MulT"}, against=None)
+
+
+def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
+    built = build(record(1), record(2, git_commit=""), record(3, environment={"torch": "3"}, git_commit="c0"))
+    assert (
+        built["git_commit"] == "c0, c1"
+        and built["superseded"] == 3
+        and built["versions"] == [{"torch": "2"}, {"torch": "3"}]
+    )
+    assert (built["started"], built["finished"]) == ("2026-01-01", "2026-02-03")
+    assert len(built["tasks"]) == 1 and "warnings" not in built["tasks"][0] and "failures" not in built
+    (tmp_path / "manifest.json").write_text(json.dumps(built))
+    again = read_manifest(tmp_path / "manifest.json")
+    assert [cell["seconds"] for cell in again["cells"]] == [3.5] * 3 and again["git_commit"] == "c0, c1"
+
+
+def test_it_holds_what_data_files_and_failures_said():
+    failure = {"task": "mosi", "method": "mult", "seed": "0", "error": "x"}
+    built = build(record(1, data={"warnings": ["odd labels"]}), failures=[failure])
+    assert built["tasks"][0]["warnings"] == ["odd labels"]
+    assert built["failed"] == 1 and built["failures"] == [failure]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "processor", "machine", "shown"),
+    [
+        ("flags : fpu\nmodel name\t: Fast: 9000\nmodel name\t: Other\n", "x", "y", "Fast: 9000"),
+        ("flags : fpu\n", "x", "y", "x"),
+        ("", "", "y", "y"),
+    ],
+)
+def test_the_processor_is_named_where_the_system_tells_it(monkeypatch, cpuinfo, processor, machine, shown):
+    monkeypatch.setattr(manifest, "_text", lambda path: cpuinfo)
+    monkeypatch.setattr("platform.processor", lambda: processor)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert manifest._processor() == shown
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, AttributeError])
+def test_a_system_that_does_not_tell_its_memory_or_processor_stops_nothing(monkeypatch, tmp_path, error):
+    def refuse(name):
+        raise error(name)
+
+    monkeypatch.setattr("os.sysconf", refuse)
+    assert manifest._memory_gib() is None and manifest._text(tmp_path / "none") == ""
+
+
+def test_a_manifest_that_is_none_reads_as_empty(tmp_path):
+    path = tmp_path / "manifest.json"
+    assert read_manifest(path) == {}
+    for content in ("", "[", "[" * 100_000, "[]", "{}", '{"cells": [{}]}', '{"cells": [{"method": 3}]}', "\udcff"):
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        assert not read_manifest(path).get("cells")

@@ -1,0 +1,274 @@
+import io
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.protocol.missing import SUBSETS
+from benchmark.report import write_report
+from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+
+INTER = ["{l}", "{a}", "{v}", "{l,a}", "{l,v}", "{a,v}", "Avg.", "{l,a,v}"]
+RATIOS = [round(0.1 * i, 1) for i in range(11)]
+SETTINGS = [(subset, 0.0) for subset in SUBSETS] + [("lav", ratio) for ratio in RATIOS[1:]]
+SENTIMENT = ["accuracy", "f1", "f1_nonneg"]
+EMOTION = ["accuracy", "f1", "f1_happy", "f1_sad", "f1_angry", "f1_neutral"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "=cmd()",
+    "a|b",
+    "x_y&z",
+    "[opt]",
+    "*x*",
+    "_u_",
+    "$\\frac{1}^~%#",
+    "http://e.org/",
+]
+
+
+def make_scores(
+    methods=("corrkd", "mult", "constant"),
+    *,
+    task="mosi",
+    source="simulated",
+    seeds=3,
+    settings=SETTINGS,
+    draws=1,
+):
+    rng = np.random.default_rng(0)
+    metrics, n = (EMOTION, 938) if task == "iemocap" else (SENTIMENT, 656)
+    rows = [
+        (task, source, method, seed, "intra" if available == "lav" else "inter", available, ratio, draw,
+         metric, rng.uniform(30, 90), 686 if metric in ("accuracy", "f1_nonneg") else n, f"{method}-{seed}")
+        for method in methods
+        for seed in range(seeds)
+        for available, ratio in settings
+        for draw in range(draws)
+        for metric in metrics
+    ]  # fmt: skip
+    columns = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def by_hand(scores, method, condition, metric="f1"):
+    """Mean and standard deviation of a cell, by loops over the raw rows."""
+    rows = scores[(scores["method"] == method) & (scores["metric"] == metric)]
+    seeds = []
+    for seed in sorted(set(rows["seed"])):
+        values = {}
+        for row in rows[rows["seed"] == seed].itertuples():
+            values.setdefault((row.available, row.ratio), []).append(row.value)
+        means = {setting: sum(v) / len(v) for setting, v in values.items()}
+        if condition == "Avg.":
+            seeds.append(sum(means[s, 0.0] for s in ("l", "a", "v", "la", "lv", "av")) / 6)
+        elif condition.startswith("p="):
+            seeds.append(means["lav", float(condition[2:])])
+        else:
+            seeds.append(means[condition.strip("{}").replace(",", ""), 0.0])
+    mean = sum(seeds) / len(seeds)
+    return mean, (sum((s - mean) ** 2 for s in seeds) / (len(seeds) - 1)) ** 0.5
+
+
+def markdown_rows(text):
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    head, _, *body = [[cell.strip() for cell in line] for line in lines]
+    return head, body
+
+
+def plain(cell):
+    return re.sub(r"\*\*|</?u>|\\textbf|\\underline|[{}$]", "", cell).replace(r"\pm", "±")
+
+
+def table_of(scores, kind="inter", **options):
+    (table,) = [t for t in build_tables(scores, **options) if t.kind == kind]
+    return table
+
+
+@pytest.mark.parametrize("draws", [1, 2])
+@pytest.mark.parametrize(("kind", "columns"), [("inter", INTER), ("intra", [f"p={r}" for r in RATIOS])])
+def test_every_format_has_the_numbers_computed_by_hand(kind, columns, draws):
+    scores = make_scores(draws=draws)
+    table = table_of(scores, kind)
+    expected = {(m, c): by_hand(scores, m, c) for m in ("corrkd", "mult", "constant") for c in columns}
+    printed = {key: f"{mean:.2f} ± {std:.2f}" for key, (mean, std) in expected.items()}
+
+    head, body = markdown_rows(to_markdown(table))
+    assert head == ["Method", *columns]
+    assert {(row[0], c): plain(cell) for row in body for c, cell in zip(columns, row[1:], strict=True)} == printed
+
+    rows = [line[:-3].split(" & ") for line in to_latex(table).splitlines() if line.endswith(r"\\")]
+    assert [name.replace("\\", "") for name in rows[0]] == ["Method", *columns]
+    assert {(r[0].strip(), c): plain(x) for r in rows[1:] for c, x in zip(columns, r[1:], strict=True)} == printed
+
+    csv = pd.read_csv(io.StringIO(to_csv(table)))
+    assert set(csv["metric"]) == set(SENTIMENT) and set(csv["seeds"]) == {3}
+    csv = csv[csv["metric"] == "f1"].set_index(["method", "condition"])
+    assert len(csv) == len(expected)
+    for key, numbers in expected.items():
+        assert csv.loc[key, ["mean", "std"]].tolist() == pytest.approx(numbers)
+
+
+def test_emotions_are_blocks_and_ranked_within_them():
+    scores = make_scores(task="iemocap")
+    table = table_of(scores)
+    assert [block.title for block in table.blocks] == ["happy", "sad", "angry", "neutral", "mean"]
+    head, body = markdown_rows(to_markdown(table))
+    assert head[:2] == ["Emotion", "Method"] and len(body) == 5 * 3
+    for metric, rows in zip([*EMOTION[2:], "f1"], [body[i : i + 3] for i in range(0, 15, 3)], strict=True):
+        for column, condition in enumerate(INTER, start=2):
+            values = {row[1]: by_hand(scores, row[1], condition, metric)[0] for row in rows}
+            best, second, _ = sorted(values, key=values.get, reverse=True)
+            assert [row[1] for row in rows if row[column].startswith("**")] == [best]
+            assert [row[1] for row in rows if row[column].startswith("<u>")] == [second]
+    assert to_latex(table).count(r"\multicolumn{9}{l}") == 5
+
+
+def test_what_is_printed_alike_is_ranked_alike():
+    scores = make_scores(["a", "b", "c", "d"], seeds=1, settings=[("l", 0.0), ("a", 0.0)])
+    values = {"a": 70.001, "b": 70.004, "c": 60.0, "d": 60.0}
+    scores["value"] = scores["method"].map(values)
+    _, body = markdown_rows(to_markdown(table_of(scores)))
+    assert [row[1] for row in body] == ["**70.00**", "**70.00**", "<u>60.00</u>", "<u>60.00</u>"]
+    tex = to_latex(table_of(scores))
+    assert tex.count(r"\textbf{70.00}") == 4 and tex.count(r"\underline{60.00}") == 4
+
+
+def test_one_seed_has_no_deviation_anywhere():
+    table = table_of(make_scores(seeds=1))
+    assert "±" not in "".join(map("".join, markdown_rows(to_markdown(table))[1]))
+    assert "1 seed; no deviation" in table.caption
+    assert pd.read_csv(io.StringIO(to_csv(table)))["std"].isna().all()
+
+
+def test_caption_says_what_the_numbers_are():
+    scores = make_scores()
+    scores = scores[(scores["method"] != "mult") | (scores["seed"] > 0)]
+    table = table_of(scores, selection="lowest validation loss.")
+    for part in (
+        "label is not 0",
+        "n = 656",
+        "2–3 seeds",
+        "mean ± standard deviation over seeds",
+        "without {l,a,v}",
+    ):
+        assert part in table.caption
+    assert table.caption.endswith("Checkpoint selection: lowest validation loss.")
+    assert "Avg." not in table_of(scores, "intra").caption
+
+
+def test_absent_conditions_are_absent_columns_and_absent_cells_are_dashes():
+    scores = make_scores(settings=[("l", 0.0), ("av", 0.0), ("lav", 0.0), ("l", 0.5)])
+    scores = scores[(scores["method"] != "mult") | (scores["available"] != "l")]
+    (table,) = build_tables(scores)  # the complete setting alone makes no intra table
+    head, body = markdown_rows(to_markdown(table))
+    assert head == ["Method", "{l}", "{a,v}", "{l,a,v}"]
+    assert {row[0]: row[1] == "–" for row in body} == {"corrkd": False, "mult": True, "constant": False}
+
+
+def test_average_only_where_all_six_are():
+    scores = make_scores()
+    table = table_of(scores[(scores["method"] != "mult") | (scores["available"] != "v")])
+    _, body = markdown_rows(to_markdown(table))
+    assert {row[0]: row[7] == "–" for row in body} == {"corrkd": False, "mult": True, "constant": False}
+
+
+def test_order_of_methods():
+    assert order_methods(["constant", "b", "a"]) == ["a", "b", "constant"]
+    assert order_methods(["a", "b", "c", "constant"], ["constant", "c", "gone", "b", "c"]) == [
+        "c",
+        "b",
+        "a",
+        "constant",
+    ]
+
+
+@pytest.mark.parametrize("sources", [["simulated"], ["file"], ["simulated", "file"]])
+def test_files_and_their_source(tmp_path, sources):
+    scores = pd.concat([make_scores(source=source, seeds=2) for source in sources])
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "notes.md").write_text("mine")
+    written = write_report(scores, tmp_path, provenance={})
+    for source in sources:
+        prefix = f"mosi-{source}" if len(sources) == 2 else "mosi"
+        for kind in ("inter", "intra"):
+            word = {"simulated": "simulated data", "file": "data from file"}[source]
+            for suffix in ("md", "tex"):
+                assert word in (tmp_path / f"tables/{prefix}_{kind}.{suffix}").read_text()
+            assert set(pd.read_csv(tmp_path / f"tables/{prefix}_{kind}.csv")["source"]) == {source}
+            png = (tmp_path / f"figures/{prefix}_{kind}.png").read_bytes()
+            pdf = (tmp_path / f"figures/{prefix}_{kind}.pdf").read_bytes()
+            assert png.startswith(b"\x89PNG") and pdf.startswith(b"%PDF") and min(len(png), len(pdf)) > 5000
+            assert word.encode() in png and word.encode() in pdf
+    page = (tmp_path / "report.html").read_text()
+    assert ("simulated" in page) == ("simulated" in sources)
+    found = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {*written, tmp_path / "tables" / "notes.md"}
+
+
+def test_figures_are_drawn_and_the_same_again(tmp_path):
+    from matplotlib.image import imread
+
+    scores = make_scores(task="iemocap", seeds=2)
+    first, second = (write_report(scores, tmp_path / name, provenance={}) for name in "ab")
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes()
+    image = imread(tmp_path / "a/figures/iemocap_intra.png")
+    assert image.shape[1] == pytest.approx(6.9 * 300, abs=1)
+    colours = np.unique(np.round(image[..., :3].reshape(-1, 3) * 255).astype(int), axis=0)
+    assert {(0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x77, 0x77, 0x77)} <= set(map(tuple, colours.tolist()))
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hostile")
+    provenance = {"selection": 'lowest loss of 50% & <i>all</i> {a_b} "c"'}
+    write_report(make_scores([*HOSTILE, "constant"], seeds=2), out, provenance=provenance)
+    return out
+
+
+def test_hostile_names_in_the_other_formats(hostile):
+    markdown = (hostile / "tables/mosi_inter.md").read_text()
+    assert "<script" not in markdown and "&lt;script&gt;" in markdown
+    _, body = markdown_rows(markdown)
+    assert {len(row) for row in body} == {9} and {r"a\|b", "x_y&amp;z", r"\_u\_", r"\*x\*"} <= {row[0] for row in body}
+
+    text = (hostile / "tables/mosi_inter.csv").read_text()
+    assert not re.search(r"(^|,)\"?[=+@-]\D", text, re.MULTILINE)
+    methods = set(pd.read_csv(io.StringIO(text))["method"])
+    assert methods == {*HOSTILE, "constant"} - {"=cmd()"} | {"'=cmd()"}
+
+    tex = (hostile / "tables/mosi_inter.tex").read_text()
+    for escaped in (
+        r"x\_y\&z",
+        r"\textless{}script\textgreater{}",
+        r"a\textbar{}b",
+        "{[}opt]",
+        r"\{l,a\}",
+        r"50\% \&",
+    ):
+        assert escaped in tex
+    for line in tex.splitlines()[1:]:
+        depth = re.sub(r"\\[{}]", "", line)
+        assert depth.count("{") - depth.count("}") == {r"\sbox0{%": 1, r"\end{tabular}}%": -1}.get(line, 0)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles(hostile):
+    inputs = "".join(rf"\input{{tables/{path.name}}}\clearpage " for path in (hostile / "tables").glob("*.tex"))
+    preamble = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    (hostile / "all.tex").write_text(preamble + inputs + r"\end{document}")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
+    result = subprocess.run(command, cwd=hostile, capture_output=True, text=True, errors="replace", timeout=60)
+    assert result.returncode == 0, result.stdout[-2000:]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    write_report(pd.DataFrame(), tmp_path, provenance={"grid": "first"})
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_report(pd.DataFrame(), tmp_path, provenance={"grid": "second"})
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert "first" in (tmp_path / "report.html").read_text()

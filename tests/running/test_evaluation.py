@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.batches import task_spec
+from benchmark.protocol.method import Method
+from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting, frame_mask
+from benchmark.running import evaluation
+from benchmark.running.evaluation import predict_settings, represent_test
+
+CPU = torch.device("cpu")
+SETTINGS = [
+    *(Setting("lav", r / 10) for r in range(11)),
+    *(Setting(s) for s in SUBSETS[:-1]),
+    Setting("la", 0.4),
+    Setting("lav", 0.5, "burst"),
+    Setting("v", 0.5, "early_end"),
+]
+
+
+class Counting(Method):
+    """Logits that tell how many frames of each modality were present, and their sum."""
+
+    def predict(self, batch):
+        assert batch.complete is None and (batch.labels == -1).all()
+        self.sizes = [*getattr(self, "sizes", []), len(batch)]
+        present = torch.stack([batch.present[m].sum(1) for m in MODALITIES]).sum(0).float()
+        return torch.stack([present, batch.features["a"].sum((1, 2))], dim=1)
+
+    loss = None
+
+
+@pytest.mark.parametrize("numbers", [1, 100_000, 2**22])
+def test_every_setting_of_every_sample_stands_in_its_place(small_mosi, monkeypatch, numbers):
+    monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", numbers)
+    method = Counting(task_spec(small_mosi))
+    logits = predict_settings(method, small_mosi, SETTINGS, draw=1, device=CPU)
+    split = small_mosi.splits["test"]
+    assert logits.shape == (len(SETTINGS), len(split), 2) and logits.dtype == np.float32
+    for s, setting in enumerate(SETTINGS):
+        kept = {
+            m: split.frames(m)
+            & frame_mask(split.ids, split.features[m].shape[1], m, setting, 1, lengths=split.lengths[m])
+            for m in MODALITIES
+        }
+        assert np.array_equal(logits[s, :, 0], sum(kept[m].sum(1) for m in MODALITIES))
+        expected = (split.features["a"] * kept["a"][..., None]).sum((1, 2))
+        assert np.allclose(logits[s, :, 1], expected, atol=1e-3)
+
+
+def test_few_large_batches(small_mosi):
+    method = Counting(task_spec(small_mosi))
+    predict_settings(method, small_mosi, SETTINGS, draw=0, device=CPU)
+    assert len(method.sizes) <= 8 and sum(method.sizes) == len(SETTINGS) * 48
+
+
+def test_the_longest_samples_come_first(small_mosi, monkeypatch):
+    monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", 1)
+
+    class Measuring(Counting):
+        def predict(self, batch):
+            self.lengths = [*getattr(self, "lengths", []), sum(int(batch.frames[m].sum(1)[0]) for m in MODALITIES)]
+            return super().predict(batch)
+
+    method = Measuring(task_spec(small_mosi))
+    predict_settings(method, small_mosi, SETTINGS, draw=0, device=CPU)
+    assert method.lengths == sorted(method.lengths, reverse=True) and len(set(method.lengths)) > 5
+
+
+def test_logits_that_are_no_numbers_are_refused(small_mosi):
+    class Broken(Counting):
+        def predict(self, batch):
+            logits = super().predict(batch)
+            return torch.where(logits[:, :1] == 0, float("nan"), logits)
+
+    with pytest.raises(ValueError, match=r"setting lav@(0.9|1.0), sample mosi-test"):
+        predict_settings(Broken(task_spec(small_mosi)), small_mosi, SETTINGS, draw=0, device=CPU)
+
+
+def test_representations_are_of_language_at_a_half_and_at_most_so_many_a_category(small_iemocap, monkeypatch):
+    class Representing(Counting):
+        def represent(self, batch):
+            return torch.stack([batch.present[m].sum(1) for m in MODALITIES], dim=1).float()
+
+    monkeypatch.setattr(evaluation, "_REPRESENTED_A_CATEGORY", 5)
+    split = small_iemocap.splits["test"]
+    rows, values = represent_test(Representing(task_spec(small_iemocap)), small_iemocap, draw=0, device=CPU)
+    counts = np.bincount(split.labels)
+    assert np.bincount(split.labels[rows]).tolist() == np.minimum(counts, 5).tolist()
+    kept = frame_mask(split.ids, split.features["l"].shape[1], "l", Setting("l", 0.5)) & split.frames("l")
+    assert np.array_equal(values, np.stack([kept[rows].sum(1), 0 * rows, 0 * rows], axis=1))
+    assert represent_test(Counting(task_spec(small_iemocap)), small_iemocap, draw=0, device=CPU) is None

@@ -1,0 +1,108 @@
+import pytest
+
+from benchmark.errors import BenchmarkError
+from benchmark.files.validation import validated
+from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.grid_file import GridConfig, grid_names, load_grid
+
+GOOD = "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [l, lav]\nratios: [0.0, 0.5]\n"
+
+
+def grid_file(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_grids_that_come_along_are_valid():
+    assert {"smoke", "quick", "full", "inter", "intra"} <= set(grid_names())
+    for name in grid_names():
+        assert load_grid(name)[0] == name
+
+
+def test_full_is_the_papers_grid():
+    _, full = load_grid("full")
+    assert full.tasks == ["mosi", "mosei", "iemocap"] and full.seeds == 5 and full.methods == "all"
+    assert full.settings == [Setting("lav", r / 10) for r in range(11)] + [
+        Setting(s) for s in ("l", "a", "v", "la", "lv", "av")
+    ]
+    assert {s.kind for s in load_grid("intra")[1].settings} == {"intra"}
+    assert len(load_grid("intra")[1].settings) == 11 and len(load_grid("inter")[1].settings) == 7
+
+
+def test_a_grid_of_ones_own(tmp_path):
+    name, grid = load_grid(grid_file(tmp_path, GOOD))
+    assert name == "mine" and grid.settings == [Setting("lav", 0.0), Setting("lav", 0.5), Setting("l")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD + "sedes: 3\n", r"unknown key 'sedes'; did you mean seeds"),
+        (GOOD.replace("seeds: 1", "seeds: 0"), "key 'seeds'.*greater than or equal to 1.*given: 0"),
+        (GOOD.replace("seeds: 1\n", ""), "key 'seeds': field required"),
+        (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
+        (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
+        (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
+        (GOOD.replace("[mosi]", "[]"), "line 2: key 'tasks': name at least one task"),
+        (GOOD.replace("[mosi]", "[mosy]"), "line 2: key 'tasks': unknown task 'mosy'; did you mean mosi"),
+        (GOOD + "methods: some\n", "key 'methods'.*'all', 'both ways' or a list"),
+        (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
+        (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
+        (GOOD + "patterns: [bursts]\n", "key 'patterns'.*'bursts' is unknown; use one of scattered, burst"),
+        (
+            GOOD + "patterns: [burst]\n",
+            "line 6: key 'patterns': add scattered: tables and degradation curves are of it",
+        ),
+        (GOOD + "variants: {x: {method: corrkd}}\n", "key 'variants.x.set': field required"),
+        (GOOD + "variants: {<x>: {method: corrkd, set: {}}}\n", "key 'variants'.*'<x>' must be of letters"),
+        (
+            GOOD + "simulator: {trian: 20, valid: 9, test: 9}\n",
+            "unknown key 'simulator.trian'; did you mean train",
+        ),
+        (GOOD + "simulator: {train: 2, valid: 9, test: 9}\n", "key 'simulator.train'"),
+        ("a: [1\n", "line 2 is no YAML"),
+        ("- 1\n", "must hold keys"),
+        ("!!python/object/apply:os.system ['true']\n", "is no YAML"),
+        ("", "must hold keys"),
+    ],
+)
+def test_a_bad_grid_file_is_refused_with_its_key(tmp_path, text, message):
+    with pytest.raises(BenchmarkError, match=message) as caught:
+        load_grid(grid_file(tmp_path, text))
+    assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_unknown_grid(tmp_path):
+    with pytest.raises(BenchmarkError, match=r"unknown grid 'quik'; did you mean quick\?.*full.*\.yaml"):
+        load_grid("quik")
+    with pytest.raises(BenchmarkError, match="No such file"):
+        load_grid(str(tmp_path / "none.yaml"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BenchmarkError, match="no UTF-8"):
+        load_grid(str(tmp_path / "binary.yaml"))
+
+
+def test_validated_names_a_nested_key():
+    with pytest.raises(BenchmarkError, match=r"here: key 'mrm.max_ratio'"):
+        validated(TrainingConfig, {"mrm": {"max_ratio": 2}}, "here")
+    with pytest.raises(BenchmarkError, match=r"unknown key 'mrm.ratio'.*max_ratio"):
+        validated(TrainingConfig, {"mrm": {"ratio": 2}}, "here")
+    assert isinstance(validated(GridConfig, {"description": "x", "tasks": ["mosi"], "seeds": 2}, "here"), GridConfig)
+
+
+def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():
+    _, mixed = load_grid("mixed")
+    inner = [r / 10 for r in range(1, 10)]
+    expected = {Setting(s, r, p) for s in SUBSETS for r in inner for p in PATTERNS}
+    expected |= {Setting(s, r) for s in SUBSETS for r in (0.0, 1.0)}
+    assert set(mixed.settings) == expected and len(mixed.settings) == len(expected) == 7 * (9 * 3 + 2)
+
+
+@pytest.mark.parametrize("name", ["...yaml", "[x].yaml", "-x.yaml", "a\nb.yaml", "x" * 61 + ".yaml"])
+def test_a_grid_files_name_must_do_for_a_folder(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(GOOD)
+    with pytest.raises(BenchmarkError, match="must be of letters, digits"):
+        load_grid(str(path))
