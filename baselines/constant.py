@@ -23,9 +23,9 @@ class Constant(Method):
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Count the categories; there is nothing else to learn."""
-        labels = torch.cat([batch.labels for batch in training_set])
-        counts = torch.bincount(labels, minlength=self.task.num_categories)
-        self.log_frequencies = (counts.clamp(min=0.5) / len(labels)).log()
+        labels = torch.cat([batch.labels for batch in training_set])  # (n,), the whole training split
+        counts = torch.bincount(labels, minlength=self.task.num_categories)  # (K,)
+        self.log_frequencies = (counts.clamp(min=0.5) / len(labels)).log()  # half a sample at least: log 0 is -inf
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy of the frequencies; it has no gradient, and the harness runs no epochs."""
@@ -33,4 +33,4 @@ class Constant(Method):
 
     def predict(self, batch: Batch) -> Tensor:
         """The same logits for every sample."""
-        return self.log_frequencies.expand(len(batch), -1)
+        return self.log_frequencies.expand(len(batch), -1)  # (K,) → (N, K)

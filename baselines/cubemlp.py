@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
 from benchmark.parts.recurrent import orthogonal_recurrence_
 from benchmark.parts.sharing import encode_distinct
 
@@ -29,10 +29,10 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
         """(N, T, d_in) and real frames (N, T) → (N, T, d). Padding is never run over."""
-        lengths = frames.sum(1).clamp(min=1).cpu()
+        lengths = frames.sum(1).clamp(min=1).cpu()  # packing knows no empty sample: one zero frame for it
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])
-        forwards, backwards = states.chunk(2, dim=-1)
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])  # (N, T, 2 d)
+        forwards, backwards = states.chunk(2, dim=-1)  # (N, T, d) each
         return self.norm(forwards + backwards).relu()
 
 
@@ -56,11 +56,13 @@ def place(x: Tensor, frames: Tensor, *, length: int, max_frames: int) -> Tensor:
     Tensor, shape (N, length, d)
         Zero where there is no real frame.
     """
-    time = torch.arange(x.shape[1], device=x.device)
+    time = torch.arange(x.shape[1], device=x.device)  # (T,)
+    # Where the frames fit, this is the time itself. The task's longest sample decides, not the batch's.
     position = (time * length // max(length, max_frames)).clamp(max=length - 1)  # only padding can be beyond the last
+    # Which frame is at which position, as a matrix: (T, length) * (N, T, 1)
     share = F.one_hot(position, length) * frames[:, :, None]  # (N, T, length)
-    share = share.to(x.dtype).transpose(1, 2)
-    return share @ x / share.sum(-1, keepdim=True).clamp(min=1.0)
+    share = share.to(x.dtype).transpose(1, 2)  # (N, length, T)
+    return share @ x / share.sum(-1, keepdim=True).clamp(min=1.0)  # (N, length, T) @ (N, T, d), as means
 
 
 class AxisMLP(nn.Module):
@@ -77,7 +79,7 @@ class AxisMLP(nn.Module):
     def __init__(self, axis: int, size_in: int, size_out: int, dropout: float) -> None:
         super().__init__()
         self.axis = axis
-        self.residual = nn.Linear(size_in, size_out, bias=False)
+        self.residual = nn.Linear(size_in, size_out, bias=False)  # W_r: the axis may change its size, so no identity
         self.mlp = nn.Sequential(
             nn.LayerNorm(size_in, eps=1e-6),
             nn.Linear(size_in, size_out),
@@ -88,7 +90,8 @@ class AxisMLP(nn.Module):
 
     def forward(self, cube: Tensor) -> Tensor:
         """(N, L, M, D), with `size_in` at the axis → the same with `size_out` there."""
-        x = cube.movedim(self.axis, -1)
+        # Normalisation and linear layers act on the last axis, so the one to mix goes there and back.
+        x = cube.movedim(self.axis, -1)  # (..., size_in)
         return (self.residual(x) + self.mlp(x)).movedim(-1, self.axis)
 
 
@@ -122,38 +125,40 @@ class CubeMLP(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 128,
-        length: int = 50,
-        mixed_length: int = 10,
-        mixed_modalities: int = 3,
-        mixed_d: int = 32,
-        dropout: float = 0.1,
-        mlp_dropout: float = 0.1,
+        d: Count = 128,
+        length: Count = 50,
+        mixed_length: Count = 10,
+        mixed_modalities: Count = 3,
+        mixed_d: Count = 32,
+        dropout: Rate = 0.1,
+        mlp_dropout: Rate = 0.1,
     ) -> None:
         super().__init__(task)
+        # Weights of the first axis belong to positions, so their number is the task's.
         self.length = min(length, max(task.max_frames.values()))
-        self.projection = nn.Linear(task.feature_dims["l"], d, bias=False)
+        self.projection = nn.Linear(task.feature_dims["l"], d, bias=False)  # no bias: a missing frame stays zero
         self.recurrent = nn.ModuleDict({m: RecurrentEncoder(task.feature_dims[m], d) for m in ("a", "v")})
         orthogonal_recurrence_(self.recurrent)
         self.dropout = nn.Dropout(dropout)
-        full = (self.length, len(MODALITIES), d)
+        full = (self.length, len(MODALITIES), d)  # (L, M, D)
         mixed = (mixed_length, mixed_modalities, mixed_d)
+        # Two blocks: the first keeps the sizes, the second brings them down.
         self.mix = nn.Sequential(mixing_block(full, full, mlp_dropout), mixing_block(full, mixed, mlp_dropout))
         self.head = nn.Linear(mixed_modalities * mixed_d, task.num_categories)
 
     def cube(self, batch: Batch) -> Tensor:
         """The encoded modalities side by side, (N, L, M, D), zero at padding. Missing frames are zero vectors."""
-        encoded = {"l": self.projection(batch.features["l"])}
-        encoded |= {m: encode_distinct(self.recurrent[m], batch, m) for m in ("a", "v")}
+        encoded = {"l": self.projection(batch.features["l"])}  # (N, T_l, D)
+        encoded |= {m: encode_distinct(self.recurrent[m], batch, m) for m in ("a", "v")}  # (N, T_m, D)
         placed = [
             place(self.dropout(encoded[m]), batch.frames[m], length=self.length, max_frames=self.task.max_frames[m])
             for m in MODALITIES
         ]
-        return torch.stack(placed, dim=MODALITY)
+        return torch.stack(placed, dim=MODALITY)  # M x (N, L, D) → (N, L, M, D)
 
     def represent(self, batch: Batch) -> Tensor:
         """The mixed cube, averaged over its sequence: (N, mixed_modalities * mixed_d)."""
-        return self.mix(self.cube(batch)).mean(SEQUENCE).flatten(1)
+        return self.mix(self.cube(batch)).mean(SEQUENCE).flatten(1)  # (N, L', M', D') → (N, M', D') → (N, M' * D')
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits, shape (N, K)."""

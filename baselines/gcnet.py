@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, Whole, register
 from benchmark.parts.pooling import masked_mean
 
 S = len(MODALITIES)
@@ -37,17 +37,17 @@ def windows(frames: Tensor, num_windows: int) -> Tensor:
     bool Tensor, shape (N, W, T)
     """
     lengths = frames.sum(1)[:, None, None]  # (N, 1, 1)
-    w = torch.arange(num_windows, device=frames.device)[:, None]
-    t = torch.arange(frames.shape[1], device=frames.device)
-    start = w * lengths // num_windows
-    stop = ((w + 1) * lengths + num_windows - 1) // num_windows
-    return (t >= start) & (t < stop)
+    w = torch.arange(num_windows, device=frames.device)[:, None]  # (W, 1)
+    t = torch.arange(frames.shape[1], device=frames.device)  # (T,)
+    start = w * lengths // num_windows  # (N, W, 1), rounded down
+    stop = ((w + 1) * lengths + num_windows - 1) // num_windows  # (N, W, 1), rounded up
+    return (t >= start) & (t < stop)  # (T,) against (N, W, 1) → (N, W, T)
 
 
 def window_mean(x: Tensor, covered: Tensor) -> Tensor:
     """Mean over the frames that each window covers, (N, T, d) and (N, W, T) → (N, W, d); zero where it covers none."""
     weights = covered.to(x.dtype)
-    return weights @ x / weights.sum(-1, keepdim=True).clamp(min=1.0)
+    return weights @ x / weights.sum(-1, keepdim=True).clamp(min=1.0)  # (N, W, T) @ (N, T, d), as means
 
 
 def relations(num_windows: int, past: int, future: int) -> tuple[Tensor, Tensor]:
@@ -63,12 +63,12 @@ def relations(num_windows: int, past: int, future: int) -> tuple[Tensor, Tensor]
     Tensor, shape (S S, S W, S W)
         Speaker: from each modality to each.
     """
-    time = torch.arange(num_windows).repeat(S)
-    speaker = torch.arange(S).repeat_interleave(num_windows)
+    time = torch.arange(num_windows).repeat(S)  # of each node, (S W,)
+    speaker = torch.arange(S).repeat_interleave(num_windows)  # (S W,)
     later = time[None, :] - time[:, None]  # how much later j is than i
     edges = (later >= -past) & (later <= future)
-    temporal = torch.stack([edges & (later.sign() == sign) for sign in (-1, 0, 1)])
-    kind = speaker[:, None] * S + speaker[None, :]
+    temporal = torch.stack([edges & (later.sign() == sign) for sign in (-1, 0, 1)])  # (3, S W, S W)
+    kind = speaker[:, None] * S + speaker[None, :]  # (S W, S W): a number for each ordered pair of modalities
     return temporal.float(), torch.stack([edges & (kind == k) for k in range(S * S)]).float()
 
 
@@ -103,14 +103,20 @@ class GraphNetwork(nn.Module):
     def forward(self, x: Tensor, graph: Tensor) -> Tensor:
         """Nodes (N, M, d) and edges (N, R, M, M) → (N, M, d + hidden)."""
         n, m, _ = x.shape
-        mean = graph / graph.sum(-1, keepdim=True).clamp(min=1.0)
+        # Relational convolution: W_0 x_i + sum over r of W_r times the mean of i's neighbours by r. All W_r are
+        # one matrix, so that the sum over r is part of the product.
+        mean = graph / graph.sum(-1, keepdim=True).clamp(min=1.0)  # (N, R, M, M), rows sum to one
+        # (N, R, M, M) @ (N, 1, M, d) → (N, R, M, d) → (N, M, R, d) → (N, M, R d)
         received = (mean @ x[:, None]).transpose(1, 2).flatten(2)  # (N, M, R d)
-        h = self.root(x) + self.relational(received)
+        h = self.root(x) + self.relational(received)  # (N, M, hidden)
+        # Plain convolution: each edge is in one relation, so their sum is the graph without kinds, (N, M, M).
         h = self.own(h) + self.neighbours(graph.sum(1) @ h)  # (N, M, hidden)
+        # Nodes are ordered modality by modality, so each speaker's W nodes become one sequence in time.
         h, _ = self.lstm(torch.cat([x, h], dim=-1).view(n * S, m // S, -1))  # (N S, W, 2 (d + hidden))
         if self.match is not None:
+            # The paper's equations 4 to 6, weights (N S, W, W) over the speaker's nodes
             h = (self.match(h) @ h.transpose(1, 2)).tanh().softmax(-1) @ h
-        return self.linear(h).relu().reshape(n, m, -1)
+        return self.linear(h).relu().reshape(n, m, -1)  # (N S, W, d + hidden) → (N, M, d + hidden)
 
 
 class Nodes(NamedTuple):
@@ -150,13 +156,13 @@ class GCNet(Method):
         self,
         task: TaskSpec,
         *,
-        num_windows: int = 8,
-        hidden: int = 32,
-        past: int = 2,
-        future: int = 2,
-        dropout: float = 0.5,
+        num_windows: Count = 8,
+        hidden: Count = 32,
+        past: Whole = 2,
+        future: Whole = 2,
+        dropout: Rate = 0.5,
         attention: bool = False,
-        reconstruction_weight: float = 1.0,
+        reconstruction_weight: NonNegative = 1.0,
     ) -> None:
         super().__init__(task)
         self.num_windows = num_windows
@@ -166,7 +172,7 @@ class GCNet(Method):
         temporal, speaker = relations(num_windows, past, future)
         self.register_buffer("temporal_graph", temporal, persistent=False)
         self.register_buffer("speaker_graph", speaker, persistent=False)
-        d, width = 2 * hidden, hidden // 2
+        d, width = 2 * hidden, hidden // 2  # of the nodes, and of the graph convolutions
         self.temporal = GraphNetwork(d, len(temporal), width, dropout=dropout, attention=attention)
         self.speaker = GraphNetwork(d, len(speaker), width, dropout=dropout, attention=attention)
         self.head = nn.Linear(d + width, task.num_categories)
@@ -180,11 +186,13 @@ class GCNet(Method):
         x, real = [], []
         for m in MODALITIES:
             covered = windows(batch.frames[m], self.num_windows)  # (N, W, T_m)
+            # (N, W, T_m) & (N, 1, T_m); (N, W, d_m) → (N, W, d)
             x.append(self.projections[m](window_mean(batch.features[m], covered & batch.present[m][:, None])))
-            real.append(covered.any(-1))
+            real.append(covered.any(-1))  # (N, W): missing frames are real ones, so their node is there
         nodes, exists = torch.stack(x, dim=1), torch.cat(real, dim=1)  # (N, S, W, d), (N, S W)
         context, _ = self.context(nodes.flatten(0, 1))  # over the windows of one modality, (N S, W, 2 hidden)
-        h = context.reshape(len(batch), S * self.num_windows, -1)
+        h = context.reshape(len(batch), S * self.num_windows, -1)  # (N, S W, d)
+        # Nothing is sent by nodes that are not there: (R, S W, S W) * (N, 1, 1, S W) → (N, R, S W, S W).
         senders = exists[:, None, None, :].to(h.dtype)
         hidden = self.temporal(h, self.temporal_graph * senders) + self.speaker(h, self.speaker_graph * senders)
         return Nodes(hidden, exists)
@@ -199,11 +207,12 @@ class GCNet(Method):
         hidden = nodes.hidden.view(len(batch), S, self.num_windows, -1)  # (N, S, W, D)
         total = hidden.new_zeros(())
         for s, m in enumerate(MODALITIES):
+            # Frames of a window that are real and missing, (N, W, T_m) & (N, 1, T_m)
             lost = windows(batch.frames[m], self.num_windows) & (batch.frames[m] & ~batch.present[m])[:, None]
             where = lost.any(-1)  # (N, W)
-            target = window_mean(batch.complete[m], lost)[where]
+            target = window_mean(batch.complete[m], lost)[where]  # (nodes, d_m)
             total = total + (self.completers[m](hidden[:, s][where]) - target).square().mean(-1).sum()
-        moments = nodes.real.view(len(batch), S, self.num_windows).any(1).sum()
+        moments = nodes.real.view(len(batch), S, self.num_windows).any(1).sum()  # of any modality
         return total / moments.clamp(min=1)
 
     def readout(self, nodes: Nodes) -> Tensor:

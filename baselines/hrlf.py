@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Rate, Stage, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.losses import jensen_shannon_information, reverse_gradient
@@ -67,7 +67,7 @@ class HRLFNetwork(nn.Module):
         self.sentiment = nn.ModuleDict({m: mlp(d) for m in MODALITIES})
         self.specific = nn.ModuleDict({m: mlp(d) for m in MODALITIES})
         self.decoder = mlp(2 * d)  # one for all pairs of modalities
-        widths = [6 * d, 3 * d, 2 * d, d, 2 * d, 3 * d]
+        widths = [6 * d, 3 * d, 2 * d, d, 2 * d, 3 * d]  # of the input and of the five layers
         self.refinement = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(5))
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(3 * d, task.num_categories)
@@ -88,10 +88,12 @@ class HRLFNetwork(nn.Module):
     def forward(self, batch: Batch) -> Outputs:
         """Factors, three scales, joint representation and logits."""
         factors = self.factorise(batch)
+        # H, (N, 6 d): Q_l, U_l, Q_a, U_a, Q_v, U_v
         hidden = [torch.cat([part[m] for m in MODALITIES for part in (factors.sentiment, factors.specific)], dim=1)]
         for layer in self.refinement:
             hidden.append(self.dropout(layer(hidden[-1]).relu()))
         _, first, second, third, fourth, joint = hidden  # (N, 3d), (N, 2d), (N, d), (N, 2d), (N, 3d)
+        # Layers of one width are joined, the way in with the way out: (N, 6d), (N, 4d), (N, d).
         scales = [torch.cat([first, joint], dim=1), torch.cat([second, fourth], dim=1), third]
         return Outputs(factors, scales, joint, self.head(joint))
 
@@ -106,6 +108,7 @@ class HRLFNetwork(nn.Module):
         semantic: list[Tensor] = []
         for target in MODALITIES:
             for source in MODALITIES:
+                # Z_ab of the docstring, with source a and target b: (N, d)
                 z = self.translate(factors.sentiment[source], factors.specific[target])  # in the manner of target
                 (within if source == target else across).append(F.mse_loss(z, factors.z[target]))
                 semantic.append(F.mse_loss(self.sentiment[target](z), factors.sentiment[source]))
@@ -129,10 +132,10 @@ class Critic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the pairs (x_i, y_i), N of them, and of the N (N-1) pairs (x_i, y_j); x, y of shape (N, width)."""
-        scores = self.x(x) @ self.y(y).T  # (N, N)
+        scores = self.x(x) @ self.y(y).T  # (N, hidden) @ (hidden, N) → (N, N)
         n = len(x)
         # Behind the first number, each row of n + 1 ends on the diagonal.
-        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]
+        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]  # (N * N - 1,) → (N-1, N+1) → (N-1, N)
         return scores.diagonal(), others.flatten()
 
 
@@ -169,17 +172,17 @@ class HRLF(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 40,
-        heads: int = 10,
-        layers: int = 2,
-        dropout: float = 0.1,
-        hidden: int = 64,
+        d: Count = 40,
+        heads: Count = 10,
+        layers: Count = 2,
+        dropout: Rate = 0.1,
+        hidden: Count = 64,
     ) -> None:
         super().__init__(task)
-        self.stage = STUDENT
+        self.stage = STUDENT  # what a trained method is in, when only its weights are loaded
         self.teacher = HRLFNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
         self.student = HRLFNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
-        widths = (6 * d, 4 * d, d)
+        widths = (6 * d, 4 * d, d)  # of the three scales
         self.critics = nn.ModuleList(Critic(width, hidden) for width in widths)
         self.discriminators = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)) for width in widths
@@ -197,7 +200,7 @@ class HRLF(Method):
             part.requires_grad_((name == "teacher") == (stage == TEACHER))
         if stage == TEACHER:
             return
-        self.student.load_state_dict(self.teacher.state_dict())
+        self.student.load_state_dict(self.teacher.state_dict())  # ours; the paper says no more than initialised
         self.teacher.eval()
         self.teacher_outputs = Remembered(self._teacher_on, training_set)
 
@@ -221,12 +224,12 @@ class HRLF(Method):
         }
         if self.stage == TEACHER:
             return terms
-        *teacher_scales, teacher_logits = self.teacher_outputs.of(batch)
+        *teacher_scales, teacher_logits = self.teacher_outputs.of(batch)  # (N, 6d), (N, 4d), (N, d), and (N, K)
         responses = (own.logits.log_softmax(-1), teacher_logits.log_softmax(-1))  # (N, K) each
         return terms | {
             "information": -self.information(teacher_scales, own.scales),
             "adversarial": self.adversarial_loss(teacher_scales, own.scales),
-            "responses": F.kl_div(*responses, reduction="batchmean", log_target=True),
+            "responses": F.kl_div(*responses, reduction="batchmean", log_target=True),  # KL(teacher || student)
         }
 
     def information(self, teacher: list[Tensor], student: list[Tensor]) -> Tensor:
@@ -238,8 +241,9 @@ class HRLF(Method):
         """The discriminators' cross-entropy, summed over the scales; the student's gradients are turned round."""
         terms = []
         for discriminator, t, s in zip(self.discriminators, teacher, student, strict=True):
+            # One backward pass for both sides: discriminators learn to tell, the student not to be told apart.
             real, imitated = discriminator(t), discriminator(reverse_gradient(s))  # (N, 1), logits of "teacher"
-            terms.append(F.softplus(-real).mean() + F.softplus(imitated).mean())
+            terms.append(F.softplus(-real).mean() + F.softplus(imitated).mean())  # -log De(t) - log(1 - De(s))
         return torch.stack(terms).sum()
 
     def _predicting(self) -> HRLFNetwork:

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Positive, Stage, TaskSpec, register
 from benchmark.parts.pooling import masked_mean
 
 _NEVER = -20.0  # logit of a category that the training split does not have
@@ -40,12 +40,12 @@ class Linear(Method):
     weight: Tensor
     bias: Tensor
 
-    def __init__(self, task: TaskSpec, *, regularisation: float = 100.0, max_iter: int = 1000) -> None:
+    def __init__(self, task: TaskSpec, *, regularisation: Positive = 100.0, max_iter: Count = 1000) -> None:
         super().__init__(task)
         self.regularisation = regularisation
         self.max_iter = max_iter
         self.widths = [task.feature_dims[m] for m in MODALITIES]
-        width = sum(self.widths)
+        width = sum(self.widths)  # d_l + d_a + d_v
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.register_buffer("weight", torch.zeros(task.num_categories, width))
@@ -55,27 +55,30 @@ class Linear(Method):
         """Fit the scaler, then the regression, to the training split."""
         batches = list(training_set)
         pooled = torch.cat([self.pool(batch) for batch in batches]).cpu().double().numpy()  # (N, d_l + d_a + d_v)
-        labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()
+        labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()  # (N,)
         scaler = StandardScaler().fit(pooled)
+        # Into the buffers in place, so that their type and device stay; scikit-learn computes in float64.
         self.mean.copy_(torch.from_numpy(scaler.mean_))
         self.scale.copy_(torch.from_numpy(scaler.scale_))
-        found = np.unique(labels)
+        found = np.unique(labels)  # the categories that there are, in order
         self.weight.zero_()
         self.bias.fill_(_NEVER)
+        # With one category there is nothing to separate, and scikit-learn refuses to fit.
         if len(found) < 2:
             self.bias[found] = 0.0
             return
         regression = LogisticRegression(C=1.0 / self.regularisation, max_iter=self.max_iter)
         regression.fit(scaler.transform(pooled), labels)
-        coefficients, intercepts = regression.coef_, regression.intercept_
+        coefficients, intercepts = regression.coef_, regression.intercept_  # a row for each category in found
         if len(found) == 2:  # scikit-learn keeps the second category's row only; the first one's logit is zero
-            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
-            intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])
+            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])  # (2, width)
+            intercepts = np.concatenate([np.zeros_like(intercepts), intercepts])  # (2,)
         self.weight[found] = torch.from_numpy(coefficients).to(self.weight)
         self.bias[found] = torch.from_numpy(intercepts).to(self.bias)
 
     def pool(self, batch: Batch) -> Tensor:
         """Means over present frames, (N, d_l + d_a + d_v); the training split's mean where nothing is present."""
+        # (N, 1), (N, d_m), (d_m,) → (N, d_m). For what is missing, the mean, since standardised that is zero.
         parts = [
             torch.where(batch.present[m].any(1, keepdim=True), masked_mean(batch.features[m], batch.present[m]), mean)
             for m, mean in zip(MODALITIES, torch.split(self.mean, self.widths), strict=True)

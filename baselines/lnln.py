@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, TaskSpec, register
 from benchmark.parts.losses import reverse_gradient
 from benchmark.parts.transformer import sinusoidal_positions
 
@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.num_tokens = tokens
         if tokens:
-            self.tokens = nn.Parameter(torch.randn(1, tokens, d))
+            self.tokens = nn.Parameter(torch.randn(1, tokens, d))  # the same for every sample
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 d, heads, dim_feedforward=d, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
@@ -48,10 +48,11 @@ class Encoder(nn.Module):
         frames : bool Tensor, shape (N, T), optional
             Where padding is not, which is hidden from attention.
         """
-        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x.device)
-        padding = None if frames is None else ~frames
+        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x.device)  # (N, T, d) + (T, d); tokens get none
+        padding = None if frames is None else ~frames  # (N, T); torch wants to know what to hide
         if self.num_tokens:
-            x = torch.cat([self.tokens.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.tokens.expand(len(x), -1, -1), x], dim=1)  # (N, tokens + T, d)
+            # Tokens are never hidden, so a sample without a frame has something to attend to: (N, tokens + T).
             padding = None if padding is None else F.pad(padding, (self.num_tokens, 0), value=False)
         states = [x]
         for layer in self.layers:
@@ -61,6 +62,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
         """The last states, (N, tokens, d), or (N, T, d) where there are no tokens."""
         last = self.states(x, frames)[-1]
+        # The tokens have read the sequence, however long, so a modality always comes out as (N, tokens, d).
         return last[:, : self.num_tokens] if self.num_tokens else last
 
 
@@ -74,7 +76,7 @@ class Attend(nn.Module):
 
     def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
         """What the queries get from the memory."""
-        memory = self.norm_memory(memory)
+        memory = self.norm_memory(memory)  # (N, T', d)
         return self.attention(self.norm_queries(queries), memory, memory, need_weights=False)[0]
 
 
@@ -90,7 +92,7 @@ class Fusion(nn.Module):
 
     def __init__(self, d: int, *, heads: int, layers: int, tokens: int) -> None:
         super().__init__()
-        self.hyper = nn.Parameter(torch.ones(1, tokens, d))
+        self.hyper = nn.Parameter(torch.ones(1, tokens, d))  # where the hyper-modality starts
         self.language = Encoder(d, heads=heads, layers=layers)
         self.to_audio = nn.ModuleList(Attend(d, heads) for _ in range(layers + 1))
         self.to_vision = nn.ModuleList(Attend(d, heads) for _ in range(layers + 1))
@@ -101,15 +103,17 @@ class Fusion(nn.Module):
 
     def forward(self, dominant: Tensor, audio: Tensor, vision: Tensor) -> Tensor:
         """(N, tokens, d) of each → (N, d)."""
-        states = self.language.states(dominant)
-        hyper = self.hyper.expand(len(dominant), -1, -1)
+        states = self.language.states(dominant)  # before and after each layer: layers + 1 times (N, tokens, d)
+        hyper = self.hyper.expand(len(dominant), -1, -1)  # (1, tokens, d) → (N, tokens, d)
+        # Hyper-modality learning: language, layer by layer, asks audio and vision, and keeps what it finds.
         for state, to_audio, to_vision in zip(states, self.to_audio, self.to_vision, strict=True):
             hyper = hyper + to_audio(state, audio) + to_vision(state, vision)
+        # Fusion: the encoded dominant modality asks the hyper-modality.
         x = states[-1]
         for to_hyper, feedforward in zip(self.to_hyper, self.feedforward, strict=True):
             x = x + to_hyper(x, hyper)
             x = x + feedforward(x)
-        return x.mean(1)
+        return x.mean(1)  # (N, tokens, d) → (N, d)
 
 
 class Corrected(NamedTuple):
@@ -121,7 +125,7 @@ class Corrected(NamedTuple):
 
 
 def _mend(language: Tensor, proxy: Tensor, completeness: Tensor) -> Tensor:
-    share = completeness[:, None, None]
+    share = completeness[:, None, None]  # (N, 1, 1)
     return share * language + (1.0 - share) * proxy  # (N, tokens, d)
 
 
@@ -147,13 +151,13 @@ class LNLN(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 128,
-        heads: int = 8,
-        layers: int = 2,
-        tokens: int = 8,
-        completeness_weight: float = 0.9,
-        adversarial_weight: float = 0.8,
-        reconstruction_weight: float = 0.1,
+        d: Count = 128,
+        heads: Count = 8,
+        layers: Count = 2,
+        tokens: Count = 8,
+        completeness_weight: NonNegative = 0.9,
+        adversarial_weight: NonNegative = 0.8,
+        reconstruction_weight: NonNegative = 0.1,
     ) -> None:
         super().__init__(task)
         self.weights = (completeness_weight, adversarial_weight, reconstruction_weight)
@@ -163,9 +167,10 @@ class LNLN(Method):
 
         self.projections = nn.ModuleDict({m: nn.Linear(task.feature_dims[m], d) for m in MODALITIES})
         self.compressors = nn.ModuleDict({m: encoder(tokens) for m in MODALITIES})
-        self.examiner = encoder(1)
+        self.examiner = encoder(1)  # its one token sums up how complete the language is
         self.completeness = nn.Sequential(nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, 1), nn.Sigmoid())
         self.generator = encoder(tokens)
+        # Two logits: complete, corrected
         self.discriminator = nn.Sequential(nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, 2))
         self.reconstructors = nn.ModuleDict({m: encoder() for m in MODALITIES})
         self.fusion = Fusion(d, heads=heads, layers=layers, tokens=tokens)
@@ -177,13 +182,15 @@ class LNLN(Method):
 
     def correct(self, compressed: dict[str, Tensor]) -> Corrected:
         """Dominant modality completion: ``w language + (1 - w) proxy``, w estimated from the language itself."""
-        w = self.completeness(self.examiner(compressed["l"])[:, 0]).squeeze(-1)  # (N,)
+        # (N, 1, d) → (N, d) → (N, 1) → (N,)
+        w = self.completeness(self.examiner(compressed["l"])[:, 0]).squeeze(-1)  # in (0, 1), by the sigmoid
+        # A stand-in for language made of the two others: (N, 2 tokens, d) → (N, tokens, d)
         proxy = self.generator(torch.cat([compressed["a"], compressed["v"]], dim=1))
         return Corrected(_mend(compressed["l"], proxy, w), proxy, w)
 
     def completeness_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
         """Squared error against the share of real language frames that are present, 0 where there are none."""
-        present, real = batch.present["l"].sum(1), batch.frames["l"].sum(1)
+        present, real = batch.present["l"].sum(1), batch.frames["l"].sum(1)  # (N,) each
         return F.mse_loss(estimate, present / real.clamp(min=1))
 
     def adversarial_loss(self, language: Tensor, corrected: Corrected, complete: Tensor) -> Tensor:
@@ -192,9 +199,11 @@ class LNLN(Method):
         The proxy alone: a completeness that had to deceive, too, would lie.
         """
         proxy = reverse_gradient(corrected.proxy)
+        # The discriminator sees the dominant modality, but gradients find only the way back to the proxy, turned round.
         dominant = _mend(language.detach(), proxy, corrected.completeness.detach())
+        # (2 N, tokens, d): each of the vectors is judged by itself.
         judged = self.discriminator(torch.cat([dominant, complete])).flatten(0, 1)  # (2 N tokens, 2)
-        is_corrected = torch.arange(len(judged), device=judged.device) < len(judged) // 2
+        is_corrected = torch.arange(len(judged), device=judged.device) < len(judged) // 2  # (2 N tokens,)
         return F.cross_entropy(judged, is_corrected.long())
 
     def reconstruction_loss(self, compressed: dict[str, Tensor], complete: dict[str, Tensor]) -> Tensor:

@@ -11,19 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmark import Batch, Method, TaskSpec, register
+from benchmark import Batch, Count, Method, NonNegative, TaskSpec, register
 from benchmark.parts.pooling import filled
 
 
 def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:
     """Softmax of `scores` (N, T) over the real frames, and the mean of `states` (N, T, d) under it: (N, d)."""
+    # Every sample has a frame (see `filled`), or its weights would be NaN.
     weights = scores.masked_fill(~frames, float("-inf")).softmax(1)
-    return (weights[:, None] @ states).squeeze(1)
+    return (weights[:, None] @ states).squeeze(1)  # (N, 1, T) @ (N, T, d) → (N, d)
 
 
 def squared_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
     """Mean square over the real frames' numbers; (N, T, d) twice and (N, T) → scalar, zero where there are none."""
-    error = (found - target).square().sum(-1) * frames
+    error = (found - target).square().sum(-1) * frames  # (N, T)
     return error.sum() / (frames.sum() * target.shape[-1]).clamp(min=1)
 
 
@@ -38,7 +39,7 @@ class Encoder(nn.Module):
         """Padding is not run over; its states are zero. Every sample has a frame, see `filled`."""
         packed = pack_padded_sequence(x, frames.sum(1).cpu(), batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-        forwards, backwards = states.chunk(2, dim=-1)
+        forwards, backwards = states.chunk(2, dim=-1)  # (N, T, 2 hidden) → 2 x (N, T, hidden)
         return forwards + backwards
 
 
@@ -58,14 +59,16 @@ class Decoder(nn.Module):
 
     def forward(self, states: Tensor, frames: Tensor, num_frames: int) -> Tensor:
         """Encoder states (N, T, hidden) and its real frames (N, T) → (N, num_frames, d_out)."""
-        keys = self.key(states)
+        # Additive attention, score = w . tanh(W_k state + b + W_q c): the first part is the same in every step.
+        keys = self.key(states)  # (N, T, hidden)
         h = c = states.new_zeros(len(states), states.shape[-1])  # (N, hidden)
         outputs = []
         for _ in range(num_frames):
+            # As in the official code, it is the cell state that asks, not the output h.
             scores = self.score((keys + self.query(c)[:, None]).tanh()).squeeze(-1)  # (N, T)
             h, c = self.cell(attend(scores, states, frames), (h, c))
             outputs.append(h)
-        return self.output(torch.stack(outputs, dim=1))
+        return self.output(torch.stack(outputs, dim=1))  # (N, num_frames, hidden) → (N, num_frames, d_out)
 
 
 @register("mctn", paper="Pham et al., AAAI 2019", trains_on="complete")
@@ -94,10 +97,10 @@ class MCTN(Method):
         self,
         task: TaskSpec,
         *,
-        hidden: int = 32,
-        translation_weight: float = 0.1,
-        cycle_weight: float = 0.1,
-        head_penalty: float = 0.01,
+        hidden: Count = 32,
+        translation_weight: NonNegative = 0.1,
+        cycle_weight: NonNegative = 0.1,
+        head_penalty: NonNegative = 0.01,
     ) -> None:
         super().__init__(task)
         self.translation_weight = translation_weight
@@ -105,17 +108,17 @@ class MCTN(Method):
         self.head_penalty = head_penalty
         # One encoder and one decoder translate both ways, so language and audio are padded to one width.
         self.width = max(task.feature_dims["l"], task.feature_dims["a"])
-        self.encoder = Encoder(self.width, hidden)
+        self.encoder = Encoder(self.width, hidden)  # first level: language ⇄ audio
         self.decoder = Decoder(hidden, self.width)
-        self.second_encoder = Encoder(hidden, hidden)
+        self.second_encoder = Encoder(hidden, hidden)  # second level: the first's encoding → vision
         self.second_decoder = Decoder(hidden, task.feature_dims["v"])
-        self.reader = nn.LSTM(hidden, hidden, batch_first=True)
+        self.reader = nn.LSTM(hidden, hidden, batch_first=True)  # reads the second encoding for the prediction
         self.score = nn.Linear(hidden, 1)
         self.head = nn.Linear(hidden, task.num_categories)
 
     def widen(self, x: Tensor) -> Tensor:
         """Zeros behind the features, so that language and audio are equally wide: (N, T, d_m) → (N, T, width)."""
-        return F.pad(x, (0, self.width - x.shape[-1]))
+        return F.pad(x, (0, self.width - x.shape[-1]))  # behind the last axis only
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Language's frames (N, T_l), its encoding, and the encoding of that: (N, T_l, hidden) each."""
@@ -125,8 +128,8 @@ class MCTN(Method):
 
     def read(self, states: Tensor, frames: Tensor) -> Tensor:
         """The joint representation: an LSTM over the last encoding, pooled by attention, (N, hidden)."""
-        states, _ = self.reader(states)  # padding comes last, so it cannot reach a real frame
-        return attend(self.score(states).squeeze(-1).tanh(), states, frames)
+        states, _ = self.reader(states)  # (N, T, hidden); padding comes last, so it cannot reach a real frame
+        return attend(self.score(states).squeeze(-1).tanh(), states, frames)  # scores (N, T)
 
     def translation_losses(
         self, batch: Batch, frames: Tensor, first: Tensor, second: Tensor
@@ -135,11 +138,14 @@ class MCTN(Method):
         if batch.complete is None:
             raise ValueError("the translations need the complete features, which training batches alone have")
         target, real = batch.complete, batch.frames
+        # Language → audio, (N, T_a, width) cut to (N, T_a, d_a): what is beyond the target's width means nothing.
         audio = self.decoder(first, frames, target["a"].shape[1])[..., : target["a"].shape[-1]]
         audio_frames = filled(real["a"])
-        back = self.encoder(self.widen(audio), audio_frames)
+        # The cycle, by the same encoder and decoder: translated audio → language, (N, T_l, d_l).
+        back = self.encoder(self.widen(audio), audio_frames)  # (N, T_a, hidden)
         language = self.decoder(back, audio_frames, target["l"].shape[1])[..., : target["l"].shape[-1]]
-        vision = self.second_decoder(second, frames, target["v"].shape[1])
+        # No cycle here: its source is an encoding, for which there is no ground truth.
+        vision = self.second_decoder(second, frames, target["v"].shape[1])  # (N, T_v, d_v)
         return (
             squared_error(audio, target["a"], real["a"]),
             squared_error(language, target["l"], real["l"]),

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.losses import central_moment_discrepancy
 from benchmark.parts.recurrent import orthogonal_recurrence_
 from benchmark.parts.sharing import encode_distinct
 
-_EPSILON = 1e-6
+_EPSILON = 1e-6  # a batch of one sample is all zero once centred
 
 
 def orthogonality(x: Tensor, y: Tensor) -> Tensor:
@@ -37,11 +37,11 @@ def orthogonality(x: Tensor, y: Tensor) -> Tensor:
     Tensor, scalar
         0 for N = 1.
     """
-    return (_unit_rows(x).T @ _unit_rows(y)).square().mean()
+    return (_unit_rows(x).T @ _unit_rows(y)).square().mean()  # (D, N) @ (N, D) → (D, D)
 
 
 def _unit_rows(x: Tensor) -> Tensor:
-    x = x - x.mean(0)
+    x = x - x.mean(0)  # (N, D)
     return x / (x.detach().norm(dim=1, keepdim=True) + _EPSILON)
 
 
@@ -66,14 +66,15 @@ class UtteranceEncoder(nn.Module):
 
         Padding is never run over. A sample without a single real frame counts as one zero frame.
         """
-        lengths = frames.sum(1).clamp(min=1).cpu()
+        lengths = frames.sum(1).clamp(min=1).cpu()  # packing knows no empty sample
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         packed, (first, _) = self.first(packed)  # first: (2, N, hidden)
+        # Layer normalisation acts frame by frame, so it takes the packed frames, (all frames, 2 hidden), as they lie.
         normed = PackedSequence(
             self.norm(packed.data), packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices
         )
-        _, (second, _) = self.second(normed)
-        return torch.cat([*first, *second], dim=1)
+        _, (second, _) = self.second(normed)  # second: (2, N, hidden)
+        return torch.cat([*first, *second], dim=1)  # 4 x (N, hidden), both layers in both directions
 
 
 class Parts(NamedTuple):
@@ -113,16 +114,16 @@ class MISA(Method):
         self,
         task: TaskSpec,
         *,
-        hidden: int = 128,
-        rnn_hidden: int = 128,
-        heads: int = 2,
-        feedforward: int = 2048,
-        dropout: float = 0.5,
-        transformer_dropout: float = 0.1,
-        orthogonality_weight: float = 0.3,
-        similarity_weight: float = 1.0,
-        reconstruction_weight: float = 1.0,
-        moments: int = 5,
+        hidden: Count = 128,
+        rnn_hidden: Count = 128,
+        heads: Count = 2,
+        feedforward: Count = 2048,
+        dropout: Rate = 0.5,
+        transformer_dropout: Rate = 0.1,
+        orthogonality_weight: NonNegative = 0.3,
+        similarity_weight: NonNegative = 1.0,
+        reconstruction_weight: NonNegative = 1.0,
+        moments: Count = 5,
     ) -> None:
         super().__init__(task)
         self.weights = (orthogonality_weight, similarity_weight, reconstruction_weight)
@@ -148,6 +149,7 @@ class MISA(Method):
 
     def split(self, batch: Batch) -> Parts:
         """Encode each modality and take it apart. Missing frames are zero vectors to it."""
+        # (N, 4 width_m) → (N, hidden): only in a common size can one encoder serve all modalities.
         utterance = [self.projections[m](encode_distinct(self.encoders[m], batch, m)) for m in MODALITIES]
         shared = [self.shared(u) for u in utterance]
         private = [self.private[m](u) for m, u in zip(MODALITIES, utterance, strict=True)]
@@ -156,12 +158,12 @@ class MISA(Method):
     def fuse(self, parts: Parts) -> Tensor:
         """What the head sees, (N, 6 hidden). The six vectors are no sequence, so they get no positions."""
         six = torch.stack([*parts.private, *parts.shared], dim=1)  # (N, 6, hidden)
-        return self.transformer(six).flatten(1)
+        return self.transformer(six).flatten(1)  # (N, 6, hidden) → (N, 6 hidden)
 
     def orthogonality_loss(self, parts: Parts) -> Tensor:
         """L_diff: private against shared of each modality, and private against private of each pair; summed."""
-        terms = [orthogonality(p, s) for p, s in zip(parts.private, parts.shared, strict=True)]
-        terms += [orthogonality(p, q) for p, q in combinations(parts.private, 2)]
+        terms = [orthogonality(p, s) for p, s in zip(parts.private, parts.shared, strict=True)]  # three of them
+        terms += [orthogonality(p, q) for p, q in combinations(parts.private, 2)]  # and three more
         return torch.stack(terms).sum()
 
     def similarity_loss(self, parts: Parts) -> Tensor:

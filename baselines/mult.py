@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.pooling import last_frame
@@ -41,15 +41,15 @@ class MulT(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 30,
-        layers: int = 5,
-        heads: int = 5,
-        kernel: int = 1,
-        attention_dropout: float = 0.1,
-        relu_dropout: float = 0.1,
-        residual_dropout: float = 0.1,
-        embedding_dropout: float = 0.25,
-        output_dropout: float = 0.0,
+        d: Count = 30,
+        layers: Count = 5,
+        heads: Count = 5,
+        kernel: Count = 1,
+        attention_dropout: Rate = 0.1,
+        relu_dropout: Rate = 0.1,
+        residual_dropout: Rate = 0.1,
+        embedding_dropout: Rate = 0.25,
+        output_dropout: Rate = 0.0,
     ) -> None:
         super().__init__(task)
         self.convolutions = nn.ModuleDict(
@@ -62,11 +62,12 @@ class MulT(Method):
             "attention_dropout": attention_dropout,
             "relu_dropout": relu_dropout,
         }
-        self.crossmodal = Transformer(len(PAIRS), d, embedding_dropout=embedding_dropout, **shared)
+        self.crossmodal = Transformer(len(PAIRS), d, embedding_dropout=embedding_dropout, **shared)  # one stream a pair
+        # Twice as wide: a target has what it got from either of the two others.
         self.selfattention = Transformer(len(MODALITIES), 2 * d, embedding_dropout=embedding_dropout, **shared)
         self.input_dropout = Dropout(embedding_dropout)
         self.output_dropout = Dropout(output_dropout)
-        joint = 2 * d * len(MODALITIES)
+        joint = 2 * d * len(MODALITIES)  # 6 d
         self.residual = nn.Sequential(nn.Linear(joint, joint), nn.ReLU(), self.output_dropout, nn.Linear(joint, joint))
         self.head = nn.Linear(joint, task.num_categories)
 
@@ -74,8 +75,11 @@ class MulT(Method):
         """Last frames of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs."""
         x = dict(batch.features)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
+        # Temporal convolutions: to one width, so that scalar products between modalities can be taken.
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
+        # Positions and cross-modal Transformers
         crossed = attend_across(self.crossmodal, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
+        # Self-attention Transformers, causal as well (offset 0), so that the last frame alone has seen all others
         masks = [batch.frames[m] for m in MODALITIES]
         fused = self.selfattention([crossed[m] for m in MODALITIES], masks, causal_offset=[0] * len(MODALITIES))
         return torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
@@ -83,6 +87,7 @@ class MulT(Method):
     def predict(self, batch: Batch) -> Tensor:
         """Logits, shape (N, K)."""
         joint = self.represent(batch)
+        # Prediction: two linear layers with a shortcut around them, then the classifier
         return self.head(joint + self.residual(joint))
 
     def loss(self, batch: Batch) -> Tensor:

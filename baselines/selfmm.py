@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Positive, Rate, Stage, TaskSpec, register
 from benchmark.parts.sharing import encode_distinct, on_device
 
-_EPSILON = 1e-8
-FUSION = "f"
+_EPSILON = 1e-8  # in divisions by a distance, or by an alpha, that may be zero
+FUSION = "f"  # beside the modalities' letters: the multimodal head
 
 
 class Encoder(nn.Module):
@@ -30,9 +30,9 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
         """Padding is never run over. A sample without a single real frame counts as one zero frame."""
-        lengths = frames.sum(1).clamp(min=1).cpu()
+        lengths = frames.sum(1).clamp(min=1).cpu()  # packing knows no empty sample
         _, (state, _) = self.lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
-        return self.linear(state[0])
+        return self.linear(state[0])  # (1, N, hidden) → (N, hidden) → (N, d_out)
 
 
 class Head(nn.Module):
@@ -63,18 +63,19 @@ def relative_distances(x: Tensor, centres: Tensor) -> Tensor:
     -------
     Tensor, shape (N, K)
     """
+    # (N, 1, d) - (K, d) → (N, K, d)
     distances = (x[:, None, :] - centres).norm(dim=-1)  # (N, K)
-    others = (distances.sum(1, keepdim=True) - distances) / (len(centres) - 1)
+    others = (distances.sum(1, keepdim=True) - distances) / (len(centres) - 1)  # (N, K)
     return (others - distances) / (distances + _EPSILON)
 
 
 def onto_simplex(x: Tensor) -> Tensor:
     """The probability vector nearest to each row (Duchi et al., ICML 2008), shape (N, K)."""
-    descending = x.sort(dim=1, descending=True).values
-    ranks = torch.arange(1, x.shape[1] + 1, device=x.device)
+    descending = x.sort(dim=1, descending=True).values  # (N, K)
+    ranks = torch.arange(1, x.shape[1] + 1, device=x.device)  # (K,)
     excess = (descending.cumsum(1) - 1.0) / ranks  # what to take off if so many numbers stay above zero
-    kept = (descending > excess).sum(1, keepdim=True)
-    return (x - excess.gather(1, kept - 1)).clamp(min=0.0)
+    kept = (descending > excess).sum(1, keepdim=True)  # (N, 1): how many do, the largest ones
+    return (x - excess.gather(1, kept - 1)).clamp(min=0.0)  # those that are kept now add up to one
 
 
 class LabelMemory:
@@ -98,8 +99,8 @@ class LabelMemory:
         self.row = {sample_id: i for i, sample_id in enumerate(ids)}
         self.bound = bound
         self.emotions = labels.shape[1] > 1
-        self.labels = {h: labels.clone() for h in widths}
-        self.features = {h: labels.new_zeros(len(ids), width) for h, width in widths.items()}
+        self.labels = {h: labels.clone() for h in widths}  # y_s of each head, (n, C); FUSION's stays y_m
+        self.features = {h: labels.new_zeros(len(ids), width) for h, width in widths.items()}  # F*, (n, width)
         self.seen = torch.zeros(len(ids), device=labels.device)  # how often, so in which epoch a sample is
 
     def rows(self, ids: list[str]) -> Tensor:
@@ -108,7 +109,7 @@ class LabelMemory:
 
     def weights(self, rows: Tensor, modality: str) -> Tensor:
         """``tanh |y_s - y_m|``, shape (N,); one at a sample's first visit, before which no label could move."""
-        moved = (self.labels[modality][rows] - self.labels[FUSION][rows]).abs().sum(1)
+        moved = (self.labels[modality][rows] - self.labels[FUSION][rows]).abs().sum(1)  # (N,)
         return torch.where(self.seen[rows] > 0, moved.tanh(), 1.0)
 
     def centres(self, head: str) -> Tensor | None:
@@ -118,8 +119,10 @@ class LabelMemory:
             members = F.one_hot(labels.argmax(1), labels.shape[1]).to(labels.dtype)  # (n, K)
         else:
             members = torch.cat([labels < 0, labels >= 0], dim=1).to(labels.dtype)  # (n, 2): negative, positive
+        # Before a sample's first visit its representation is but the zeros it starts with.
         members = members * (self.seen > 0)[:, None]
-        counts = members.sum(0)
+        counts = members.sum(0)  # (K,)
+        # (K, n) @ (n, d) → (K, d), as means
         return members.T @ self.features[head] / counts[:, None] if bool((counts > 0).all()) else None
 
     def update(self, rows: Tensor, features: Mapping[str, Tensor]) -> None:
@@ -132,19 +135,21 @@ class LabelMemory:
         rows : Tensor, shape (N,)
         features : mapping of head to Tensor, shape (N, d)
         """
-        again = self.seen[rows] > 0
-        old = rows[again]
+        again = self.seen[rows] > 0  # (N,)
+        old = rows[again]  # (N',): in the first epoch there is nothing to move
+        # From what was kept before this batch, the batch's own samples included as they were at their last visit.
         centres = {h: self.centres(h) for h in features} if len(old) else {}
         fusion = centres.get(FUSION)
         for m in MODALITIES:
             own = centres.get(m)
             if fusion is None or own is None:
                 continue
-            alpha_m = relative_distances(features[FUSION][again], fusion)
-            alpha_s = relative_distances(features[m][again], own)
+            alpha_m = relative_distances(features[FUSION][again], fusion)  # (N', K)
+            alpha_s = relative_distances(features[m][again], own)  # (N', K)
             generated = self.generate(self.labels[FUSION][old], alpha_s, alpha_m)
+            # 2 / (n + 1), as n = seen + 1 with this visit
             share = 2.0 / (self.seen[old] + 2.0)[:, None]
-            self.labels[m][old] = (1.0 - share) * self.labels[m][old] + share * generated
+            self.labels[m][old] = (1.0 - share) * self.labels[m][old] + share * generated  # (N', C)
         for h, x in features.items():
             self.features[h][rows] = x
         self.seen[rows] += 1
@@ -200,21 +205,21 @@ class SelfMM(Method):
         self,
         task: TaskSpec,
         *,
-        hidden_l: int = 128,
-        hidden_a: int = 32,
-        hidden_v: int = 64,
-        encoded_l: int = 128,
-        encoded_a: int = 16,
-        encoded_v: int = 32,
-        post_fusion: int = 128,
-        post_l: int = 64,
-        post_a: int = 16,
-        post_v: int = 32,
-        fusion_dropout: float = 0.1,
-        dropout_l: float = 0.0,
-        dropout_a: float = 0.1,
-        dropout_v: float = 0.1,
-        bound: float = 3.0,
+        hidden_l: Count = 128,
+        hidden_a: Count = 32,
+        hidden_v: Count = 64,
+        encoded_l: Count = 128,
+        encoded_a: Count = 16,
+        encoded_v: Count = 32,
+        post_fusion: Count = 128,
+        post_l: Count = 64,
+        post_a: Count = 16,
+        post_v: Count = 32,
+        fusion_dropout: Rate = 0.1,
+        dropout_l: Rate = 0.0,
+        dropout_a: Rate = 0.1,
+        dropout_v: Rate = 0.1,
+        bound: Positive = 3.0,
     ) -> None:
         super().__init__(task)
         self.bound = bound
@@ -225,6 +230,7 @@ class SelfMM(Method):
         answers = task.num_categories if task.num_categories > 2 else 1  # probabilities, or an intensity
         self.encoders = nn.ModuleDict({m: Encoder(task.feature_dims[m], hidden[m], encoded[m]) for m in MODALITIES})
         self.heads = nn.ModuleDict({m: Head(encoded[m], self.widths[m], answers, dropouts[m]) for m in MODALITIES})
+        # The multimodal task alone gives the prediction, and is cross-entropy over K categories in every task.
         self.heads[FUSION] = Head(sum(encoded.values()), post_fusion, task.num_categories, fusion_dropout)
         self.memory: LabelMemory | None = None
 
@@ -251,15 +257,16 @@ class SelfMM(Method):
         if self.memory is None:
             raise RuntimeError("the labels are kept from the start of the training stage on")
         rows = self.memory.rows(batch.ids)
-        outputs = {h: self.heads[h](x) for h, x in self.encode(batch).items()}
+        outputs = {h: self.heads[h](x) for h, x in self.encode(batch).items()}  # F* (N, width), answer (N, C or K)
         terms = {"cross-entropy": F.cross_entropy(outputs[FUSION][1], batch.labels)}
         for m in MODALITIES:
             answer, label = outputs[m][1], self.memory.labels[m][rows]
             if self.memory.emotions:
-                errors = F.cross_entropy(answer, label, reduction="none")
+                errors = F.cross_entropy(answer, label, reduction="none")  # (N,), against a probability vector
             else:
-                errors = (answer - label).abs().squeeze(1)
+                errors = (answer - label).abs().squeeze(1)  # (N, 1) → (N,)
             terms[f"unimodal {m}"] = (self.memory.weights(rows, m) * errors).mean()
+        # Generated labels are targets, so no gradient may run through what they are made of.
         self.memory.update(rows, {h: representation.detach() for h, (representation, _) in outputs.items()})
         return terms
 

@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark import MODALITIES, Batch, Method, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Positive, Rate, Stage, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.pooling import masked_mean
 
@@ -34,7 +34,7 @@ class Extractor(nn.Module):
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """Zero before the last layer where nothing is present."""
-        return self.output(masked_mean(self.convolution(x).relu(), present)).relu()
+        return self.output(masked_mean(self.convolution(x).relu(), present)).relu()  # (N, T, d) → (N, d)
 
 
 class Perturbation(nn.Module):
@@ -50,8 +50,9 @@ class Perturbation(nn.Module):
         mean = self.mean(x)
         if noisy:
             deviation = (0.5 * self.log_variance(x)).exp().clamp(max=1.0)
+            # Drawn as mean + deviation * noise, so that gradients reach both.
             mean = mean + deviation * torch.randn_like(mean)
-        return F.softplus(mean)
+        return F.softplus(mean)  # positive
 
 
 class Response(NamedTuple):
@@ -87,9 +88,9 @@ class Head(nn.Module):
         noisy : bool
             Whether they are drawn or fixed.
         """
-        joint = joint + incomplete * perturbations[0](available, noisy)
-        hidden = self.first(joint).relu()
-        hidden = hidden + incomplete * perturbations[1](joint, noisy)
+        joint = joint + incomplete * perturbations[0](available, noisy)  # (N, 1) * (N, 3 d)
+        hidden = self.first(joint).relu()  # (N, hidden)
+        hidden = hidden + incomplete * perturbations[1](joint, noisy)  # (N, 1) * (N, hidden)
         return Response(self.last(self.dropout(hidden)), joint, hidden)
 
 
@@ -130,19 +131,19 @@ class SMIL(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 64,
-        kernel: int = 3,
-        hidden: int = 64,
-        dropout: float = 0.5,
-        clusters: int = 10,
-        inner_steps: int = 1,
-        inner_learning_rate: float = 1e-3,
-        joint_weight: float = 0.01,
-        hidden_weight: float = 0.01,
+        d: Count = 64,
+        kernel: Count = 3,
+        hidden: Count = 64,
+        dropout: Rate = 0.5,
+        clusters: Count = 10,
+        inner_steps: Count = 1,
+        inner_learning_rate: Positive = 1e-3,
+        joint_weight: NonNegative = 0.01,
+        hidden_weight: NonNegative = 0.01,
     ) -> None:
         super().__init__(task)
         self.stages = (PRETRAINING, META_LEARNING)
-        self.stage = META_LEARNING
+        self.stage = META_LEARNING  # what a trained method is in, when only its weights are loaded
         self.inner_steps = inner_steps
         self.inner_learning_rate = inner_learning_rate
         self.weights = (joint_weight, hidden_weight)
@@ -152,12 +153,13 @@ class SMIL(Method):
         # Given what is available, and a flag for each modality: the weights of each modality's centres.
         self.reconstruction = nn.Linear(joint + len(MODALITIES), len(MODALITIES) * clusters)
         self.perturbations = nn.ModuleList([Perturbation(joint, joint), Perturbation(joint, hidden)])
-        self.register_buffer("priors", torch.zeros(len(MODALITIES), clusters, d))
+        self.register_buffer("priors", torch.zeros(len(MODALITIES), clusters, d))  # found by k-means, not by gradients
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Extractors and classifier first; then the extractors are frozen and the centres of their features found."""
         self.stage = stage
         pretraining = stage == PRETRAINING
+        # Frozen with the second stage, or else the centres would not stay those of the features.
         self.extractors.requires_grad_(pretraining)
         self.reconstruction.requires_grad_(not pretraining)
         self.perturbations.requires_grad_(not pretraining)
@@ -165,8 +167,9 @@ class SMIL(Method):
             return
         batches = list(training_set)
         for i, m in enumerate(MODALITIES):
-            real = torch.cat([batch.frames[m].any(1) for batch in batches])
+            real = torch.cat([batch.frames[m].any(1) for batch in batches])  # (n,): samples that have the modality
             features = torch.cat([self.extractors[m](batch.features[m], batch.frames[m]) for batch in batches])[real]
+            # A modality that no sample has keeps centres of zero.
             if len(features):
                 self.priors[i] = self.find_centres(features)
 
@@ -174,25 +177,29 @@ class SMIL(Method):
         """The k-means centres of some features, (M, d) → (clusters, d); repeated where there are fewer features."""
         clusters = self.priors.shape[1]
         kmeans = KMeans(n_clusters=min(clusters, len(features)), random_state=0).fit(features.cpu().double().numpy())
-        centres = np.resize(kmeans.cluster_centers_, (clusters, features.shape[1]))
+        centres = np.resize(kmeans.cluster_centers_, (clusters, features.shape[1]))  # repeats rows to fill up
         return torch.from_numpy(centres).to(features)
 
     def extract(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Features (N, 3, d), zero for a modality of which no frame is present, and which are there, (N, 3)."""
-        there = torch.stack([present[m].any(1) for m in MODALITIES], dim=1)
+        there = torch.stack([present[m].any(1) for m in MODALITIES], dim=1)  # (N, 3)
+        # 3 x (N, d) → (N, 3, d). With nothing present the last layer's bias is left, so it is set to zero below.
         extracted = torch.stack([self.extractors[m](features[m], present[m]) for m in MODALITIES], dim=1)
         return extracted * there[:, :, None], there
 
     def rebuild(self, available: Tensor, there: Tensor) -> Tensor:
         """Every modality as a convex combination of its centres: (N, 3, d) and (N, 3) → (N, 3, d)."""
+        # (N, 3 d + 3) → (N, 3 C): zeros may also be features, so flags say what is there.
         weights = self.reconstruction(torch.cat([available.flatten(1), there.to(available.dtype)], dim=1))
+        # Positive and adding up to one for each modality: (N, 3 C) → (N, 3, C).
         weights = F.normalize(F.softplus(weights.unflatten(1, self.priors.shape[:2])), p=1.0, dim=-1)  # (N, 3, C)
-        return torch.einsum("nmc,mcd->nmd", weights, self.priors)
+        return torch.einsum("nmc,mcd->nmd", weights, self.priors)  # each modality's weights with its own centres
 
     def respond(
         self, available: Tensor, there: Tensor, *, noisy: bool, head: Mapping[str, Tensor] | None = None
     ) -> Response:
         """Rebuild what is missing, and classify; with the parameters `head` instead of the classifier's own."""
+        # What is there stays as it is: (N, 3, d) → (N, 3 d)
         joint = torch.where(there[:, :, None], available, self.rebuild(available, there)).flatten(1)
         inputs = (joint, available.flatten(1), ~there.all(1, keepdim=True), self.perturbations, noisy)
         return self.head(*inputs) if head is None else functional_call(self.head, dict(head), inputs)
@@ -203,7 +210,9 @@ class SMIL(Method):
         losses = []
         for _ in range(self.inner_steps):
             losses.append(F.cross_entropy(self.respond(available, there, noisy=True, head=head).logits, labels))
+            # With a graph: the outer loss is differentiated through this step, which takes second derivatives.
             gradients = torch.autograd.grad(losses[-1], list(head.values()), create_graph=True)
+            # theta* = theta - rate * gradient, as new tensors beside the parameters, which stay as they are.
             head = {
                 name: value - self.inner_learning_rate * gradient
                 for (name, value), gradient in zip(head.items(), gradients, strict=True)
@@ -218,10 +227,12 @@ class SMIL(Method):
             return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
         if batch.complete is None:
             raise ValueError("meta-learning needs the complete features, which training batches alone have")
-        complete, real = self.extract(batch.complete, batch.frames)
+        complete, real = self.extract(batch.complete, batch.frames)  # (N, 3, d), (N, 3)
         rows = torch.arange(len(batch), device=batch.device)
+        # Batches are shuffled, so every second sample is as good as a random half.
         train, test = (rows[0::2], rows[1::2]) if len(batch) > 1 else (rows, rows)
         train_loss, head = self.adapt(available[train], there[train], batch.labels[train])
+        # With theta*, the other half twice: as the masks left it, and complete.
         incomplete = self.respond(available[test], there[test], noisy=False, head=head)
         clean = self.respond(complete[test], real[test], noisy=False, head=head)
         joint_weight, hidden_weight = self.weights

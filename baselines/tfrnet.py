@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.recurrent import run_grus
@@ -36,7 +36,7 @@ class GatedEncoder(nn.Module):
     def __init__(self, d_in: int, hidden: int, *, layers: int, dropout: float) -> None:
         super().__init__()
         self.gru = nn.GRU(d_in, hidden, num_layers=layers, bidirectional=True, batch_first=True)
-        self.gate = TemporalConv(2 * hidden, 1, kernel=3)
+        self.gate = TemporalConv(2 * hidden, 1, kernel=3)  # one number a frame, from it and its two neighbours
         self.join = nn.Linear(d_in + 2 * hidden, hidden)
         self.dropout = Dropout(dropout)
 
@@ -56,10 +56,10 @@ class GatedEncoder(nn.Module):
             Zero where there is no real frame; padding is not read.
         """
         context = context.tanh() * self.gate(context).sigmoid()  # (N, T, 2 hidden), zero at padding
-        joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, hidden)
+        joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, d_in + 2 hidden) → (N, T, hidden)
         # The values lie in (-1, 1), so -1 never wins over a real frame.
         pooled = joined.masked_fill(~frames[:, :, None], -1.0).amax(1)  # (N, hidden)
-        return self.dropout(pooled * frames.any(1, keepdim=True))
+        return self.dropout(pooled * frames.any(1, keepdim=True))  # without a frame, 0 and not the -1 of above
 
 
 @register("tfr_net", paper="Yuan et al., ACM MM 2021", trains_on="missing")
@@ -98,27 +98,27 @@ class TFRNet(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 30,
-        layers: int = 3,
-        heads: int = 6,
-        kernel_l: int = 1,
-        kernel_a: int = 5,
-        kernel_v: int = 3,
-        input_dropout: float = 0.2,
-        attention_dropout: float = 0.2,
-        relu_dropout: float = 0.2,
-        residual_dropout: float = 0.2,
-        embedding_dropout: float = 0.2,
-        fusion_l: int = 36,
-        fusion_a: int = 20,
-        fusion_v: int = 48,
-        fusion_layers: int = 3,
-        fusion_dropout: float = 0.2,
-        head_hidden: int = 128,
-        head_dropout: float = 0.0,
-        reconstruction_l: float = 5.0,
-        reconstruction_a: float = 2.0,
-        reconstruction_v: float = 20.0,
+        d: Count = 30,
+        layers: Count = 3,
+        heads: Count = 6,
+        kernel_l: Count = 1,
+        kernel_a: Count = 5,
+        kernel_v: Count = 3,
+        input_dropout: Rate = 0.2,
+        attention_dropout: Rate = 0.2,
+        relu_dropout: Rate = 0.2,
+        residual_dropout: Rate = 0.2,
+        embedding_dropout: Rate = 0.2,
+        fusion_l: Count = 36,
+        fusion_a: Count = 20,
+        fusion_v: Count = 48,
+        fusion_layers: Count = 3,
+        fusion_dropout: Rate = 0.2,
+        head_hidden: Count = 128,
+        head_dropout: Rate = 0.0,
+        reconstruction_l: NonNegative = 5.0,
+        reconstruction_a: NonNegative = 2.0,
+        reconstruction_v: NonNegative = 20.0,
     ) -> None:
         super().__init__(task)
         kernels = {"l": kernel_l, "a": kernel_a, "v": kernel_v}
@@ -136,15 +136,16 @@ class TFRNet(Method):
             "relu_dropout": relu_dropout,
             "embedding_dropout": embedding_dropout,
         }
-        self.intra = Transformer(len(MODALITIES), d, **transformer)
-        self.inter = Transformer(len(PAIRS), d, **transformer)
+        self.intra = Transformer(len(MODALITIES), d, **transformer)  # a modality attends to itself
+        self.inter = Transformer(len(PAIRS), d, **transformer)  # to each of the two others, as in MulT
+        # Each frame's features are rebuilt from what its modality extracted there: (N, T_m, 3 d) → (N, T_m, d_m).
         self.generators = nn.ModuleDict({m: nn.Linear(3 * d, task.feature_dims[m]) for m in MODALITIES})
         self.encoders = nn.ModuleDict(
             {m: GatedEncoder(3 * d, widths[m], layers=fusion_layers, dropout=fusion_dropout) for m in MODALITIES}
         )
-        joint = sum(widths.values())
+        joint = sum(widths.values())  # fusion_l + fusion_a + fusion_v
         self.head = nn.Sequential(
-            nn.LayerNorm(joint),
+            nn.LayerNorm(joint),  # the official code's batch normalisation cannot be trained on one sample
             nn.Linear(joint, head_hidden),
             nn.LeakyReLU(),
             Dropout(head_dropout),
@@ -160,7 +161,7 @@ class TFRNet(Method):
             [x[m] for m in MODALITIES], [batch.frames[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
         )  # 3 x (N, T_m, d)
         inter = attend_across(self.inter, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
-        return {m: torch.cat([intra[i], inter[m]], dim=-1) for i, m in enumerate(MODALITIES)}
+        return {m: torch.cat([intra[i], inter[m]], dim=-1) for i, m in enumerate(MODALITIES)}  # (N, T_m, d + 2 d)
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
         """The gated encoders' results side by side, (N, fusion_l + fusion_a + fusion_v)."""
@@ -170,7 +171,7 @@ class TFRNet(Method):
             [frames[m].sum(1).clamp(min=1) for m in MODALITIES],
         )  # 3 x (N, T_m, 2 fusion_m)
         pooled = [self.encoders[m](extracted[m], c, frames[m]) for m, c in zip(MODALITIES, contexts, strict=True)]
-        return torch.cat(pooled, dim=1)
+        return torch.cat(pooled, dim=1)  # 3 x (N, fusion_m) side by side
 
     def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
         """Weighted SmoothL1 between rebuilt and complete features, by modality a mean over its missing frames.
@@ -182,7 +183,9 @@ class TFRNet(Method):
         total = batch.features["l"].new_zeros(())
         for m in MODALITIES:
             missing = (batch.frames[m] & ~batch.present[m])[:, :, None]  # (N, T_m, 1)
+            # (N, T_m, d_m). Where features are present, to rebuild them would be to copy the input.
             error = F.smooth_l1_loss(self.generators[m](extracted[m]), batch.complete[m], reduction="none") * missing
+            # Numbers in missing frames, so that the mean does not depend on how many those are.
             count = missing.sum().clamp(min=1) * error.shape[2]
             total = total + self.reconstruction_weights[m] * error.sum() / count
         return total

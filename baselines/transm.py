@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Method, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.pooling import masked_mean
 from benchmark.parts.transformer import Transformer
@@ -24,7 +24,7 @@ OPPOSITE = (1, 0, 3, 2)
 
 def absolute_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
     """Mean absolute error over the real frames' numbers; (N, T, d) twice and (N, T) → scalar, zero without frames."""
-    error = (found - target).abs().sum(-1) * frames
+    error = (found - target).abs().sum(-1) * frames  # (N, T)
     return error.sum() / (frames.sum() * target.shape[-1]).clamp(min=1)
 
 
@@ -55,18 +55,18 @@ class TransM(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 40,
-        heads: int = 5,
-        layers: int = 1,
-        dropout: float = 0.1,
-        head_hidden: int = 64,
-        forward_weight: float = 1.0,
-        backward_weight: float = 1.0,
+        d: Count = 40,
+        heads: Count = 5,
+        layers: Count = 1,
+        dropout: Rate = 0.1,
+        head_hidden: Count = 64,
+        forward_weight: NonNegative = 1.0,
+        backward_weight: NonNegative = 1.0,
     ) -> None:
         super().__init__(task)
         self.forward_weight = forward_weight
         self.backward_weight = backward_weight
-        self.d = d
+        self.d = d  # width of the decoders' queries
         self.projections = nn.ModuleDict({m: nn.Linear(task.feature_dims[m], d) for m in MODALITIES})
         self.encoders = Transformer(
             len(DIRECTIONS), d, heads=heads, layers=layers, dropout=dropout, attention_dropout=dropout
@@ -76,7 +76,7 @@ class TransM(Method):
         )
         self.outputs = nn.ModuleList(nn.Linear(d, task.feature_dims[target]) for _, target in DIRECTIONS)
         self.head = nn.Sequential(
-            nn.Linear(len(DIRECTIONS) * d, head_hidden),
+            nn.Linear(len(DIRECTIONS) * d, head_hidden),  # four encoders' averages
             nn.ReLU(),
             Dropout(dropout),
             nn.Linear(head_hidden, task.num_categories),
@@ -92,8 +92,9 @@ class TransM(Method):
 
         All frames of the target at once: their positions alone, which the Transformer adds, are the queries.
         """
+        # 4 x (N, T_target, d) of zeros. Were target frames the queries, as in teacher forcing, they could be copied.
         queries = [e.new_zeros(*frames.shape, self.d) for e, frames in zip(encoded, target_frames, strict=True)]
-        decoded = self.decoders(queries, target_frames, encoded, source_frames)
+        decoded = self.decoders(queries, target_frames, encoded, source_frames)  # 4 x (N, T_target, d)
         return [output(x) for output, x in zip(self.outputs, decoded, strict=True)]
 
     def encode_sources(self, batch: Batch) -> tuple[list[Tensor], list[Tensor]]:
@@ -107,10 +108,12 @@ class TransM(Method):
             raise ValueError("the translations need the complete features, which training batches alone have")
         source_frames = [batch.frames[source] for source, _ in DIRECTIONS]
         target_frames = [batch.frames[target] for _, target in DIRECTIONS]
-        there = self.decode(encoded, source_frames, target_frames)
+        there = self.decode(encoded, source_frames, target_frames)  # 4 x (N, T_target, d_target)
         # The translation back starts where the opposite one usually does, but from translated features.
         returned = [there[i] for i in OPPOSITE]
+        # What l → a gave is a's features, so it is the source of a → l, and the same Transformers serve.
         back = self.decode(self.encode(returned, source_frames), source_frames, target_frames)
+        # Translated forth and back, direction i ends at its own target: both are held against complete features.
         errors = [
             torch.stack(
                 [
@@ -124,6 +127,7 @@ class TransM(Method):
 
     def fuse(self, encoded: list[Tensor], frames: list[Tensor]) -> Tensor:
         """The encoders' states, averaged over the real frames and side by side: (N, 4 d)."""
+        # 4 x (N, T_source, d) → 4 x (N, d) → (N, 4 d)
         return torch.cat([masked_mean(x, mask) for x, mask in zip(encoded, frames, strict=True)], dim=1)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from benchmark.api import load_model, plan, read_scores, run
     from benchmark.errors import BenchmarkError
     from benchmark.methods.registry import register
+    from benchmark.protocol.bounds import Count, NonNegative, Positive, Rate, Whole
     from benchmark.protocol.method import Batch, Method, Stage, TaskSpec
     from benchmark.protocol.missing import MODALITIES, MRM, Setting, frame_mask
     from benchmark.report.results import Plan, Results
 
 _HOME = {
+    "Whole": "protocol.bounds",
+    "Rate": "protocol.bounds",
+    "Positive": "protocol.bounds",
+    "NonNegative": "protocol.bounds",
+    "Count": "protocol.bounds",
     "Batch": "protocol.method",
     "BenchmarkError": "errors",
     "MODALITIES": "protocol.missing",
@@ -45,12 +51,17 @@ __all__ = [
     "MRM",
     "Batch",
     "BenchmarkError",
+    "Count",
     "Method",
+    "NonNegative",
     "Plan",
+    "Positive",
+    "Rate",
     "Results",
     "Setting",
     "Stage",
     "TaskSpec",
+    "Whole",
     "__version__",
     "frame_mask",
     "load_model",

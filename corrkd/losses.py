@@ -14,7 +14,7 @@ from benchmark.parts.losses import jensen_shannon_information
 
 __all__ = ["category_prototype", "jensen_shannon_information", "sample_contrastive", "split_response"]
 
-_EPSILON = 1e-12
+_EPSILON = 1e-12  # under the root, so that the gradient at a zero vector is finite
 
 
 def sample_contrastive(student: Tensor, teacher: Tensor, boundary: float) -> Tensor:
@@ -37,12 +37,13 @@ def sample_contrastive(student: Tensor, teacher: Tensor, boundary: float) -> Ten
     """
     n = len(student)
     if n < 2:
-        return student.sum() * 0.0
+        return student.sum() * 0.0  # no pairs; still a part of the graph, so that backward works
     positive = (student - teacher).square().sum(1)  # (N,), squared distances
     # Plain differences: exact for equal vectors, and the gradient at distance 0 is 0.
     distance = torch.cdist(student, teacher, compute_mode="donot_use_mm_for_euclid_dist")  # (N, N)
-    negative = F.relu(boundary - distance).square()
-    own = torch.eye(n, dtype=torch.bool, device=student.device)
+    negative = F.relu(boundary - distance).square()  # (N, N): the hinge, zero for pairs further apart than eta
+    own = torch.eye(n, dtype=torch.bool, device=student.device)  # pairs i = j are no negatives
+    # The sum over j repeats D(s_i, t_i)^2 N-1 times, and the mean over the N(N-1) pairs divides by as much again.
     return positive.mean() + negative.masked_fill(own, 0.0).sum() / (n * (n - 1))
 
 
@@ -66,15 +67,16 @@ def category_prototype(student: Tensor, teacher: Tensor, labels: Tensor, num_cat
     """
     members = F.one_hot(labels, num_categories).to(student.dtype)  # (N, K)
     counts = members.sum(0)  # (K,)
-    weights = members / counts.clamp(min=1.0)
+    # Column k averages the samples of category k; an absent one has zeros, and a zero prototype.
+    weights = members / counts.clamp(min=1.0)  # (N, K)
 
     def similarity(h: Tensor) -> Tensor:
-        prototypes = weights.T @ h  # (K, D)
-        return _normalise(h) @ _normalise(prototypes).T  # (N, K)
+        prototypes = weights.T @ h  # c_k: (K, N) @ (N, D) → (K, D)
+        return _normalise(h) @ _normalise(prototypes).T  # M_k(i), cosines: (N, D) @ (D, K) → (N, K)
 
     difference = (similarity(student) - similarity(teacher)).square()  # (N, K)
     present = counts > 0  # (K,)
-    return (difference * present).mean(0).sum() / present.sum().clamp(min=1)
+    return (difference * present).mean(0).sum() / present.sum().clamp(min=1)  # over N, then the categories there are
 
 
 def _normalise(x: Tensor) -> Tensor:
@@ -97,6 +99,7 @@ def split_response(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         Softmax probabilities of the others, in their order.
     """
     probabilities = logits.softmax(-1)
-    column = torch.arange(logits.shape[1] - 1, device=logits.device)
+    column = torch.arange(logits.shape[1] - 1, device=logits.device)  # (K-1,)
+    # From the true category on, columns are one further to the right.
     others = column + (column >= labels[:, None])  # (N, K-1): the categories but the true one
-    return probabilities.gather(1, labels[:, None]), probabilities.gather(1, others)
+    return probabilities.gather(1, labels[:, None]), probabilities.gather(1, others)  # (N, 1), (N, K-1)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark import Batch, Method, Stage, TaskSpec, register
+from benchmark import Batch, Count, Method, NonNegative, Rate, Stage, TaskSpec, register
 from benchmark.parts.sharing import Remembered
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
 from corrkd.networks import CorrKDNetwork, Critic
@@ -62,30 +62,31 @@ class CorrKD(Method):
         self,
         task: TaskSpec,
         *,
-        d: int = 40,
-        heads: int = 10,
-        layers: int = 2,
-        dropout: float = 0.1,
-        boundary: float = 1.2,
-        scd_weight: float = 1.0,
-        cpd_weight: float = 1.0,
-        rcd_weight: float = 1.0,
-        critic_hidden: int = 32,
+        d: Count = 40,
+        heads: Count = 10,
+        layers: Count = 2,
+        dropout: Rate = 0.1,
+        boundary: NonNegative = 1.2,
+        scd_weight: NonNegative = 1.0,
+        cpd_weight: NonNegative = 1.0,
+        rcd_weight: NonNegative = 1.0,
+        critic_hidden: Count = 32,
         response_loss: Literal["information", "kl"] = "information",
         student: bool = True,
     ) -> None:
         super().__init__(task)
         self.stages = (TEACHER, STUDENT) if student else (TEACHER,)
-        self.stage = self.stages[-1]
+        self.stage = self.stages[-1]  # what a trained method is in, when only its weights are loaded
         self.boundary = boundary
         self.weights = (scd_weight, cpd_weight, rcd_weight)
+        # Teacher and student: same structure, own parameters.
         self.teacher = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
         if student:
             self.student = CorrKDNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
         self.with_critics = student and response_loss == "information"
         if self.with_critics:
-            self.target_critic = Critic(1, critic_hidden)
-            self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)
+            self.target_critic = Critic(1, critic_hidden)  # for R_T, one number
+            self.non_target_critic = Critic(task.num_categories - 1, critic_hidden)  # for R_NT, K-1 numbers
         self.teacher_outputs = Remembered()
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
@@ -95,6 +96,7 @@ class CorrKD(Method):
             part.requires_grad_((name == "teacher") == (stage == TEACHER))
         if stage == TEACHER:
             return
+        # Frozen, in evaluation mode and on complete samples, it says the same in every epoch: once is enough.
         self.teacher_outputs = Remembered(self.teacher.eval().encode, training_set)
 
     def train(self, mode: bool = True) -> CorrKD:
@@ -108,8 +110,9 @@ class CorrKD(Method):
         if self.stage == TEACHER:
             _, logits = self.teacher.encode(batch)
             return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
-        student_joint, student_logits = self.student.encode(batch)
-        teacher_joint, teacher_logits = self.teacher_outputs.of(batch)
+        # The student sees what the masks left of these samples, the teacher saw them complete.
+        student_joint, student_logits = self.student.encode(batch)  # H^s (N, 3 d), (N, K)
+        teacher_joint, teacher_logits = self.teacher_outputs.of(batch)  # H^t (N, 3 d), (N, K), without gradients
         scd_weight, cpd_weight, rcd_weight = self.weights
         prototypes = category_prototype(student_joint, teacher_joint, batch.labels, self.task.num_categories)
         return {
@@ -126,12 +129,14 @@ class CorrKD(Method):
         """
         if not self.with_critics:
             teacher, student = teacher_logits.log_softmax(-1), student_logits.log_softmax(-1)  # (N, K)
+            # torch takes the approximating distribution first: this is KL(teacher || student).
             return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
         student_target, student_others = split_response(student_logits, labels)  # (N, 1), (N, K-1)
-        teacher_target, teacher_others = split_response(teacher_logits, labels)
+        teacher_target, teacher_others = split_response(teacher_logits, labels)  # (N, 1), (N, K-1)
+        # Joint pairs are both networks' responses to one sample, marginal pairs those to two.
         target = jensen_shannon_information(*self.target_critic(teacher_target, student_target))
         others = jensen_shannon_information(*self.non_target_critic(teacher_others, student_others))
-        return -target - others
+        return -target - others  # information is to grow, for student and critics alike
 
     def _predicting(self) -> CorrKDNetwork:
         """The student (the teacher while it is trained, or where there is no student)."""

@@ -29,6 +29,7 @@ class CorrKDNetwork(nn.Module):
         self.convolutions = nn.ModuleDict({m: TemporalConv(task.feature_dims[m], d, kernel=3) for m in MODALITIES})
         self.encoders = Transformer(len(MODALITIES), d, heads=heads, layers=layers, dropout=dropout)
         joint = len(MODALITIES) * d
+        # The paper has fully connected layers, softmax behind them; how many, and how wide, is ours.
         self.head = nn.Sequential(
             nn.Linear(joint, joint), nn.ReLU(), Dropout(dropout), nn.Linear(joint, task.num_categories)
         )
@@ -51,6 +52,7 @@ class CorrKDNetwork(nn.Module):
         """
         masks = [frames[m] for m in MODALITIES]
         encoded = self.encoders([self.convolutions[m](features[m]) for m in MODALITIES], masks)  # 3 x (N, T_m, d)
+        # H: the average over each modality's own frames, of which there may be unequal numbers, side by side.
         joint = torch.cat([masked_mean(x, mask) for x, mask in zip(encoded, masks, strict=True)], dim=1)  # (N, 3 d)
         return joint, self.head(joint)
 
@@ -72,7 +74,7 @@ class Critic(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.x = nn.Linear(width, hidden)
-        self.y = nn.Linear(width, hidden, bias=False)
+        self.y = nn.Linear(width, hidden, bias=False)  # one bias is enough for W [x, y] + b = W_x x + b + W_y y
         self.score = nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,9 +92,11 @@ class Critic(nn.Module):
         marginal : Tensor, shape (N (N-1),)
             Scores of the pairs (x_i, y_j), i != j: all of them, so nothing is drawn.
         """
+        # (N, 1, hidden) + (1, N, hidden): x and y are each multiplied N times, not N^2 times.
         hidden = (self.x(x)[:, None] + self.y(y)[None, :]).relu()  # (N, N, hidden): first layer on [x_i, y_j]
-        scores = self.score(hidden).squeeze(-1)  # (N, N)
+        scores = self.score(hidden).squeeze(-1)  # (N, N): score of x_i with y_j in row i
         n = len(x)
         # Behind each entry of the diagonal, but the last, come the n entries up to the next.
+        # So rows of n + 1 end on the diagonal: (N * N - 1,) → (N-1, N+1) → (N-1, N).
         marginal = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1].flatten() if n > 1 else scores.new_empty(0)
         return scores.diagonal(), marginal

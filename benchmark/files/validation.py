@@ -16,9 +16,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """No unknown keys, no NaN, and nothing changes afterwards."""
+    """No unknown keys, no NaN, no `yes` for a number, and nothing changes afterwards."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 def validated(model: type[M], content: dict[str, Any], where: str, lines: Mapping[Place, int] | None = None) -> M:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -31,11 +32,11 @@ def hyperparameters(
     Raises
     ------
     BenchmarkError
-        For a key that is neither, or a value of the wrong type.
+        For a key that is neither, or a value of the wrong type or out of its bounds.
     """
     parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
     constructor = {p.name: p.default for p in parameters}
-    hints = get_type_hints(cls.__init__)
+    hints = get_type_hints(cls.__init__, include_extras=True)  # with the bounds of Annotated types
     training: dict[str, Any] = {}
     for origin in (cls.training_defaults, cls.per_task.get(task, {}), *overrides):
         for key, value in origin.items():
@@ -51,8 +52,12 @@ def hyperparameters(
 
 
 def _typed(hint: Any, value: Any, where: str) -> Any:
+    """A value as its type and bounds allow it: `yes` is no number, 2.0 no whole one; a list does for a tuple."""
+    adapter = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False, strict=True))
     try:
-        return TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False)).validate_python(value, strict=None)
+        if isinstance(value, list | dict):
+            return adapter.validate_json(json.dumps(value))
+        return adapter.validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise BenchmarkError(f"{where}={value!r}: {message[:1].lower() + message[1:]}") from error

@@ -14,7 +14,7 @@ _BLOCK_OF_A_GPU = 2**26  # there each block costs a dozen calls, and 256 MiB are
 def rows_a_block(rows: int, numbers_a_row: int, device: torch.device) -> int:
     """How many of `rows` rows, each of so many numbers, are worked on at a time."""
     numbers = _BLOCK if device.type == "cpu" else _BLOCK_OF_A_GPU
-    return max(1, min(rows, numbers // numbers_a_row))
+    return max(1, min(rows, numbers // numbers_a_row))  # one row at least, be it larger than the cache
 
 
 def split_rows(tensors: Iterable[Tensor], rows: int) -> list[Sequence[Tensor]]:

@@ -14,8 +14,9 @@ class TemporalConv(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, *, kernel: int, bias: bool = True) -> None:
         super().__init__()
+        # "same" puts kernel - 1 zero frames around a sequence: frame t of the result is centred on frame t.
         self.conv = nn.Conv1d(d_in, d_out, kernel, padding="same", bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, T, d_in) → (N, T, d_out)."""
-        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)  # Conv1d wants time last: (N, d_in, T) → (N, d_out, T)

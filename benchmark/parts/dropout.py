@@ -15,8 +15,9 @@ _PLACES = 2**18  # where a dropout mask may start in the pool
 @lru_cache(maxsize=8)
 def _coins(p: float, count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Coins thrown once and for all: 0 with chance p, else 1 / (1 - p). A longer pool begins like a shorter one."""
+    # Its own generator: what is drawn elsewhere does not depend on whether the pool had to be made.
     words = torch.empty(count, dtype=torch.int32).random_(generator=torch.Generator().manual_seed(20240616))
-    return ((words >= p * 2**31) * (1.0 / (1.0 - p))).to(device, dtype)
+    return ((words >= p * 2**31) * (1.0 / (1.0 - p))).to(device, dtype)  # words are in [0, 2^31); (count,)
 
 
 def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
@@ -35,9 +36,10 @@ def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
         Its type and device are the mask's.
     """
     count = math.prod(shape)
+    # Lengths are rounded up to powers of two, so that a few pools serve masks of all shapes.
     pool = _coins(p, _PLACES + 2 ** max(18, (count - 1).bit_length()), like.dtype, like.device)
-    start = int(torch.randint(_PLACES, ()))
-    return pool[start : start + count].view(tuple(shape))
+    start = int(torch.randint(_PLACES, ()))  # on the CPU, where nothing waits for it
+    return pool[start : start + count].view(tuple(shape))  # a view of the pool: no memory of its own
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:

@@ -27,6 +27,7 @@ def jensen_shannon_information(joint_scores: Tensor, marginal_scores: Tensor) ->
     -------
     Tensor, scalar
     """
+    # softplus(-F) = -log sigmoid(F): both are cross-entropies of the critic as a classifier, joint or not.
     joint = F.softplus(-joint_scores).sum() / max(1, joint_scores.numel())
     marginal = F.softplus(marginal_scores).sum() / max(1, marginal_scores.numel())
     return -joint - marginal
@@ -47,6 +48,7 @@ def central_moment_discrepancy(x: Tensor, y: Tensor, moments: int) -> Tensor:
     Tensor, scalar
     """
     x_mean, y_mean = x.mean(0), y.mean(0)  # (D,)
+    # The k-th term is divided by the interval's length to the power of k, so here by one.
     total = (x_mean - y_mean).norm()  # unlike a square root's, its gradient at zero is zero
     for k in range(2, moments + 1):
         total = total + ((x - x_mean).pow(k).mean(0) - (y - y_mean).pow(k).mean(0)).norm()
@@ -56,11 +58,11 @@ def central_moment_discrepancy(x: Tensor, y: Tensor, moments: int) -> Tensor:
 class _ReverseGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
+        return x.view_as(x)  # another tensor, so that it can have another gradient
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return -gradients[0]
+        return -gradients[0]  # dL/dx = -dL/dy, though y = x
 
 
 def reverse_gradient(x: Tensor) -> Tensor:

@@ -19,14 +19,15 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     Tensor, shape (..., d)
     """
     weights = mask.to(x.dtype)
+    # A product with the mask writes no masked copy of x: (..., 1, T) @ (..., T, d) → (..., 1, d).
     total = (weights.unsqueeze(-2) @ x).squeeze(-2)  # (..., d)
-    return total / weights.sum(-1, keepdim=True).clamp(min=1.0)
+    return total / weights.sum(-1, keepdim=True).clamp(min=1.0)  # 0 / 1 where there is no frame
 
 
 def filled(frames: Tensor) -> Tensor:
     """Real frames (N, T), where a sample without one counts as one (zero) frame; for packing and attention."""
-    first = torch.arange(frames.shape[1], device=frames.device) == 0
-    return frames | (first & ~frames.any(1, keepdim=True))
+    first = torch.arange(frames.shape[1], device=frames.device) == 0  # (T,)
+    return frames | (first & ~frames.any(1, keepdim=True))  # (T,) & (N, 1) → (N, T)
 
 
 def last_frame(x: Tensor, mask: Tensor) -> Tensor:
@@ -44,4 +45,5 @@ def last_frame(x: Tensor, mask: Tensor) -> Tensor:
     """
     lengths = mask.sum(1)  # (N,)
     index = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, x.shape[-1])  # (N, 1, d)
-    return x.gather(1, index).squeeze(1) * (lengths > 0).to(x.dtype)[:, None]
+    # Without a frame the index is 0, which is padding; the product turns that into zeros.
+    return x.gather(1, index).squeeze(1) * (lengths > 0).to(x.dtype)[:, None]  # (N, 1, d) → (N, d)

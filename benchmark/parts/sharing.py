@@ -28,15 +28,17 @@ def encode_distinct(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch, m
     Tensor, shape (N, ...)
     """
     features, frames = batch.features[modality], batch.frames[modality]
-    if len(set(batch.ids)) == len(batch):
+    if len(set(batch.ids)) == len(batch):  # in training: no sample stands there twice
         return encoder(features, frames)
+    # Rows of one sample are equal where the same frames are present, which is quicker to compare than features.
     first: dict[tuple[str, bytes], int] = {}
     rows = zip(batch.ids, batch.present[modality].cpu().numpy(), strict=True)
+    # For each row the first one equal to it, N of them; then where each of these stands among the D distinct ones.
     same = [first.setdefault((sample_id, present.tobytes()), row) for row, (sample_id, present) in enumerate(rows)]
     places = {row: place for place, row in enumerate(first.values())}
-    distinct = on_device(list(places), features.device)
-    encoded = encoder(features[distinct], frames[distinct])
-    return encoded[on_device([places[row] for row in same], features.device)]
+    distinct = on_device(list(places), features.device)  # (D,)
+    encoded = encoder(features[distinct], frames[distinct])  # (D, T_m, d_m) and (D, T_m) → (D, ...)
+    return encoded[on_device([places[row] for row in same], features.device)]  # (D, ...) → (N, ...)
 
 
 def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
@@ -61,7 +63,7 @@ class Remembered:
         training_set: Iterable[Batch] = (),
     ) -> None:
         batches = list(training_set)
-        self.outputs = [torch.cat(parts) for parts in zip(*map(network, batches), strict=True)]
+        self.outputs = [torch.cat(parts) for parts in zip(*map(network, batches), strict=True)]  # (n, ...) each
         ids = [sample_id for batch in batches for sample_id in batch.ids]
         self.rows = {sample_id: row for row, sample_id in enumerate(ids)}
 
@@ -75,5 +77,6 @@ class Remembered:
         """
         if not self.rows:
             raise RuntimeError("the frozen network's outputs are computed when the stage that needs them starts")
+        # By id, since training batches are shuffled anew in each epoch.
         rows = on_device([self.rows[i] for i in batch.ids], batch.device)
-        return [output[rows] for output in self.outputs]
+        return [output[rows] for output in self.outputs]  # (n, ...) → (N, ...)

@@ -21,7 +21,7 @@ class StreamLinear(nn.Module):
 
     def forward(self, x: Tensor, group: Tensor | slice) -> Tensor:
         """Apply the layers of the streams in `group`, one for each row of `x`."""
-        return torch.baddbmm(self.bias[group], x, self.weight[group])
+        return torch.baddbmm(self.bias[group], x, self.weight[group])  # (S, M, d_in) @ (S, d_in, d_out)
 
 
 class StreamNorm(nn.Module):
@@ -34,7 +34,7 @@ class StreamNorm(nn.Module):
 
     def forward(self, x: Tensor, group: Tensor | slice) -> Tensor:
         """Normalise with the streams in `group`."""
-        return torch.addcmul(self.bias[group], normalise(x), self.weight[group])
+        return torch.addcmul(self.bias[group], normalise(x), self.weight[group])  # (S, 1, d) + (S, M, d) * (S, 1, d)
 
     def then(self, layers: Sequence[StreamLinear], z: Tensor, group: Tensor | slice) -> Tensor:
         """Scale and shift of this normalisation, then the linear layers side by side, in one product.
@@ -53,14 +53,14 @@ class StreamNorm(nn.Module):
         Tensor, shape (S, M, sum of d_out)
         """
         weight, bias = self.before(layers, group)
-        return torch.baddbmm(bias, z, weight)
+        return torch.baddbmm(bias, z, weight)  # (S, M, d) @ (S, d, sum of d_out)
 
     def before(self, layers: Sequence[StreamLinear], group: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Weight, (S, d, sum of d_out), and bias, (S, 1, sum of d_out), of that product."""
-        weight = torch.cat([layer.weight[group] for layer in layers], -1)
-        bias = torch.cat([layer.bias[group] for layer in layers], -1)
-        bias = torch.baddbmm(bias, self.bias[group], weight)
-        return self.weight[group].transpose(1, 2) * weight, bias
+        weight = torch.cat([layer.weight[group] for layer in layers], -1)  # W: (S, d, sum of d_out)
+        bias = torch.cat([layer.bias[group] for layer in layers], -1)  # b: (S, 1, sum of d_out)
+        bias = torch.baddbmm(bias, self.bias[group], weight)  # shift W + b: (S, 1, d) @ (S, d, sum of d_out)
+        return self.weight[group].transpose(1, 2) * weight, bias  # (S, d, 1) * (S, d, sum of d_out): scale W
 
 
 def normalise(x: Tensor) -> Tensor:

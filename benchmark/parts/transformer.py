@@ -22,10 +22,12 @@ PAIRS = tuple((target, source) for target in MODALITIES for source in MODALITIES
 
 def sinusoidal_positions(num_frames: int, d: int, device: torch.device | None = None) -> Tensor:
     """Position encoding of Vaswani et al. (NeurIPS 2017), shape (T, d), for any d."""
-    position = torch.arange(num_frames, device=device, dtype=torch.float32)[:, None]
-    half = (d + 1) // 2
+    position = torch.arange(num_frames, device=device, dtype=torch.float32)[:, None]  # (T, 1)
+    half = (d + 1) // 2  # pairs of sine and cosine; of the last pair an odd d keeps the sine
+    # 10000^(-i / half) for pair i, (half,)
     rate = torch.exp(torch.arange(half, device=device, dtype=torch.float32) * (-math.log(10000.0) / half))
     angles = position * rate  # (T, half)
+    # Sine and cosine of a rate side by side: (T, half, 2) → (T, 2 half) → (T, d)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(num_frames, 2 * half)[:, :d]
 
 
@@ -73,18 +75,20 @@ class TransformerLayer(nn.Module):
         group : indices of the streams
         """
         streams, _, d = x.shape
+        # All streams' projections are one product, with the normalisation's scale and shift folded into it.
         if memory is None:
-            qkv = self.norm_attention.then([self.query, self.key_value], normalise(x), group)
-            q, kv = torch.split(qkv, [d, 2 * d], -1)
+            qkv = self.norm_attention.then([self.query, self.key_value], normalise(x), group)  # (S, N * T, 3 d)
+            q, kv = torch.split(qkv, [d, 2 * d], -1)  # (S, N * T, d), (S, N * T, 2 d)
         else:
-            q = self.norm_attention.then([self.query], normalise(x), group)
-            kv = self.norm_attention.then([self.key_value], memory, group)
+            q = self.norm_attention.then([self.query], normalise(x), group)  # (S, N * T, d)
+            kv = self.norm_attention.then([self.key_value], memory, group)  # (S, N * T', 2 d)
+        # Attention has no parameters, so streams are to it but more samples: (S, N * T, d) → (S * N, T, d).
         samples = streams * num_samples
         p = self.attention_dropout if self.training else 0.0
         attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), mask, heads=self.heads, p=p)
-        x = x + self.dropout(self.output(attended.reshape(x.shape), group))
-        expand = self.norm_feedforward.before([self.expand], group)
-        contract = (self.contract.weight[group], self.contract.bias[group])
+        x = x + self.dropout(self.output(attended.reshape(x.shape), group))  # (S * N, T, d) → (S, N * T, d)
+        expand = self.norm_feedforward.before([self.expand], group)  # (S, d, width), (S, 1, width), scale and shift in
+        contract = (self.contract.weight[group], self.contract.bias[group])  # (S, width, d), (S, 1, d)
         p = self.relu_dropout if self.training else 0.0
         return x + self.dropout(feed_forward(normalise(x), *expand, *contract, p=p))
 
@@ -164,34 +168,38 @@ class Transformer(nn.Module):
         -------
         list of S Tensors, shape (N, T_s, d)
         """
-        source_mask = mask if memory is None or memory_mask is None else memory_mask
+        source_mask = mask if memory is None or memory_mask is None else memory_mask  # of what is attended to
+        # Only streams of equal shapes fit into one product. With modalities of equal length that is all of them.
         groups: dict[tuple[int, ...], list[int]] = {}
         for s in range(len(x)):
             offset = -1 if causal_offset is None else causal_offset[s]
             groups.setdefault((x[s].shape[1], source_mask[s].shape[1], offset), []).append(s)
-        results: list[Tensor] = [x[0]] * len(x)
+        results: list[Tensor] = [x[0]] * len(x)  # places, filled group by group
         for (num_queries, num_keys, offset), members in groups.items():
+            # A slice of the parameters is a view; indices, for some streams only, copy them in every layer.
             everyone = len(members) == len(x)
             group: Tensor | slice = slice(None) if everyone else on_device(members, x[0].device)
             open_to = torch.stack([filled(source_mask[s]) for s in members]).to(x[0].dtype)  # (S, N, T')
             open_to = open_to.flatten(0, 1)[:, None, None, :]  # (S * N, 1, 1, T')
+            # With real frames first and an offset of at least 0, position 0 stays open to every query.
             if causal_offset is not None:
                 open_to = open_to * open_to.new_ones(num_queries, num_keys).tril(offset)  # (S * N, 1, T, T')
             h = self._embed([x[s] for s in members])  # (S, N * T, d)
             source = None
             if memory is not None:  # normalised once, since all layers read the same
-                source = normalise(self._embed([memory[s] for s in members]))
+                source = normalise(self._embed([memory[s] for s in members]))  # (S, N * T', d)
             num_samples = x[members[0]].shape[0]
             for layer in self.layers:
                 h = layer(h, source, open_to, num_samples, group)
-            h = self.norm(h, group)
+            h = self.norm(h, group)  # nothing before it has normalised the layers' sum
             for row, s in enumerate(members):
-                results[s] = h[row].view(x[s].shape)
+                results[s] = h[row].view(x[s].shape)  # (N * T, d) → (N, T, d)
         return results
 
     def _embed(self, x: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack(list(x))  # (S, N, T, d)
         positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)
+        # (S, N, T, d) + (T, d) → (S, N * T, d)
         return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
 
 
@@ -229,4 +237,5 @@ def attend_across(
         [frames[source] for _, source in PAIRS],
         causal_offset=[abs(max_frames[target] - max_frames[source]) for target, source in PAIRS],
     )  # 6 x (N, T_target, d)
+    # The two pairs of a target follow each other in `PAIRS`: 2 x (N, T_m, d) → (N, T_m, 2 d).
     return {m: torch.cat(crossed[2 * i : 2 * i + 2], dim=-1) for i, m in enumerate(MODALITIES)}
