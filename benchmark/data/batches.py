@@ -68,12 +68,19 @@ class SplitTensors:
         batch_size: int,
         *,
         training: bool,
+        merge_single: bool = False,
     ) -> Iterator[Batch]:
-        """`batch` for `batch_size` rows at a time; rows and masks go to the device once, before the first."""
+        """`batch` for `batch_size` rows at a time; rows and masks go to the device once, before the first.
+
+        With `merge_single` a last row that would be alone goes with the batch before it.
+        """
         index = torch.from_numpy(rows).to(self.device)
         masks = None if kept is None else {m: torch.from_numpy(kept[m]).to(self.device) for m in MODALITIES}
-        for start in range(0, len(rows), batch_size):
-            part = slice(start, start + batch_size)
+        starts = list(range(0, len(rows), batch_size))
+        if merge_single and batch_size > 1 and len(starts) > 1 and len(rows) - starts[-1] == 1:
+            starts.pop()
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            part = slice(start, stop)
             some = None if masks is None else {m: masks[m][part] for m in MODALITIES}
             yield self._cut(rows[part], index[part], some, training)
 

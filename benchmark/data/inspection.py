@@ -7,20 +7,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.checks import Examined, examine, overlaps, unique_ids, usable_features
 from benchmark.data.dataset import EMOTIONS, SPLITS
-from benchmark.data.formats import (
-    EMOTIONS_IN_TEST,
-    RawFile,
-    RawSplit,
-    check,
-    emotion_marks,
-    frame_extents,
-    order_doubts,
-    overlaps,
-    parse,
-    unique_ids,
-    width_faults,
-)  # fmt: skip
+from benchmark.data.formats import parse, warning_lines
+from benchmark.data.frames import describe_padding
+from benchmark.data.labels import EMOTIONS_IN_TEST, STRONGEST, emotion_marks, kind_of_labels
+from benchmark.data.raw import RawFile, RawSplit
 from benchmark.errors import one_line
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
 
@@ -36,9 +28,10 @@ def inspect_file(path: Path) -> str:
     Returns
     -------
     str
-        Layout, SHA-256; for each split samples, shapes, lengths, NaN and infinite numbers, constant features, labels;
-        ids that stand twice; how many samples of each emotion MulT's file has; and at the end every fault for which
-        the file would be refused.
+        Layout, SHA-256; for each split samples, shapes, lengths and the side of the padding, NaN and infinite numbers,
+        constant features, labels; ids that stand twice; how many samples of each emotion MulT's file has; the warnings
+        that :func:`benchmark.data.formats.read_dataset` gives, each after ``warning:``; and at the end every fault for
+        which it refuses the file.
 
     Raises
     ------
@@ -46,44 +39,41 @@ def inspect_file(path: Path) -> str:
         If the file cannot be taken apart at all.
     """
     raw = parse(path)
-    emotion = raw.splits["train"].labels.shape[1:] in ((4,), (4, 2))
-    kind = "emotion" if emotion else "sentiment"
+    kind = kind_of_labels(raw.splits["train"].labels)
+    found = examine(raw, kind)
     size = path.stat().st_size / 2**20
     lines = [f"{path.name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]
-    faults = []
     for name in SPLITS:
         split = raw.splits[name]
         lines += ["", f"{name}: {len(split.labels)} samples"]
-        lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m)]
+        lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m, found, name)]
         lines += [f"  labels    {text}" for text in _labels(split.labels, kind)]
-        faults += check(split, name, kind)
-    faults += width_faults(raw)
     lines += ["", *_ids(raw)]
-    if faults:
-        lines += ["", f"{len(faults)} faults for which the file is refused:", *(f"  {fault}" for fault in faults)]
-    elif emotion:
+    if kind == "emotion" and not found.faults:
         expected = ", ".join(f"{count} {name}" for name, count in EMOTIONS_IN_TEST.items())
         lines += ["", f"emotions: MulT's own file holds {expected} in 'test'"]
-        lines += [f"warning: {doubt}" for doubt in order_doubts(raw.splits["test"].labels)]
-        lines += ["no fault; can be used as iemocap"]
+    lines += ["", *(f"warning: {text}" for text in warning_lines(path, found.warnings))]
+    if found.faults:
+        count = f"{len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
+        lines += [f"{count} for which the file is refused:", *(f"  {fault}" for fault in found.faults)]
     else:
-        lines += ["", "no fault; can be used as mosi or mosei"]
+        lines.append(f"no fault; can be used as {'iemocap' if kind == 'emotion' else 'mosi or mosei'}")
     return "\n".join(lines)
 
 
-def _modality(split: RawSplit, m: str) -> list[str]:
+def _modality(split: RawSplit, m: str, found: Examined, name: str) -> list[str]:
     x = split.features[m]
     label = f"{MODALITY_NAMES[m]:<9}"
     lines = [f"{label} {' x '.join(map(str, x.shape))} (samples x frames x features), {x.dtype}"]
     if x.size == 0:
         return lines
-    if (extents := _extents(split)) is not None:
-        start, stop = extents[m]
-        lengths = stop - start
-        origin = "told by the file" if m in split.lengths else "found from zeros"
-        where = ", padded in front" if (start > 0).any() else ""
+    if name in found.extents:
+        extent = found.extents[name][m]
+        lengths = extent.stop - extent.start
+        how = ["told by the file" if extent.told else "found from zeros", describe_padding(extent, x.shape[1])]
         lines.append(
-            f"{'':<9} lengths {lengths.min()} to {lengths.max()}, median {np.median(lengths):g} ({origin}{where})"
+            f"{'':<9} lengths {lengths.min()} to {lengths.max()}, median {np.median(lengths):g} "
+            f"({', '.join(filter(None, how))})"
             + (f", {int((lengths == 0).sum())} samples without a frame" if (lengths == 0).any() else "")
         )
     lines += [f"{'':<9} {text}" for text in _unusable(x, split.ids)]
@@ -95,16 +85,18 @@ def _modality(split: RawSplit, m: str) -> list[str]:
     return lines
 
 
-def _extents(split: RawSplit) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
-    """None where modalities are empty or their counts differ."""
-    counts = {len(x) for x in (*split.features.values(), *split.lengths.values())}
-    return None if len(counts) > 1 or any(x.size == 0 for x in split.features.values()) else frame_extents(split)
-
-
 def _unusable(x: NDArray[np.generic], ids: list[str] | None) -> list[str]:
     found = []
-    number = x.astype(np.float64)
-    for what, where in (("NaN", np.isnan(number)), ("infinite numbers", np.isinf(number))):
+    _, unusable = usable_features(x)
+    if not unusable.any():
+        return []
+    finite = np.isfinite(x)
+    kinds = {
+        "NaN": np.isnan(x),
+        "infinite numbers": np.isinf(x),
+        "numbers beyond float32": unusable & finite,
+    }
+    for what, where in kinds.items():
         if where.any():
             rows, frames = where.any((1, 2)), where.any(2)
             first = int(rows.argmax())
@@ -132,7 +124,7 @@ def _labels(labels: NDArray[np.generic], kind: str) -> list[str]:
         f"negative, {int((finite == 0).sum())} zero, {int((finite > 0).sum())} positive"
         + (f", {len(flat) - len(finite)} NaN or infinite" if len(finite) < len(flat) else "")
     ]
-    if np.abs(finite).max() > 3:
+    if np.abs(finite).max() > STRONGEST:
         lines.append("labels beyond -3 to 3: is this a sentiment task?")
     rounded = np.clip(np.round(finite), -3, 3)
     if len(np.unique(finite)) > 2:

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.file_kinds import describe
 from benchmark.errors import BenchmarkError, one_line
 
 _KINDS = "biufSU"  # booleans, numbers, byte strings and text; no objects, no records
@@ -328,6 +329,8 @@ def load_pickle(path: Path) -> Any:
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
     except _Refused as error:
+        if known := _described(path):
+            raise BenchmarkError(f"{path} {known}") from error
         raise BenchmarkError(
             f"{path} is refused: it holds {error}; a data file may hold NumPy arrays, plain containers, text and "
             "numbers only, so convert it first"
@@ -337,8 +340,18 @@ def load_pickle(path: Path) -> Any:
     except BenchmarkError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way
+        if known := _described(path):
+            raise BenchmarkError(f"{path} {known}") from error
         reason = one_line(str(error)) or type(error).__name__
         raise BenchmarkError(f"{path} is no pickle, or damaged ({reason}); fetch it again") from error
+
+
+def _described(path: Path) -> str | None:
+    """What a file is instead of a pickle, where that can be told."""
+    try:
+        return describe(path)
+    except OSError:
+        return None
 
 
 def _plain(value: Any, budget: _Budget, depth: int = 0) -> Any:

@@ -11,7 +11,7 @@ vision 35 numbers a frame, and all three are aligned to the words.
 
 Calibration. The three signal strengths of each task, and nothing else, were set so that logistic regression on
 mean-pooled complete features of one modality scores in the range known for the real set (`PROBE_RANGES`); what it
-scores is measured by ``tests/test_data_simulator.py`` and written in ``README.md`` beside this file. No method was
+scores is measured by ``tests/data/test_simulator.py`` and written in ``README.md`` beside this file. No method was
 looked at.
 """
 

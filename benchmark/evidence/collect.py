@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Collection as Collection_
@@ -16,11 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.data import TASKS
-from benchmark.errors import BenchmarkError
+from benchmark.evidence.choosing import choose, slot_of
 from benchmark.evidence.scores import COLUMNS
-from benchmark.methods.registry import TRAINS_ON
-from benchmark.names import check_name, visible
+from benchmark.names import visible
 from benchmark.protocol.metrics import (
     category_indices,
     count_confusions,
@@ -30,13 +29,10 @@ from benchmark.protocol.metrics import (
 )
 from benchmark.protocol.missing import Setting
 from benchmark.running.processes import divided
-from benchmark.running.store import DONE, Damaged, Predictions, Representations, Store
+from benchmark.running.store import Damaged, Predictions, Representations, Store
 
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
 """What is kept of an epoch's record."""
-
-DEFINES = ("method", "hyperparameters", "source", "task", "training")
-"""What all cells of a row on a task have in common; with the seed, a cell's key is made of it."""
 
 CONFUSED = (Setting(), Setting("l"), Setting("lav", 0.5))
 """The settings whose confusion matrices are drawn."""
@@ -168,23 +164,15 @@ def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
     BenchmarkError
         If two folders hold different predictions of one cell, or different definitions of one row.
     """
-    damaged: list[str] = []
-    found = _cells(stores, damaged)
-    ranked = sorted(found, key=lambda cell: _rank(cell[1], keys))
-    shown = _shown(ranked, keys)
-    superseded = Counter(_row_name(record) for _, record in found if record["state"] == DONE)
-    superseded -= Counter(_row_name(record) for _, record in shown.values())
-    order = list(TASKS)
-    place = {slot: (order.index(slot[0]) if slot[0] in order else len(order), *slot) for slot in shown}
-    cells = [shown[slot] for slot in sorted(shown, key=lambda slot: place[slot])]
-    rows = [list(own) for _, own in groupby(cells, key=lambda cell: _slot(cell[1])[:3])]
+    choice = choose(*stores, keys=keys)
+    rows = [list(own) for _, own in groupby(choice.cells, key=lambda cell: slot_of(cell[1])[:3])]
     calls = (([(store.out, record) for store, record in own],) for own in rows)
     models: list[Model] = []
     scored: list[_Scored] = []
     representations: list[Representation] = []
     records: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
-    for own, (read, representation) in zip(rows, divided(_read_row, calls, cells=len(cells)), strict=True):
+    for own, (read, representation) in zip(rows, divided(_read_row, calls, cells=len(choice.cells)), strict=True):
         for (_, record), cell in zip(own, read, strict=True):
             if isinstance(cell, Damaged):
                 failures.append(_failure(record, str(cell)))
@@ -200,9 +188,9 @@ def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
         models=models,
         histories=_histories(models, [cell.history for cell in scored]),
         representations=representations,
-        failures=failures + [_failure(record, record["error"]) for record in _failed(ranked, shown, keys)],
-        damaged=damaged,
-        superseded=superseded,
+        failures=failures + [_failure(record, record["error"]) for record in choice.failed],
+        damaged=choice.damaged,
+        superseded=choice.superseded,
     )
 
 
@@ -213,132 +201,6 @@ def _failure(record: dict[str, Any], error: str) -> dict[str, str]:
         "seed": str(record["seed"]),
         "error": visible(error),
     }
-
-
-Stored = tuple[Store, dict[str, Any]]
-
-
-def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
-    """Every cell once, from whichever folder holds more of it; faults of those that cannot be read go to `damaged`."""
-    cells: dict[str, Stored] = {}
-    for store in stores:
-        for key in store.stored_keys():
-            try:
-                record = store.read(key)
-            except Damaged as damage:
-                damaged.append(str(damage))
-                continue
-            if record is None:
-                continue
-            _check_names(record, store.path(key) / "cell.json")
-            if key not in cells or cells[key][1]["state"] != DONE:
-                cells[key] = (store, record)
-            elif record["state"] == DONE:
-                other, known = cells[key]
-                _refuse_different(key, other, store, record)
-                if len(record["settings"]) > len(known["settings"]):
-                    cells[key] = (store, record)
-    return list(cells.values())
-
-
-def _check_names(record: Mapping[str, Any], where: Path) -> None:
-    """Refuse a cell, which anybody may have written, whose names lead elsewhere or cannot be shown."""
-    task, data = record.get("task"), record.get("data")
-    check_name(record.get("label"), "row", where)
-    check_name(record.get("method"), "method", where)
-    check_name(task.get("name") if isinstance(task, dict) else task, "task", where)
-    training = record.get("training")
-    if not (isinstance(training, dict) and training.get("trains_on") in TRAINS_ON):
-        raise BenchmarkError(f"{where} does not say whether the method trains on complete or on missing samples")
-    if isinstance(data, dict):
-        _check_source(data.get("source"), where)
-        for category in data.get("categories", []):
-            check_name(category, "category", where)
-
-
-def _check_source(source: Any, where: Path) -> None:
-    if source not in ("simulated", "file"):
-        raise BenchmarkError(f"{where}: the source of data {ascii(source)[:60]} must be 'simulated' or 'file'")
-
-
-def _refuse_different(key: str, first: Store, second: Store, record: dict[str, Any]) -> None:
-    a, b = first.predictions(key), second.predictions(key)
-    both = [setting for setting in a.settings if setting in b.settings]
-    chosen = [p.logits[[p.settings.index(s) for s in both]].argmax(-1) for p in (a, b)]
-    if list(a.ids) != list(b.ids) or not np.array_equal(*chosen):
-        raise BenchmarkError(
-            f"{_row_name(record)}, seed {record['seed']}, stands in {first.path(key)} and in {second.path(key)} with "
-            "different scores; move one of the two away"
-        )
-
-
-def _row_name(record: dict[str, Any]) -> str:
-    return f"{record['label']} on {record['task']['name']}"
-
-
-Slot = tuple[str, str, str, int]
-
-
-def _slot(record: dict[str, Any]) -> Slot:
-    """Task, source, label and seed."""
-    return record["task"]["name"], record["data"]["source"], record["label"], record["seed"]
-
-
-def _rank(record: dict[str, Any], keys: Set[str]) -> tuple[bool, str]:
-    """Of two cells the one with the higher rank says what is shown: one of the grid's, then the later one."""
-    return record["key"] in keys, record["finished"]
-
-
-def _definition(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record.get(name) for name in DEFINES}
-
-
-def _shown(ranked: Sequence[Stored], keys: Set[str]) -> dict[Slot, Stored]:
-    """The done cells of one definition of each row, all of a task and source on the same data; by rank.
-
-    What the grid has tried and failed at counts too: then no other definition takes its row.
-    """
-    done = [(store, record) for store, record in ranked if record["state"] == DONE]
-    sources = {record["task"]["fingerprint"]: record["data"]["source"] for _, record in done}
-    counting: list[Stored] = [
-        (store, {"data": {"source": sources[record["task"]["fingerprint"]]}} | record)
-        for store, record in ranked
-        if record["state"] == DONE or (record["key"] in keys and record["task"]["fingerprint"] in sources)
-    ]
-    data = {_slot(record)[:2]: record["task"]["fingerprint"] for _, record in counting}  # the last one stays
-    rows = {
-        _slot(record)[:3]: (store, record)
-        for store, record in counting
-        if record["task"]["fingerprint"] == data[_slot(record)[:2]]
-    }
-    alike = [cell for cell in counting if (row := rows.get(_slot(cell[1])[:3])) and _same_row(cell[1], row[1])]
-    holders = {(_slot(record)[:3], store.out) for store, record in alike}
-    for store, record in done:
-        where = _slot(record)[:3]
-        if where in rows and (where, store.out) not in holders:
-            other = rows[where]
-            raise BenchmarkError(
-                f"{_row_name(record)} stands in {other[0].path(other[1]['key'])} and in {store.path(record['key'])}, "
-                "made with different hyper-parameters, code or data; move one of the two away"
-            )
-    return {_slot(record): (store, record) for store, record in alike if record["state"] == DONE}
-
-
-def _same_row(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return _definition(one) == _definition(other)
-
-
-def _failed(ranked: Sequence[Stored], shown: Mapping[Slot, Stored], keys: Set[str]) -> list[dict[str, Any]]:
-    """What is to be told of failed cells, one a row, task and seed: no definition older than the one that is shown."""
-    rows = {(task, label): record for (task, _, label, _), (_, record) in shown.items()}
-    failed = {}
-    for _, record in ranked:
-        row = record["task"]["name"], record["label"]
-        if record["state"] == DONE:
-            continue
-        if row not in rows or _same_row(record, rows[row]) or _rank(record, keys) > _rank(rows[row], keys):
-            failed[*row, record["seed"]] = record
-    return [failed[slot] for slot in sorted(failed)]
 
 
 @dataclass(frozen=True)
@@ -394,7 +256,7 @@ def _scored(record: dict[str, Any], predictions: Predictions, history: Sequence[
 
 
 def _representation(record: dict[str, Any], stored: Representations) -> Representation:
-    task, source, method, seed = _slot(record)
+    task, source, method, seed = slot_of(record)
     return Representation(
         task=task,
         source=source,
@@ -468,7 +330,8 @@ def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
 
 def _epoch(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """What is kept of an epoch's record, which is one of very many."""
-    return (sys.intern(record["stage"]), *(record[name] for name in EPOCH[1:]))
+    numbers = (record[name] for name in EPOCH[1:])  # null in JSON is a score or loss that is none
+    return (sys.intern(record["stage"]), *(math.nan if number is None else number for number in numbers))
 
 
 def _histories(models: Sequence[Model], histories: Sequence[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:

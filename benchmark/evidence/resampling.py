@@ -136,6 +136,7 @@ class Resampler:
         self._support = (
             [a + b for a, b in zip(supports[::2], supports[1::2], strict=True)] if self.sentiment else supports
         )
+        self._all_there = all(support.all() for support in self._support)
 
     def scores(self, predicted: NDArray[np.integer[Any]]) -> Array:
         """All scores of one model in all settings, on each draw.
@@ -149,7 +150,7 @@ class Resampler:
         -------
         ndarray of float32, shape (metrics, S, B)
             In [0, 1], metrics as :func:`benchmark.protocol.metrics.metric_names` says. NaN where a draw
-            holds no sample that counts.
+            holds no sample that counts, or none of an emotion, which is then left out of the draw's mean.
         """
         counts = [self._count(predicted[:, rows], *weights) for rows, *weights in self._strata]  # each K x (S, B)
         if not self.sentiment:
@@ -171,7 +172,13 @@ class Resampler:
                     ]
                 )
             f1 = [_f1_against_rest(everything, self._support, k) for k in range(self.num_categories)]
-            return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
+            if self._all_there:
+                return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
+            there = [support > 0 for support in self._support]  # each (B,)
+            number = np.sum(there, axis=0, dtype=np.float32)
+            total = sum(np.where(own, score, np.float32(0)) for own, score in zip(there, f1, strict=True))
+            f1 = [np.where(own, score, np.float32(np.nan)) for own, score in zip(there, f1, strict=True)]
+            return np.stack([total / number, *f1, accuracy])
 
     def _count(self, predicted: NDArray[np.integer[Any]], weights: Array, support: Array) -> list[Array]:
         """How often each category was predicted, K arrays of shape (S, B)."""

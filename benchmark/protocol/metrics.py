@@ -28,8 +28,9 @@ def metric_names(kind: str, categories: Sequence[str]) -> list[str]:
     """The metrics of a task, the primary one first.
 
     Sentiment: ``f1`` (weighted F1, negative against positive, on samples whose label is not 0), ``f1_nonneg`` (negative
-    against non-negative, all samples), ``accuracy`` (all samples). Emotion: ``f1`` (the mean of those that follow),
-    ``f1_<emotion>`` (weighted F1 of that emotion against the rest), ``accuracy``.
+    against non-negative, all samples), ``accuracy`` (all samples). Emotion: ``f1`` (the mean of those that follow and
+    are defined), ``f1_<emotion>`` (weighted F1 of that emotion against the rest, undefined where no sample shows it),
+    ``accuracy``.
     """
     if kind == "sentiment":
         return [PRIMARY, "f1_nonneg", "accuracy"]
@@ -113,7 +114,7 @@ def score_settings(
     Returns
     -------
     values : ndarray of float64, shape (S, M)
-        Times 100, metrics as :func:`metric_names` says.
+        Times 100, metrics as :func:`metric_names` says; NaN where one is undefined.
     n : list of M int
         The number of samples that each metric is computed on.
     """
@@ -126,9 +127,12 @@ def score_settings(
         only_polar = count_confusions(truth=truth[polar], predicted=predicted[:, polar], num_categories=k)
         values = np.stack([_weighted_f1(only_polar), _weighted_f1(everything), accuracy], axis=-1)
         return 100 * values, [int(polar.sum()), len(truth), len(truth)]
-    against_rest = [100 * _weighted_f1(_against_rest(everything, c)) for c in range(k)]
-    mean = np.stack(against_rest, axis=-1).mean(-1)
-    return np.stack([mean, *against_rest, 100 * accuracy], axis=-1), [len(truth)] * (k + 2)
+    against_rest = np.stack([100 * _weighted_f1(_against_rest(everything, c)) for c in range(k)], axis=-1)  # (S, K)
+    there = np.bincount(truth, minlength=k) > 0
+    against_rest[:, ~there] = np.nan  # of a category that no sample shows, only false alarms could be scored
+    mean = against_rest[:, there].mean(-1) if there.any() else np.full(len(predicted), np.nan)
+    values = np.concatenate([mean[:, None], against_rest, 100 * accuracy[:, None]], axis=-1)
+    return values, [len(truth)] * (k + 2)
 
 
 def scores(

@@ -71,8 +71,10 @@ def test_it_tells_what_is_odd_about_labels_and_ids(tmp_path):
     content["valid"]["regression_labels"] = np.array([-1.0, 1.0] * 3)
     content["test"]["regression_labels"] = np.full(8, np.nan)
     del content["valid"]["id"]
-    train, valid, test = inspect_file(dump(tmp_path / "x.pkl", content)).split("samples\n")[1:]
+    text = inspect_file(dump(tmp_path / "x.pkl", content))
+    train, valid, test = re.split(r"\n(?:train|valid|test): \d+ samples\n", text)[1:]
     assert "labels beyond -3 to 3: is this a sentiment task?" in train and "rounded: -3: 3, -2: 1," in train
+    assert "2 faults for which the file is refused" in test and "labels of 'train' are -5 to 5 (12 distinct)" in test
     assert "2 distinct" in valid and "rounded" not in valid and "beyond" not in valid
     assert "labels    8: no number" in test and "ids: none in 'valid'" in test and "none in 'train'" not in test
 
@@ -86,6 +88,39 @@ def test_it_tells_labels_that_are_not_as_those_of_the_other_splits(tmp_path):
     content["valid"]["labels"] = np.eye(6)[:, :4]
     text = inspect_file(dump(tmp_path / "x.pkl", content))
     assert "labels    6 x 4: 0 to 1, 2 distinct" in text and "split 'valid': labels of shape (6, 4) where one" in text
+
+
+def test_it_tells_numbers_that_the_reader_cannot_hold(tmp_path):
+    """Finite in the file, infinite as float32."""
+    content = mmsa_content()
+    content["train"]["audio"] = content["train"]["audio"].astype(np.float64)
+    content["train"]["audio"][2, 0, 1] = 1e300
+    content["train"]["audio"][3, 0, 1] = np.nan
+    path = dump(tmp_path / "x.pkl", content)
+    text = inspect_file(path)
+    assert "1 numbers beyond float32 in 1 frames of 1 samples, first train0$_$2, feature 1" in text
+    assert "1 NaN in 1 frames of 1 samples, first train1$_$3, feature 1" in text and "infinite numbers in" not in text
+    (warning,) = [line for line in text.splitlines() if line.startswith("warning: ")]
+    assert "x.pkl: 2 NaN, infinite or too large numbers (1 beyond float32) in audio of 'train', in 2 samples" in warning
+    assert text.endswith(f"{warning}\nno fault; can be used as mosi or mosei")
+
+
+def test_it_tells_every_fault_and_the_warnings_with_them(tmp_path):
+    content = mmsa_content()
+    content["train"]["regression_labels"] = np.arange(12) % 2
+    content["valid"]["audio_lengths"][0] = 99
+    content["valid"]["regression_labels"][2] = np.nan
+    content["test"]["text"] = np.full((8, 6), 101)
+    content["valid"]["vision"][0, 0, 0] = np.nan
+    del content["test"]["id"]
+    lines = inspect_file(dump(tmp_path / "x.pkl", content)).splitlines()
+    place = lines.index("5 faults for which the file is refused:")
+    told = ["0 and 1, none below 0", "1 outside 0 to 9", "1 labels are NaN", "are token ids", "language has different"]
+    assert all(words in line for words, line in zip(told, lines[place + 1 :], strict=True))
+    assert [line for line in lines if line.startswith("warning: ")] == [
+        "warning: x.pkl: 1 NaN or infinite numbers in vision of 'valid', in 1 samples, set to 0",
+        "warning: x.pkl: split 'test' has no ids; rows are numbered, so its masks depend on their order",
+    ]
 
 
 def test_it_tells_a_modality_that_holds_nothing(tmp_path):

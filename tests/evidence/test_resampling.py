@@ -36,10 +36,34 @@ def test_scores_on_a_draw_are_those_of_the_samples_drawn(kind):
                 assert found[b, s, names.index(score.metric)] == pytest.approx(score.value, abs=1e-4)
 
 
-def test_a_category_that_is_neither_there_nor_predicted_does_not_make_nan():
-    truth, predicted = np.array([0, 0, 1, 1]), np.array([[0, 1, 1, 1]])
+def test_an_emotion_that_no_sample_shows_has_no_score_and_is_not_in_the_mean():
+    truth, predicted = np.array([0, 0, 1, 1]), np.array([[0, 1, 1, 1], [0, 0, 2, 1]])
     found = resampled_scores(predicted, truth=truth, polar=None, weights=np.ones((1, 4), np.float32), num_categories=4)
-    assert np.isfinite(found).all() and found[0, 0, 3] == found[0, 0, 4] == 100.0
+    assert np.isnan(found[0, :, 3:5]).all() and np.isfinite(found[0, :, [0, 1, 2, 5]]).all()
+    assert found[0, :, 0] == pytest.approx(found[0, :, 1:3].mean(1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_draw_without_an_emotion_leaves_it_out_of_its_mean_only():
+    """One sample of 20 is sad: about a third of the draws lack it."""
+    rng = np.random.default_rng(5)
+    labels = np.array([1] + [0, 2, 3] * 6 + [0])
+    logits = rng.standard_normal((2, 20, 4)).astype(np.float32)
+    weights = sample_draws(20, 60)
+    found = resampled_scores(logits.argmax(-1), truth=labels, polar=None, weights=weights, num_categories=4)
+    lacking = weights[:, 0] == 0
+    assert 10 < lacking.sum() < 35
+    assert np.array_equal(np.isnan(found[:, 0, 2]), lacking) and np.isfinite(found[:, :, [0, 1, 3, 4, 5]]).all()
+    assert found[lacking, :, 0] == pytest.approx(found[lacking][:, :, [1, 3, 4]].mean(2), abs=1e-4)
+    assert found[~lacking, :, 0] == pytest.approx(found[~lacking, :, 1:5].mean(2), abs=1e-4)
+    for b in np.flatnonzero(lacking)[:3]:
+        rows = np.repeat(np.arange(20), weights[b].astype(int))
+        for score in scores(labels=labels[rows], logits=logits[0][rows], kind="emotion", categories=EMOTIONS):
+            place = metric_names("emotion", EMOTIONS).index(score.metric)
+            assert found[b, 0, place] == pytest.approx(score.value, abs=1e-4, nan_ok=True)
+    result = estimate((1.0, combine((seed, found[:, 0] + seed) for seed in range(2))))
+    assert np.isnan(result.low[2]) and np.isnan(result.p[2]), "its interval would rest on some of the draws alone"
+    assert np.isfinite(result.value).all() and np.isfinite(result.low[[0, 1, 3, 4, 5]]).all()
 
 
 def test_conditions_are_sums_of_settings():

@@ -41,8 +41,8 @@ def sklearn_scores(labels, predicted, kind, categories):
     if kind == "sentiment":
         truth, polar = (labels >= 0).astype(int), labels != 0
         return [f1(truth[polar], predicted[polar]), f1(truth, predicted), 100 * accuracy_score(truth, predicted)]
-    each = [f1(labels == k, predicted == k) for k in range(len(categories))]
-    return [np.mean(each), *each, 100 * accuracy_score(labels, predicted)]
+    each = [f1(labels == k, predicted == k) if k in labels else np.nan for k in range(len(categories))]
+    return [np.nanmean(each), *each, 100 * accuracy_score(labels, predicted)]
 
 
 @st.composite
@@ -108,6 +108,25 @@ def test_emotion_scores_are_one_against_the_rest_and_their_mean():
         assert found[f"f1_{emotion}"].value == pytest.approx(expected)
         each.append(expected)
     assert found["f1"].value == pytest.approx(np.mean(each))
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_score_of_an_emotion_that_no_sample_shows_is_undefined_and_not_in_the_mean():
+    labels, predicted = [0, 0, 0, 1, 3, 3], [0, 0, 2, 1, 3, 3]
+    found = by_name(labels, predicted, "emotion", EMOTIONS)
+    assert np.isnan(found["f1_angry"].value), "one false alarm among six would be 2·5/(6+5), 91 of 100"
+    happy = 100 * (2 * 2 / (3 + 2) + 2 * 3 / (3 + 4)) / 2  # of happy and of the rest, each half of the samples
+    assert found["f1_happy"].value == pytest.approx(happy)
+    assert found["f1_sad"].value == found["f1_neutral"].value == 100.0
+    assert found["f1"].value == pytest.approx((happy + 100 + 100) / 3)
+    assert found["accuracy"].value == pytest.approx(100 * 5 / 6)
+    assert {score.n for score in found.values()} == {6}
+
+
+def test_without_a_sample_every_score_of_emotions_is_undefined():
+    empty = np.zeros((2, 0), dtype=int)
+    values, n = score_settings(labels=empty[0], predicted=empty, kind="emotion", categories=EMOTIONS)
+    assert values.shape == (2, 6) and np.isnan(values).all() and set(n) == {0}
 
 
 @pytest.mark.parametrize(
