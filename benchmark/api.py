@@ -7,18 +7,33 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchmarkError, storing, unknown
-from benchmark.files.atomic import make_writable
+from benchmark.errors import BenchmarkError, one_line, storing, unknown
+from benchmark.files.atomic import make_writable, replace_file
 from benchmark.files.locks import keeps_locks
 from benchmark.methods.labels import expand
 from benchmark.methods.registry import Entry, catalogue
-from benchmark.running.choice import Choice, check_against, choose, naming
-from benchmark.running.processes import cores
+from benchmark.running.choice import (
+    Choice,
+    check_against,
+    check_how,
+    choose,
+    is_of_shard,
+    leave_word,
+    naming,
+    parse_shard,
+    several,
+    spelled_call,
+    with_other_shards,
+    without_empty_shards,
+)
+from benchmark.running.processes import cores, lack_of_processes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,11 +43,9 @@ if TYPE_CHECKING:
     from benchmark.report.compose import Content
     from benchmark.report.results import Plan, Results
     from benchmark.running.cluster import Cluster
-    from benchmark.running.grid import Cell
 
 Say = Callable[[str], None]
 MethodNames = Sequence["str | type[Method]"]
-Shard = "str | tuple[int, int]"
 
 
 def run(
@@ -105,8 +118,9 @@ def run(
         If an argument or the data cannot be used; nothing is computed then.
     """
     named = {k: v for k, v in locals().items() if k not in ("grid", "command", "say")}
-    command = command or _call("run", grid, **named)
-    part = _shard(shard)
+    command = command or spelled_call("run", grid, **named)
+    check_how(jobs, device, backend, cell_timeout)
+    part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
         choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
         for remark in choice.remarks:
@@ -127,14 +141,20 @@ def run(
         built = choice.build(_said_source(say))
         store = Store(folder)
         workers = cluster.workers if cluster else jobs or cores()
-        states = {cell.key: state_of(store, cell, built) for cell in built.cells}
+        if not cluster and (workers > 1 or cell_timeout is not None) and (lacks := lack_of_processes()):
+            if cell_timeout is not None:
+                raise BenchmarkError(f"no worker processes can be started, and --cell-timeout needs them: {lacks}")
+            say(f"warning: no worker processes can be started: {lacks}; all is computed in this one")
+            workers = 1
+        own = [cell for cell in built.cells if is_of_shard(cell, part)]
+        states = {cell.key: state_of(store, cell, built) for cell in own}
         for key, fault in store.damaged(states).items():
             states[key] = DAMAGED
             say(f"warning: {fault}; the cell moves to {folder / 'replaced'} and is computed anew")
-        todo = [cell for cell in built.cells if (fresh or states[cell.key] != DONE) and _is_of(cell, part)]
+        todo = [cell for cell in own if fresh or states[cell.key] != DONE]
         if part is not None:
-            say(f"shard {part[0]}/{part[1]}: {sum(_is_of(c, part) for c in built.cells)} of {len(built.cells)} cells")
-        display = Display(built, store, todo, workers)
+            say(f"shard {part[0]}/{part[1]}: {len(own)} of {len(built.cells)} cells")
+        display = Display(replace(built, cells=own), store, todo, workers)
         with storing(folder), display.shown():
             failed = run_grid(
                 built,
@@ -153,7 +173,7 @@ def run(
         folder,
         choice.entries,
         grid=choice.name,
-        command=command,
+        command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
         keys={cell.key for cell in built.cells},
         failed=failed,
@@ -161,12 +181,13 @@ def run(
     )
     lacking = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
     if lacking:
+        leave_word(folder, choice.name, command, against or choice.config.against)
         say(
             f"{len(lacking)} cells of other shards are not here, so no report is written; when all are done, give "
             f"--report-only with {folder} and, where shards have folders of their own, those"
         )
     else:
-        results.report()
+        _write(results)
     return results
 
 
@@ -201,7 +222,8 @@ def plan(
     """
     import pandas as pd
 
-    part = _shard(shard)
+    check_how(jobs, backend=backend)
+    part = parse_shard(shard)
     choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
     for remark in choice.remarks:
         say(remark)
@@ -214,7 +236,7 @@ def plan(
 
     built = choice.build(_said_source(say))
     store = Store(Path(out) if out is not None else Path("results") / choice.name)
-    cells = [cell for cell in built.cells if _is_of(cell, part)]
+    cells = [cell for cell in built.cells if is_of_shard(cell, part)]
     states = [state_of(store, cell, built) for cell in cells]
     rows = [
         (cell.row.label, cell.task.name, cell.seed, state, cell.key) for cell, state in zip(cells, states, strict=True)
@@ -268,6 +290,7 @@ def report(
     choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data)
     for remark in choice.remarks if choice else ():
         say(remark)
+    methods = None if methods is None else several(methods)
     entries = choice.entries if choice else _known(plugins, methods or (), say)
     given = [Path(folder) for folder in folders]
     if not given:
@@ -281,6 +304,7 @@ def report(
         raise BenchmarkError("a report on several folders needs a folder of its own; name it with --out")
     target = Path(out) if out is not None else given[0]
     make_writable(target)
+    given = without_empty_shards(given)
     keys = {cell.key for cell in choice.build().cells} if choice else frozenset()
     only = None
     if methods is not None:
@@ -389,14 +413,14 @@ def _choice(
         tasks=tasks,
         seeds=seeds,
         overrides=overrides,
-        plugins=[Path(plugin) for plugin in plugins],
+        plugins=[Path(plugin) for plugin in several(plugins)],
         data=folder.resolve() if folder and absolute else folder,
     )
 
 
 def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dict[str, Entry]:
     classes = [method for method in methods if not isinstance(method, str)]
-    return catalogue(map(Path, plugins), classes, on_fault=lambda fault: say(f"warning: {fault}"))
+    return catalogue(map(Path, several(plugins)), classes, on_fault=lambda fault: say(f"warning: {fault}"))
 
 
 def _labels_among(methods: MethodNames, entries: dict[str, Entry], folders: Sequence[Path]) -> list[str]:
@@ -442,6 +466,27 @@ def _results(
     return Results(out, failed, content, folders, entries, say)
 
 
+def _write(results: Results) -> None:
+    """Write the report of a run, whose cells are stored whatever comes of it.
+
+    Raises
+    ------
+    BenchmarkError
+        If it cannot be written; says where the cells are, and how to get it.
+    """
+    try:
+        results.report()
+    except (BenchmarkError, OSError):
+        raise  # which say what is wrong themselves
+    except Exception as error:
+        file = results.out / "report-error.txt"
+        replace_file(file, traceback.format_exc().encode())
+        raise BenchmarkError(
+            f"all cells are stored in {results.out}, but the report could not be written: {type(error).__name__}: "
+            f"{one_line(str(error), 200)} (all of it is in {file}); --report-only {results.out} tries again"
+        ) from error
+
+
 def _said_source(say: Say) -> Callable[[Identity], None]:
     def said(identity: Identity) -> None:
         say(f"task {identity.name}: {identity.source} data ({identity.origin})")
@@ -449,39 +494,3 @@ def _said_source(say: Say) -> Callable[[Identity], None]:
             say(f"warning: {warning}")
 
     return said
-
-
-def _shard(shard: str | tuple[int, int] | None) -> tuple[int, int] | None:
-    """``"2/8"`` → ``(2, 8)``."""
-    if shard is None:
-        return None
-    try:
-        number, count = map(int, shard.split("/") if isinstance(shard, str) else shard)
-    except ValueError:
-        number, count = 0, 0
-    if not 1 <= number <= count:
-        raise BenchmarkError(f"shard {shard!r} must be of the form I/N with 1 <= I <= N, such as 2/8")
-    return number, count
-
-
-def _is_of(cell: Cell, part: tuple[int, int] | None) -> bool:
-    """Whether a cell belongs to a shard: by its key, so that no list of cells is needed."""
-    return part is None or int(cell.key, 16) % part[1] == part[0] - 1
-
-
-def _call(function: str, *arguments: Any, **named: Any) -> str:
-    """A call of this module as one would write it, without what is left at its default."""
-    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "fresh": False}
-    given = {k: v for k, v in named.items() if v is not None and v != defaults.get(k)}
-    texts = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in given.items())]
-    return f"benchmark.{function}({', '.join(texts)})"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Path):
-        return repr(str(value))
-    if isinstance(value, type):
-        return value.__name__
-    if isinstance(value, list | tuple) and not isinstance(value, str):
-        return f"[{', '.join(map(_shown, value))}]"
-    return repr(value)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark._version import __version__
 from benchmark.errors import BenchmarkError
+from benchmark.files.streams import ReaderGone, lenient_streams
 
 if TYPE_CHECKING:
     from benchmark.methods.registry import Entry
@@ -158,6 +159,22 @@ def program() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    os.environ["MPLBACKEND"] = "agg"  # nothing is shown, and a notebook's backend, handed on, may not be there
+    try:
+        with lenient_streams() as out:
+            status = _status(arguments)
+            out.flush()
+            if out.fault is not None:
+                reason = os.strerror(out.fault.errno or 0)
+                print(
+                    f"warning: standard output could not be written to ({reason}); some lines are lost", file=sys.stderr
+                )
+            return status
+    except ReaderGone:
+        return 141
+
+
+def _status(arguments: list[str]) -> int:
     try:
         return _main(parser().parse_args(arguments), arguments)
     except BenchmarkError as error:
@@ -166,9 +183,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stopped:
         print("stopped; what is done is stored, and the same command goes on from there", file=sys.stderr)
         return getattr(stopped, "code", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that closing stdout does not fail again
-        return 141
+    except (BrokenPipeError, ConnectionError) as error:
+        print(
+            f"error: a process that this one works with is gone ({error}), perhaps for want of memory; what is done is "
+            "stored: give the same command again, or with --jobs 1",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _main(options: argparse.Namespace, arguments: list[str]) -> int:

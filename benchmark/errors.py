@@ -77,6 +77,7 @@ def one_line(text: str, length: int = 100) -> str:
 def unknown(kind: str, name: str, known: Iterable[str], shown: str | None = None) -> str:
     """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    by_case = {each.lower(): each for each in reversed(names)}  # a name that differs in case alone is the nearest
+    near = [by_case[each] for each in difflib.get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"

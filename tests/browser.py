@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import HUNG
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -32,7 +34,7 @@ class Browser:
     profile : Path
         An empty folder for what Chromium keeps.
     timeout : float
-        Seconds to wait for any answer; long, because a first start can be slow.
+        Seconds to wait for any answer.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class Browser:
         All events of the page so far: `method` and `params`.
     """
 
-    def __init__(self, profile: Path, *, timeout: float = 60.0):
+    def __init__(self, profile: Path, *, timeout: float = HUNG):
         self.events: list[dict[str, Any]] = []
         self._timeout = timeout
         self._unread = b""
@@ -123,6 +125,13 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
+
+    def wait_for(self, expression: str) -> None:
+        """Come back when a JavaScript expression is true."""
+        self.evaluate(
+            "new Promise((done) => { const look = () =>"
+            f" ({expression}) ? done(true) : setTimeout(look, 10); look(); }})"
+        )
 
     def press(self, key: str) -> None:
         """Press and release a key, as a person would: ``Tab``, ``Enter`` or a space."""

@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, and a small simulated task."""
+"""Shared by all tests: one thread, a small simulated task, and no time limit on an example."""
 
 import os
 from collections.abc import Iterator
@@ -7,12 +7,17 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from benchmark.data.dataset import Dataset
 from benchmark.data.simulator import simulate
 from benchmark.methods import loading, registry
 
 torch.set_num_threads(1)
+
+# How long an example takes, or drawing it, says how busy the machine is.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -30,11 +30,12 @@ from benchmark import methods
 from benchmark.data.batches import task_spec
 from benchmark.data.simulator import simulate
 from benchmark.methods.hyperparameters import hyperparameters
+from benchmark.protocol.answers import terms_of
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.evaluation import predict_settings, represent_test
-from benchmark.running.training import loss_terms, train
+from benchmark.running.training import train
 from tests.batches import moved, random_batch, small_task, without_dropout
 
 CPU = torch.device("cpu")
@@ -198,7 +199,7 @@ def stepped(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
         for _ in range(2):
             waits = []
             optimiser.zero_grad()
-            sum(loss_terms(method, batch).values()).backward()
+            sum(terms_of(method, batch).values()).backward()
             optimiser.step()
             waited, waits = waited + waits, None
         gradients += [p.grad.flatten().cpu() for p in parameters if p.grad is not None]

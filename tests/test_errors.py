@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import StorageError, one_line, storage_fault, storing
+from benchmark.errors import StorageError, one_line, storage_fault, storing, unknown
 
 OUT = Path("results/mine")
 
@@ -39,3 +39,22 @@ def test_what_a_file_holds_stays_on_one_line_and_is_cut():
     assert one_line("a\nb\x1b[31mc\u202ed") == "a b [31mc d"
     assert one_line("x" * 100) == "x" * 100 and one_line("x" * 101) == "x" * 99 + "…"
     assert one_line("abcdef", 4) == "abc…"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("MOSI", "did you mean mosi or mosei?"),
+        ("MulT", "did you mean mult?"),
+        ("Tfr_Net", "did you mean tfr_net?"),
+        ("mutl", "did you mean mult?"),
+        ("xyzzy", "there are:"),
+    ],
+)
+def test_an_unknown_name_is_told_with_the_nearest_whatever_their_case(name, hint):
+    said = unknown("thing", name, ["mosi", "mosei", "mult", "tfr_net"])
+    assert said.startswith(f"unknown thing {name!r}; {hint}") and said.endswith("there are: mosei, mosi, mult, tfr_net")
+
+
+def test_names_that_differ_in_case_alone_are_all_there():
+    assert "did you mean A" in unknown("thing", "a", ["A", "b"]) and unknown("thing", "z", ["A", "a"]).endswith("A, a")

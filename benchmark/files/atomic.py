@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import uuid
 from collections.abc import Mapping
@@ -13,9 +14,25 @@ from benchmark.errors import BenchmarkError
 from benchmark.names import check_inside
 
 
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: what is NaN or infinite, of which JSON knows nothing, becomes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
 def json_text(content: Mapping[str, Any]) -> str:
     """Readable JSON with a stable order of keys."""
-    return json.dumps(content, indent=2, sort_keys=True) + "\n"
+    return json.dumps(plain(content), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def json_line(content: Mapping[str, Any]) -> str:
+    """JSON in one line."""
+    return json.dumps(plain(content), allow_nan=False) + "\n"
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -8,12 +8,21 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchmarkError
-from benchmark.methods.registry import FOLDERS, PLUGIN_PREFIX, Entry, find_registered, forget
+from benchmark.errors import BenchmarkError, one_line
+from benchmark.methods.registry import (
+    FOLDERS,
+    PLUGIN_PREFIX,
+    Entry,
+    find_registered,
+    forget,
+    is_installed,
+    plugin_paths,
+)
 from benchmark.methods.sources import local_files, source_digest
 
 if TYPE_CHECKING:
@@ -21,15 +30,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class _Brought:
+    """What importing a plug-in has brought along: local modules, and folders on Python's search path."""
+
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Loaded:
-    """A class, its file, and the digest of its code just before it was imported."""
+    """A class, its file, the digest of its code just before it was imported, and what it has brought along."""
 
     cls: type[Method]
     path: Path
     digest: str
+    brought: _Brought = field(default_factory=_Brought)
 
 
 _loaded: dict[str, _Loaded] = {}
+_in_use: _Loaded | None = None
+"""The plug-in whose neighbours can be imported now."""
+
+_modules_then: frozenset[str] = frozenset()
+"""The names of all modules when it came in use."""
 
 
 def load(entry: Entry, digest: str | None = None) -> type[Method]:
@@ -50,6 +73,7 @@ def load(entry: Entry, digest: str | None = None) -> type[Method]:
     """
     known = _loaded.get(entry.name)
     if known is not None and known.path == entry.path and known.digest == digest:
+        _bring(known)
         return known.cls
     if digest is not None and _digest(entry) != digest:
         raise _changed(entry)
@@ -57,7 +81,25 @@ def load(entry: Entry, digest: str | None = None) -> type[Method]:
         known = _loaded[entry.name] = _load(entry)
     if digest is not None and known.digest != digest:
         raise _changed(entry)
+    _bring(known)
     return known.cls
+
+
+def _bring(known: _Loaded | None) -> None:
+    """Let the names of neighbours mean those of one plug-in, or of none: two may each have a ``helper.py``."""
+    global _in_use, _modules_then
+    if known is not None and (known is _in_use or not known.cls.__module__.startswith(PLUGIN_PREFIX)):
+        return
+    if _in_use is not None:  # its functions may have imported more since
+        _in_use.brought.modules.update({n: module for n, module in _local_modules() if n not in _modules_then})
+    for other in (*_loaded.values(), *filter(None, [_in_use])):
+        for name, module in other.brought.modules.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+    brought = known.brought if known else _Brought()
+    sys.modules.update(brought.modules)
+    sys.path[:] = [*brought.paths, *(path for path in sys.path if path not in plugin_paths)]
+    _in_use, _modules_then = known, frozenset(sys.modules)
 
 
 def _changed(entry: Entry) -> BenchmarkError:
@@ -93,14 +135,17 @@ def _digest(entry: Entry) -> str:
 
 def _load(entry: Entry) -> _Loaded:
     digest = _digest(entry)
+    brought = _Brought()
     if entry.cls is not None:
         return _Loaded(entry.cls, entry.path, digest)
     try:
         if entry.module:
             importlib.import_module(entry.module)
-        elif not _is_there(entry, digest):
+        elif (same := _of_same_file(entry, digest)) is not None:
+            brought = same.brought
+        else:
             _forget_plugin(entry)
-            _import_plugin(entry.path)
+            brought = _import_plugin(entry.path)
     except BenchmarkError:
         raise
     except SystemExit as error:
@@ -109,7 +154,10 @@ def _load(entry: Entry) -> _Loaded:
             "what is to run as a script under 'if __name__ == \"__main__\":'"
         ) from error
     except Exception as error:
-        raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {error!r}") from error
+        said, advice = one_line(repr(error), 300), ""
+        if "relative import" in str(error) and not entry.module:
+            advice = "; a plug-in is no package: write 'from helper import x' for a file helper.py beside it"
+        raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {said}{advice}") from error
     cls = find_registered(entry.name)
     if cls is None:
         raise BenchmarkError(
@@ -121,17 +169,15 @@ def _load(entry: Entry) -> _Loaded:
             f"method {entry.name!r}: write 'augmentable = {bool(cls.augmentable)}' in the body of {cls.__qualname__} "
             "itself: the catalogue reads it there"
         )
-    return _Loaded(cls, entry.path, digest)
+    return _Loaded(cls, entry.path, digest, brought)
 
 
-def _is_there(entry: Entry, digest: str) -> bool:
-    """Whether the plug-in was imported, as it is now, for another method of the same file."""
+def _of_same_file(entry: Entry, digest: str) -> _Loaded | None:
+    """What was loaded for another method of the same plug-in, as its file is now."""
     cls = find_registered(entry.name)
-    return (
-        cls is not None
-        and cls.__module__ == _module_of(entry.path)
-        and any(other.path == entry.path and other.digest == digest for other in _loaded.values())
-    )
+    if cls is None or cls.__module__ != _module_of(entry.path):
+        return None
+    return next((o for o in _loaded.values() if o.path == entry.path and o.digest == digest), None)
 
 
 def _module_of(plugin: Path) -> str:
@@ -141,25 +187,43 @@ def _module_of(plugin: Path) -> str:
 def _forget_plugin(entry: Entry) -> None:
     """Have a plug-in, and the files that it imports, imported anew, whatever was known under their names."""
     forget(entry.name)
+    _bring(None)
     files = local_files(entry)
     folder = entry.path.parent
-    inside = [path.relative_to(folder).with_suffix("") for path in files if path.is_relative_to(folder)]
-    names = {".".join(path.parts).removesuffix(".__init__") for path in inside}
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is None or name == "__main__" or name.split(".")[0] in ("benchmark", *FOLDERS):
-            continue
-        path = Path(file).resolve()
-        if path in files or (name in names and any(root in path.parents for root in entry.roots)):
+    inside = [path.relative_to(folder).with_suffix("").parts for path in files if path.is_relative_to(folder)]
+    names = {".".join(parts[:depth]) for parts in inside for depth in range(1, len(parts) + 1)}
+    for name, module in _local_modules():
+        if name in names or any(place.resolve() in files for place in _places_of(module)):
             del sys.modules[name]
 
 
-def _import_plugin(path: Path) -> None:
+def _local_modules() -> list[tuple[str, ModuleType]]:
+    """The modules that are of no installed package, nor of the benchmark: neighbours of plug-ins, a person's own."""
+    known = ("__main__", "__mp_main__", "benchmark", *FOLDERS)
+    return [
+        (name, module)
+        for name, module in list(sys.modules.items())
+        if not (name.partition(".")[0] in known or name.startswith(PLUGIN_PREFIX))
+        and (places := _places_of(module))
+        and not any(is_installed(place) or is_installed(place.resolve()) for place in places)
+        and all(place.exists() for place in places)
+    ]
+
+
+def _places_of(module: ModuleType) -> list[Path]:
+    """A module's file, or the folders of a package that has none."""
+    file = getattr(module, "__file__", None)
+    places = [file] if file else list(getattr(module, "__path__", None) or ())
+    return [Path(place) for place in places if isinstance(place, str)]
+
+
+def _import_plugin(path: Path) -> _Brought:
     name = _module_of(path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BenchmarkError(f"plug-in {path} cannot be imported; it must be a .py file")
     module = importlib.util.module_from_spec(spec)
+    before, search_path = set(sys.modules), [*sys.path, str(path.parent)]
     sys.modules[name] = module
     importlib.invalidate_caches()  # a neighbour may have been written a moment ago
     try:
@@ -168,6 +232,10 @@ def _import_plugin(path: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
+    finally:
+        paths = tuple(dict.fromkeys(folder for folder in sys.path if folder not in search_path))
+        plugin_paths.update(paths)
+    return _Brought({name: module for name, module in _local_modules() if name not in before}, paths)
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import re
 import sys
 import sysconfig
 import tokenize
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +41,9 @@ GROUP = "corrkd_benchmark.methods"
 """The group of the entry points by which installed packages bring methods."""
 
 PLUGIN_PREFIX = "plugin_"  # of the modules that plug-ins become
+plugin_paths: set[str] = set()
+"""What plug-ins have put on Python's search path, where other methods' files are not looked for."""
+
 _classes: dict[str, type[Method]] = {}
 _said: dict[str, tuple[str, str]] = {}  # what a class was registered with: paper, trains_on
 
@@ -196,17 +200,18 @@ def catalogue(
             _add(entries, _scan(path, module=f"{folder}.{path.stem}"))
     found, faults = installed()
     for entry in found:
-        if entry.name in entries:
+        if entries.setdefault(entry.name, entry) != entry:  # two entry points may name one module
             faults.append(f"the method {entry.name!r} of {entry.package} is left out: that name is taken")
-        else:
-            entries[entry.name] = entry
     for fault in faults:
         on_fault(fault)
-    roots = _import_roots()
+    roots = import_roots()
     for path in plugins:
         found = _scan(Path(path).resolve(), roots=roots)
         if not found:
-            raise BenchmarkError(f"plug-in {Path(path).name} registers no method; decorate a class with @register(...)")
+            raise BenchmarkError(
+                f"plug-in {Path(path).name} registers no method; decorate a class with @register(...), at the top of "
+                "the file and not inside a function"
+            )
         _add(entries, found)
     _add(entries, _decorated(tuple(classes), {entry.path for entry in entries.values()}))
     return dict(sorted(entries.items()))
@@ -272,17 +277,25 @@ def _file_of_module(module: str) -> Path | None:
     return None
 
 
-def _import_roots() -> tuple[Path, ...]:
+def import_roots() -> tuple[Path, ...]:
     """Folders on Python's search path that hold neither its own library nor installed packages."""
-    library = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]
-    folders = dict.fromkeys(Path(folder or ".").resolve() for folder in sys.path)
+    folders = dict.fromkeys(Path(folder or ".").resolve() for folder in sys.path if folder not in plugin_paths)
     return tuple(
         folder
         for folder in folders
-        if folder.is_dir()
-        and folder.name not in ("site-packages", "dist-packages")
-        and not any(folder == known or known in folder.parents for known in library)
+        if folder.is_dir() and not is_installed(folder) and not any(folder.glob("*.dist-info"))
     )
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file or folder belongs to an installed package or to Python's own library."""
+    packages = not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+    return packages or not _library().isdisjoint((path, *path.parents))
+
+
+@lru_cache(maxsize=1)
+def _library() -> frozenset[Path]:
+    return frozenset(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 
 
 def _decorated(asked: Sequence[type[Method]], known: Collection[Path]) -> list[Entry]:
@@ -307,7 +320,7 @@ def _decorated(asked: Sequence[type[Method]], known: Collection[Path]) -> list[E
                     bool(cls.augmentable),
                     module=cls.__module__,
                     cls=cls,
-                    roots=_import_roots(),
+                    roots=import_roots(),
                 )
             )
     return entries
@@ -332,7 +345,7 @@ def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path,
     except (SyntaxError, ValueError) as error:
         raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
     entries = []
-    for node in tree.body:
+    for node in _at_top(tree.body):
         for decorator in getattr(node, "decorator_list", []):
             if not isinstance(decorator, ast.Call) or ast.unparse(decorator.func).split(".")[-1] != "register":
                 continue
@@ -363,6 +376,19 @@ def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path,
                 )
             )
     return entries
+
+
+def _at_top(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Statements at the top of a file, also in an ``if``, a ``try`` or a ``with``: all that importing it may run."""
+    for node in body:
+        yield node
+        if isinstance(node, ast.If | ast.Try | ast.With | ast.For | ast.While | ast.Match):
+            for _, value in ast.iter_fields(node):
+                for part in value if isinstance(value, list) else ():
+                    if isinstance(part, ast.stmt):
+                        yield from _at_top([part])
+                    elif isinstance(part, ast.ExceptHandler | ast.match_case):
+                        yield from _at_top(part.body)
 
 
 def _says_augmentable(node: ast.AST) -> bool:

@@ -2,22 +2,25 @@
 
 A method's cells stay done as long as its digest is the same, so whatever could change what the method computes must be
 in it. Files are followed by reading them, not by running them: absolute and relative imports, at the top or in a
-function, ``import_module("name")``, and the names of Python files in the text, as given to ``runpy`` or ``open``.
-Python's own library and installed packages are not followed; :func:`outside_packages` tells their versions.
+function, ``import_module("name")``, and the names of folders and Python files in the text, as given to ``sys.path``,
+``runpy`` or ``open``. Python's own library and installed packages are not followed; :func:`outside_packages` tells
+their versions.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import io
 import linecache
 import re
+import symtable
 import sys
 import tokenize
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from functools import lru_cache, partial
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -25,7 +28,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.methods.registry import FOLDERS, ROOT, Entry
+from benchmark.methods.registry import FOLDERS, ROOT, Entry, import_roots, is_installed
 
 _ALWAYS = ("torch", "numpy", "scipy", "sklearn", "pandas", "joblib", "safetensors")  # their versions stand in each cell
 # Of the benchmark itself only what methods are built from counts; what surrounds them is in the protocol's version.
@@ -71,7 +74,7 @@ def outside_packages(entry: Entry) -> dict[str, str]:
         tops = {name.partition(".")[0] for path in paths for name in _read(path).absolute}
     except (OSError, SyntaxError, ValueError):
         return {}
-    if not paths and entry.cls is not None and not entry.digest:
+    if not paths and entry.cls is not None:
         tops = {module.partition(".")[0] for module in _modules_of_class(entry.cls)}
     tops -= {"benchmark", *FOLDERS, *_ALWAYS, *sys.stdlib_module_names}
     owners = _owners() if tops else {}
@@ -97,12 +100,19 @@ class _File:
     relative : tuple of (int, str)
         The same of relative imports: the number of dots, and the name behind them, possibly empty.
     texts : tuple of str
+        Those that may name a file or a folder.
+    by_text : bool
+        Whether it imports modules whose names it computes, so that any of the texts may be one.
+    climbs : int
+        To how many folders above its own it may lead, as ``Path(__file__).parent.parent`` does to one.
     """
 
     code: str
     absolute: tuple[str, ...]
     relative: tuple[tuple[int, str], ...]
     texts: tuple[str, ...]
+    by_text: bool
+    climbs: int
 
 
 def _read(path: Path) -> _File:
@@ -120,6 +130,7 @@ def _parse(path: Path, *stamp: int) -> _File:
     relative: list[tuple[int, str]] = []
     docstrings = {id(node.body[0].value) for node in _with_docstring(tree)}  # type: ignore[attr-defined]
     texts: list[str] = []
+    by_text = False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             absolute += [alias.name for alias in node.names]
@@ -130,23 +141,64 @@ def _parse(path: Path, *stamp: int) -> _File:
                 relative += [(node.level, name) for name in names]
             else:
                 absolute += names
-        elif isinstance(node, ast.Call) and _is_import_call(node):
-            name = node.args[0].value  # type: ignore[attr-defined]
-            dots = len(name) - len(name.lstrip("."))
-            if dots:
+        elif isinstance(node, ast.Call) and _called(node) in _IMPORT_CALLS:
+            name = _text_in([*node.args, *(keyword.value for keyword in node.keywords)][:1])
+            by_text |= name is None
+            dots = len(name or "") - len((name or "").lstrip("."))
+            if name and dots:
                 relative.append((dots, name.lstrip(".")))
-            else:
+            elif name:
                 absolute.append(name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             texts.append(node.value)
-    return _File(_code_only(text, tree), tuple(absolute), tuple(relative), tuple(dict.fromkeys(texts)))
+    named = tuple(dict.fromkeys(filter(_may_be_path, texts)))
+    return _File(_code_only(text, tree), tuple(absolute), tuple(relative), named, by_text, _climbs(tree))
 
 
-def _is_import_call(node: ast.Call) -> bool:
-    """``import_module("name")`` or ``__import__("name")``."""
-    called = ast.unparse(node.func).split(".")[-1]
-    named = bool(node.args) and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)
-    return called in ("import_module", "__import__") and named
+_IMPORT_CALLS = ("import_module", "__import__", "run_module", "find_spec")
+
+
+def _called(node: ast.Call) -> str:
+    return ast.unparse(node.func).split(".")[-1]
+
+
+def _text_in(arguments: Sequence[ast.expr]) -> str | None:
+    """The first argument, where it is a text."""
+    first = arguments[0] if arguments else None
+    return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
+
+
+def _may_be_path(text: str) -> bool:
+    return 0 < len(text.strip("/ ")) <= 255 and text.isprintable()
+
+
+def _climbs(tree: ast.Module) -> int:
+    """How far above its own folder a file's code may lead, by ``.parent``, ``.parents[1]``, ``dirname`` and ``..``."""
+    upwards = list(ast.walk(tree))[::-1]  # what a node is made of comes before it
+    if not any(isinstance(node, ast.Name) and node.id == "__file__" for node in upwards):
+        return 0
+    names: dict[str, int] = {}
+    climbs: dict[int, int] = {}
+    for _ in range(3):  # as for HERE = …, ROOT = HERE.parent, LIB = ROOT / "lib"
+        for node in upwards:
+            below = [climbs[id(child)] for child in ast.iter_child_nodes(node)]
+            adds = isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.BinOp | ast.JoinedStr)
+            height = sum(below) if adds else max(below, default=0)
+            match node:
+                case ast.Name(id=name):
+                    height = names.get(name, 0)
+                case ast.Constant(value=str(text)):
+                    height = text.replace("\\", "/").split("/").count("..")
+                case ast.Attribute(attr="parent"):
+                    height += 1
+                case ast.Subscript(value=ast.Attribute(attr="parents"), slice=ast.Constant(value=int(index))):
+                    height += index + 1
+                case ast.Call():
+                    height += _called(node) == "dirname"
+                case ast.Assign(targets=[ast.Name(id=name)]):
+                    names[name] = height
+            climbs[id(node)] = height
+    return max(climbs[id(tree)] - 1, 0)
 
 
 def _closure(entry: Entry) -> dict[Path, str]:
@@ -162,18 +214,54 @@ def _closure(entry: Entry) -> dict[Path, str]:
             continue
         file = _read(path)
         found[path] = file.code
-        waiting += [*_imported_files(path, file, entry), *_named_files(path, file)]
+        folders = _folders(path, file)
+        waiting += [*_imported_files(path, file, entry, folders), *_named_files(file, folders)]
     return found
 
 
-def _imported_files(path: Path, file: _File, entry: Entry) -> Iterator[Path]:
+def _folders(path: Path, file: _File) -> list[Path]:
+    """Where the files that `path` names may lie: in its folder, in those it climbs to, and in those that texts name.
+
+    A text may also name a folder in another one that is named, as in ``Path(__file__).parent / "lib" / "losses"``.
+    """
+    found = dict.fromkeys(path.parents[: file.climbs + 1])
+    waiting = list(found)
+    while waiting:
+        folder = waiting.pop(0)
+        texts = (text for text in file.texts if folder == path.parent or ".." not in text.split("/"))
+        inside = [place for text in texts for place in _named(folder, text) if place.is_dir()]
+        waiting += [place for place in dict.fromkeys(inside) if place not in found]
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+def _named(folder: Path, text: str) -> Iterator[Path]:
+    """What a text may name: a path in full, or one in a folder, as also in ``f"{folder}/name"``."""
+    for named in dict.fromkeys((text, text.lstrip("/"))):
+        try:
+            place = (folder / named).resolve()
+            if place.exists():
+                yield place
+        except (OSError, RuntimeError, ValueError):
+            continue
+
+
+def _named_files(file: _File, folders: Sequence[Path]) -> Iterator[Path]:
+    """Python files that the text of a file names, as for ``exec`` or ``runpy``."""
+    for text in file.texts:
+        if text.endswith(".py"):
+            yield from (place for folder in folders for place in _named(folder, text) if place.is_file())
+
+
+def _imported_files(path: Path, file: _File, entry: Entry, folders: Sequence[Path]) -> Iterator[Path]:
     """The local files that an import in `path` may run: those of the modules named, and of the packages they are in."""
     for level, name in file.relative:
-        folder = path.parents[level - 1]
+        folder = path.parents[min(level, len(path.parents)) - 1]
         yield from _module_files(folder, name)
         if not name and (folder / "__init__.py").is_file():
             yield (folder / "__init__.py").resolve()
-    for name in file.absolute:
+    named = filter(re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*").fullmatch, file.texts) if file.by_text else ()
+    for name in dict.fromkeys((*file.absolute, *named)):
         top = name.partition(".")[0]
         if top == "benchmark":
             if any(name == part or name.startswith(f"{part}.") for part in _PARTS):
@@ -181,11 +269,9 @@ def _imported_files(path: Path, file: _File, entry: Entry) -> Iterator[Path]:
         elif top in FOLDERS:
             yield from _own_files(name)
         else:
-            for root in _search_roots(path, file, entry, top):
-                files = list(_module_files(root, name))
-                if files:  # as Python, which takes the first
-                    yield from files
-                    break
+            # Which folder Python looks into first, the text does not tell, so all count.
+            near = [place for root in (*_package_root(entry, top), *folders) for place in _module_files(root, name)]
+            yield from near or next(filter(None, (list(_module_files(root, name)) for root in entry.roots)), [])
 
 
 def _own_files(name: str) -> Iterator[Path]:
@@ -206,38 +292,13 @@ def _module_files(root: Path, name: str) -> Iterator[Path]:
                 yield path.resolve()
 
 
-def _search_roots(path: Path, file: _File, entry: Entry, top: str) -> Iterator[Path]:
-    """Where Python may look for a module named `top`: beside the plug-in, in folders it names, on the search path."""
-    if entry.module and not entry.is_own:  # the package's own modules, though it is installed
-        own, *rest = entry.module.split(".")
-        if top == own and not entry.module.startswith("__main__"):
-            yield entry.path.parents[len(rest) + (entry.path.name == "__init__.py")]
-    else:
+def _package_root(entry: Entry, top: str) -> Iterator[Path]:
+    """Where a method's own modules begin: beside a plug-in; for a package's method, though installed, its package."""
+    if not entry.module or entry.is_own:
         yield entry.path.parent
-    yield path.parent
-    for text in file.texts:
-        folder = _beside(path, text)
-        if folder is not None and folder.is_dir():
-            yield folder
-    yield from entry.roots
-
-
-def _named_files(path: Path, file: _File) -> Iterator[Path]:
-    """Python files that the text of `path` names, relative to it or in full, as for ``exec`` or ``runpy``."""
-    for text in file.texts:
-        named = _beside(path, text) if text.endswith(".py") else None
-        if named is not None and named.is_file():
-            yield named
-
-
-def _beside(path: Path, text: str) -> Path | None:
-    if not text.strip() or len(text) > 255 or "\n" in text or "\0" in text:
-        return None
-    try:
-        place = (path.parent / text).resolve()
-        return place if place.exists() else None
-    except (OSError, RuntimeError, ValueError):
-        return None
+    elif top == entry.module.partition(".")[0] != "__main__":
+        depth = entry.module.count(".") + (entry.path.name == "__init__.py")
+        yield entry.path.parents[depth]
 
 
 def _name(path: Path, entry: Entry) -> str:
@@ -257,15 +318,18 @@ def _with_docstring(tree: ast.Module) -> Iterator[ast.AST]:
 
 def _code_only(text: str, tree: ast.Module) -> str:
     """The text without comments, docstrings and blank lines."""
-    lines = text.splitlines()
+    lines = text.split("\n")
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
     for node in _with_docstring(tree):
         docstring = node.body[0]  # type: ignore[attr-defined]
-        for row in range(docstring.lineno, (docstring.end_lineno or docstring.lineno) + 1):
-            lines[row - 1] = ""
+        first, last = docstring.lineno - 1, (docstring.end_lineno or docstring.lineno) - 1
+        before, after = lines[first].encode(), lines[last].encode()  # columns are counted in bytes
+        lines[first : last + 1] = [""] * (last - first) + [
+            (before[: docstring.col_offset] + after[docstring.end_col_offset :]).decode()
+        ]
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
@@ -276,18 +340,73 @@ def _texts_of_class(cls: type) -> dict[str, str]:
     space = vars(sys.modules["__main__"])
     while waiting:
         name, value = waiting.pop()
+        value = inspect.unwrap(value) if callable(getattr(value, "__wrapped__", None)) else value  # @torch.no_grad()
         if name in found:
             continue
         if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
             text = _text_of(value)
-            tree = _parsed(text)
-            found[name] = text if tree is None else _code_only(text, tree)
-            used = _names_in(text)
-            bases = [base.__name__ for base in getattr(value, "__mro__", ())[1:] if base.__module__ == "__main__"]
-            waiting += [(used_name, space[used_name]) for used_name in sorted({*used, *bases}) if used_name in space]
-        elif isinstance(value, str | int | float | complex | bool | bytes | tuple | list | dict | set | frozenset):
-            found[name] = repr(value)  # a number or text that the class reads from the notebook
+            if text is None:  # a class without functions of its own, or with such as a dataclass is given
+                said = {member: each for member, each in vars(value).items() if member not in _OF_EVERY_CLASS}
+                found[name], text = _content(said, name, waiting), ""
+            else:
+                tree = _parsed(text)
+                found[name] = text if tree is None else _code_only(text, tree)
+            waiting += [(used, space[used]) for used in sorted(_names_in(text)) if used in space]
+            waiting += [(base.__name__, base) for base in getattr(value, "__mro__", ())[1:]]
+            waiting += _put_in_later(value) if isinstance(value, type) else []
+        elif isinstance(value, type | FunctionType | ModuleType):
+            found |= _texts_of_module(value)
+        else:
+            found[name] = _content(value, name, waiting)
     return found
+
+
+_OF_EVERY_CLASS = ("__dict__", "__weakref__", "__doc__", "__module__")
+
+
+def _put_in_later(cls: type) -> list[tuple[str, Any]]:
+    """Functions that a class got after its body, as by ``Mine.predict = predict``."""
+    functions = {name: getattr(member, "__func__", member) for name, member in vars(cls).items()}
+    own = f"{cls.__qualname__}."
+    return [
+        (own + name, function)
+        for name, function in functions.items()
+        if isinstance(function, FunctionType) and not inspect.unwrap(function).__qualname__.startswith(own)
+    ]
+
+
+def _texts_of_module(value: type | FunctionType | ModuleType) -> dict[str, str]:
+    """The texts of the local files that a notebook has something from; nothing for an installed package."""
+    module = value.__name__ if isinstance(value, ModuleType) else value.__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    path = Path(file or "").resolve()
+    if path.suffix != ".py" or module.partition(".")[0] in ("benchmark", *FOLDERS) or is_installed(path):
+        return {}
+    entry = Entry("", "", "", path, roots=import_roots())
+    return {_name(path, entry): text for path, text in _closure(entry).items()}
+
+
+def _content(value: Any, name: str, waiting: list[tuple[str, Any]]) -> str:
+    """A value that a class reads from the notebook; the functions and classes in it are put to what is `waiting`."""
+    if isinstance(value, str | int | float | complex | bytes | None):
+        return repr(value)
+    if isinstance(value, Mapping):
+        pairs = [(repr(key), _content(each, f"{name}[{key!r}]", waiting)) for key, each in value.items()]
+        return f"{{{', '.join(f'{key}: {each}' for key, each in pairs)}}}"
+    if isinstance(value, tuple | list | set | frozenset):
+        each = [_content(each, f"{name}[{place}]", waiting) for place, each in enumerate(value)]
+        return f"{type(value).__name__} of {', '.join(each if isinstance(value, tuple | list) else sorted(each))}"
+    if isinstance(value, partial):
+        return _content((value.func, value.args, value.keywords), name, waiting)
+    if isinstance(value, type | FunctionType):
+        waiting.append((name, value))
+        return f"{value.__module__}.{value.__qualname__}"
+    if hasattr(value, "tolist"):  # of numpy and torch
+        return repr(value.tolist())
+    if type(value).__module__ == "__main__" and hasattr(value, "__dict__"):
+        waiting.append((type(value).__name__, type(value)))
+        return _content(vars(value), name, waiting)
+    return type(value).__qualname__
 
 
 def _parsed(text: str) -> ast.Module | None:
@@ -299,20 +418,46 @@ def _parsed(text: str) -> ast.Module | None:
 
 
 def _modules_of_class(cls: type) -> set[str]:
-    space = vars(sys.modules["__main__"])
-    return {space[name].__name__ for name in _names_in(_text_of(cls)) if isinstance(space.get(name), ModuleType)}
+    """What the functions of a class take from modules, read from the functions, so that a worker can tell it too."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = [*_functions(cls)]
+    for function in waiting:
+        codes = [function.__code__]
+        for code in codes:
+            codes += [constant for constant in code.co_consts if isinstance(constant, CodeType)]
+        for name in {name for code in codes for name in code.co_names} - seen:
+            seen.add(name)
+            value = function.__globals__.get(name)
+            module = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if module == "__main__" and isinstance(value, type | FunctionType):
+                waiting += _functions(value)
+            elif isinstance(module, str):
+                found.add(module)
+    return found
 
 
 def _names_in(text: str) -> set[str]:
-    tree = _parsed(text)
-    if tree is None:
+    """The names that a text takes from the notebook: those that are not its own, such as of arguments."""
+    if _parsed(text) is None:
         return set(re.findall(r"[^\W\d]\w*", text))
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    tables = [symtable.symtable(text, "<cell>", "exec")]
+    for table in tables:
+        tables += table.get_children()
+    return {symbol.get_name() for table in tables for symbol in table.get_symbols() if symbol.is_global()}
 
 
-def _text_of(value: type | FunctionType) -> str:
-    """The text of a class or function, also of one in a notebook, whose cells have files in name only."""
-    for code in _codes(value):
+def _text_of(value: type | FunctionType) -> str | None:
+    """The text of a class or function, also of one in a notebook, whose cells have files in name only.
+
+    None where there is none to be known, because the class has no function that somebody wrote.
+    """
+    codes = [function.__code__ for function in _functions(value)]
+    if isinstance(value, type) and (
+        not codes or (is_dataclass(value) and {c.co_filename for c in codes} == {"<string>"})
+    ):
+        return None
+    for code in codes:
         text = "".join(linecache.getlines(code.co_filename))
         if not text:
             continue
@@ -341,11 +486,9 @@ def _first_line(node: ast.ClassDef | ast.FunctionDef) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
-def _codes(value: type | FunctionType) -> Iterator[CodeType]:
-    if isinstance(value, FunctionType):
-        yield value.__code__
-        return
-    for member in vars(value).values():
+def _functions(value: type | FunctionType) -> Iterator[FunctionType]:
+    """A function, or those of a class."""
+    for member in vars(value).values() if isinstance(value, type) else (value,):
         function = getattr(member, "__func__", member)
         if isinstance(function, FunctionType) and function.__module__ == value.__module__:
-            yield function.__code__
+            yield inspect.unwrap(function)

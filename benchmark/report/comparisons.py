@@ -5,7 +5,7 @@ Intervals and tests, ranks, what augmentation gives, and how far from the publis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,15 @@ from benchmark.evidence.statistics import (
 )
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table, leads
-from benchmark.report.tables import COMPLETE, order_methods, printed_metrics
+from benchmark.report.tables import (
+    COMPLETE,
+    FEWER,
+    fewer_seeds,
+    order_methods,
+    printed_metrics,
+    tell_fewer,
+    tell_undefined,
+)
 
 MARK = "*"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
@@ -76,7 +84,7 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
 
 def _marked(cells: list[Cell], method: str, metric: str, columns: list[str], different: pd.Index[Any]) -> list[Cell]:
     return [
-        replace(cell, mark=MARK) if (metric, method, column) in different else cell
+        replace(cell, mark=cell.mark + MARK) if (metric, method, column) in different else cell
         for cell, column in zip(cells, columns, strict=True)
     ]
 
@@ -147,10 +155,11 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
     compared = not tests.empty and AVERAGE in columns
     versus = [f"{AVERAGE} less {against}", "p"] if compared else []
     blocks = []
+    fewer = fewer_seeds(own.groupby("method", observed=True)["seeds"].max())
     for metric, title in titles.items():
         numbers = own[own["metric"] == metric].set_index(["method", "condition"])
         rows = {m: [_cell(numbers, (m, c)) for c in columns] for m in scores.methods}
-        ranked = _ranked(rows, ascending=[c == DROP for c in columns])
+        ranked = _ranked(rows, ascending=[c == DROP for c in columns], fewer=fewer)
         if compared:
             found = tests[tests["metric"] == metric].set_index("method")
             for m in scores.methods:
@@ -159,6 +168,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
     caption = [
         f"Weighted F1 × 100; mean [{_interval_words(own)}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under",
         "the degradation curve, divided by the range of p.",
+        *tell_undefined(own, titles),
     ]
     if compared and tests["p"].isna().all():
         caption += [_untested(str(against))]
@@ -169,7 +179,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
         stem=f"{scores.stem.rpartition('_')[0]}_intervals",
         title="Intervals and tests",
         kind="intervals",
-        caption=" ".join(caption) + _absent(scores, against),
+        caption=" ".join(caption) + _absent(scores, against) + tell_fewer(fewer),
         columns=[*columns, *versus],
         summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
         blocks=blocks,
@@ -191,14 +201,17 @@ def _p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _ranked(rows: Mapping[str, list[Cell]], ascending: Sequence[bool]) -> dict[str, list[Cell]]:
-    """Best and second of each column, by the printed numbers."""
+def _ranked(
+    rows: Mapping[str, list[Cell]], ascending: Sequence[bool], fewer: Collection[str] = ()
+) -> dict[str, list[Cell]]:
+    """Best and second of each column, by the printed numbers, but for rows of fewer seeds, which are marked."""
     result = {method: list(cells) for method, cells in rows.items()}
     for c, up in enumerate(ascending):
-        printed = pd.Series({m: float(cells[c].value or "nan") for m, cells in rows.items()})
+        printed = pd.Series({m: float((m not in fewer and cells[c].value) or "nan") for m, cells in rows.items()})
         rank = printed.rank(method="dense", ascending=up).fillna(0).astype(int)
         for m in rows:
-            result[m][c] = replace(result[m][c], rank=int(rank[m]))
+            mark = FEWER if m in fewer and result[m][c].value else ""
+            result[m][c] = replace(result[m][c], rank=int(rank[m]), mark=mark)
     return result
 
 
@@ -218,6 +231,8 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         return None
     methods = order_methods(list(found.index), method_order)
     rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{found['wins'][m]:.1f}")] for m in methods}
+    cells = scores.drop_duplicates(["task", "source", "method", "seed"])  # counted over the tasks
+    fewer = {m: n for m, n in fewer_seeds(cells.groupby("method")["seed"].size()).items() if m in rows}
     return Table(
         stem="overall",
         title="Average ranks and win rates",
@@ -229,12 +244,12 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
             f"Over {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of task and condition in which something, but "
             "not everything, is missing; only those in which every method stands count; mean f1 over seeds. rank: 1 is "
             "best, ties share. wins: per cent of the comparisons with another method that are won, a tie counting "
-            "half. Conditions of a task are not independent: this describes and tests nothing."
+            "half. Conditions of a task are not independent: this describes and tests nothing." + tell_fewer(fewer)
         ),
         methods=methods,
         columns=["rank", "wins"],
         summary=found.loc[methods].reset_index().assign(metric="f1"),
-        blocks=[Block("f1", list(_ranked(rows, ascending=[True, False]).items()))],
+        blocks=[Block("f1", list(_ranked(rows, ascending=[True, False], fewer=fewer).items()))],
     )
 
 

@@ -196,6 +196,8 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
         for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):
             shown = summary[summary["metric"] == metric]
             handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
+            if shown["mean"].isna().all():  # no test sample shows the emotion
+                axes.set_yticks([])
             if panels > 1:
                 axes.set_title(title, fontsize=fitting_size([title], (width - 0.6) / columns, 8))
         if curves:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +115,8 @@ class Results:
             If there is no such figure; names those there are.
         """
         picture: Any = self._part("figures", task, kind)
+        if "matplotlib_inline" in os.environ.get("MPLBACKEND", "") and "IPython" in sys.modules:
+            import_module("matplotlib_inline.backend_inline")  # which has notebooks show figures that are not pyplot's
         return picture.figure
 
     def load(self, method: str, task: str, seed: int = 0) -> Method:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -20,6 +20,8 @@ from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
 COMPLETE = "{l,a,v}"
 BASELINE = "constant"
+FEWER = "†"
+"""Marks the scores of a row with fewer seeds than others: chance alone ranks it higher or lower."""
 
 
 def order_methods(methods: Iterable[str], preferred: Sequence[str] | None = None) -> list[str]:
@@ -69,6 +71,7 @@ def build_tables(
             method=pd.Categorical(part["method"], categories=methods, ordered=True),
             metric=pd.Categorical(part["metric"], categories=metrics, ordered=True),
         )
+        fewer = fewer_seeds(part.groupby("method", observed=True)["seed"].nunique())
         by_kind = {kind: _in_conditions(part, kind) for kind in KINDS}
         own = [kind for kind in KINDS if by_kind[kind]["condition"].nunique() > 1]
         for kind in own or ["intra"]:
@@ -77,7 +80,7 @@ def build_tables(
             by = ["metric", "method", "condition"]
             summary = over_seeds(values, by).sort_values(by, ignore_index=True).astype(dict.fromkeys(by, str))
             blocks = [
-                Block(title, _rows(summary[summary["metric"] == metric], methods, columns))
+                Block(title, _rows(summary[summary["metric"] == metric], methods, columns, fewer))
                 for metric, title in titles.items()
             ]
             tables.append(
@@ -88,7 +91,7 @@ def build_tables(
                     source=str(source),
                     kind=kind,
                     lead=lead(str(task), str(source)),
-                    caption=_caption(values, summary, titles, kind, selection),
+                    caption=_caption(values, summary, titles, kind, selection) + tell_fewer(fewer),
                     methods=methods,
                     columns=columns,
                     summary=summary,
@@ -117,7 +120,20 @@ def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
     return values.assign(condition=pd.Categorical(names, categories=columns, ordered=True))
 
 
-def _rows(summary: pd.DataFrame, methods: list[str], columns: list[str]) -> list[tuple[str, list[Cell]]]:
+def fewer_seeds(seeds: pd.Series) -> dict[str, str]:
+    """The rows with fewer seeds than the one with most, each with ``2 of 5``; from the number of seeds by row."""
+    return {str(row): f"{count} of {seeds.max()}" for row, count in seeds.items() if count < seeds.max()}
+
+
+def tell_fewer(fewer: Mapping[str, str]) -> str:
+    """What a caption says of these rows; empty where there are none."""
+    told = ", ".join(f"{row} {count}" for row, count in fewer.items())
+    return f" {FEWER} of fewer seeds than the other rows, and so not ranked: {told}." if fewer else ""
+
+
+def _rows(
+    summary: pd.DataFrame, methods: list[str], columns: list[str], fewer: Collection[str]
+) -> list[tuple[str, list[Cell]]]:
     def printed(name: str) -> pd.DataFrame:
         numbers = summary.pivot(index="method", columns="condition", values=name)
         numbers = numbers.reindex(index=methods, columns=columns)
@@ -125,10 +141,20 @@ def _rows(summary: pd.DataFrame, methods: list[str], columns: list[str]) -> list
 
     mean, std = printed("mean"), printed("std")
     # Ranks are those of the printed numbers: what looks tied is tied.
-    rank = mean.apply(pd.to_numeric).rank(method="dense", ascending=False).fillna(0).astype(int)
+    ranked = mean.apply(pd.to_numeric)
+    ranked.loc[[method for method in methods if method in fewer]] = float("nan")
+    rank = ranked.rank(method="dense", ascending=False).fillna(0).astype(int)
     spread = std.map(lambda text: f"± {text}" if text else "")
-    rows = zip(mean.to_numpy(), spread.to_numpy(), rank.to_numpy(), strict=True)
-    return [(method, list(map(Cell, *row))) for method, row in zip(methods, rows, strict=True)]
+    return [
+        (
+            method,
+            [
+                Cell(value, around, place, FEWER if value and method in fewer else "")
+                for value, around, place in zip(mean.loc[method], spread.loc[method], rank.loc[method], strict=True)
+            ],
+        )
+        for method in methods
+    ]
 
 
 def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str) -> str:
@@ -148,9 +174,28 @@ def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str]
     parts = [f"{metric} (n = {samples}); {across}.", f"Cells are {spread}; best in bold, second underlined."]
     if AVERAGE in set(summary["condition"]):
         parts.append(f"{AVERAGE} = mean of the six missing conditions, without {COMPLETE}.")
+    parts += tell_undefined(summary, titles)
     if selection:
         parts.append(f"Checkpoint selection: {selection.strip().rstrip('.')}.")
     return " ".join(parts)
+
+
+def tell_undefined(summary: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
+    """What a caption says of the emotions that no test sample shows: one sentence, or none.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        Columns `metric` and `mean`.
+    titles : mapping of metric to str
+        From :func:`printed_metrics`.
+    """
+    known = summary.groupby("metric")["mean"].count()
+    absent = [title for metric, title in titles.items() if metric != "f1" and known.get(metric, 0) == 0]
+    if not absent:
+        return []
+    are, is_left = ("is", "its score is") if len(absent) == 1 else ("are", "their scores are")
+    return [f"{' and '.join(absent)} {are} not among the test samples: {is_left} undefined and left out of the mean."]
 
 
 def number_range(numbers: pd.Series) -> str:
@@ -245,6 +290,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "[": "{[}",  # after a line break it would start an optional argument
     "*": "{*}",
     "±": r"$\pm$",
+    "†": r"$\dagger$",
     "×": r"$\times$",
     "–": "--",
 }

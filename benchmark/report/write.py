@@ -40,7 +40,7 @@ from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, cro
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
-from benchmark.running.processes import cores
+from benchmark.running.processes import cores, lack_of_processes
 
 
 def write_report(
@@ -100,7 +100,8 @@ def write_report(
     made: list[Section] = []
     contents: dict[str, bytes] = {}
     several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
-    with _only_new_garbage(), Drawing(min(cores(), MOST_PROCESSES) if several else 1) as drawing:
+    processes = min(cores(), MOST_PROCESSES) if several and not lack_of_processes() else 1
+    with _only_new_garbage(), Drawing(processes) as drawing:
         places = {
             id(r): drawing.compute(embed, r.values) for r in collection.representations if can_be_embedded(r.values)
         }

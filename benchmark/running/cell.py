@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import os
 import platform
 import shutil
@@ -28,6 +27,7 @@ from benchmark.data import load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, storage_fault, storing
+from benchmark.files.atomic import json_line
 from benchmark.methods.loading import load
 from benchmark.methods.registry import ROOT
 from benchmark.methods.sources import outside_packages
@@ -253,7 +253,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
         with (side / "history.jsonl").open("a", encoding="utf-8") as log:
 
             def on_epoch(record: dict[str, Any]) -> None:
-                log.write(json.dumps(record) + "\n")
+                log.write(json_line(record))
                 log.flush()
                 check()
 

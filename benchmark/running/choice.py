@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import methods as known_methods
 from benchmark.data.source import Identity, TaskSource, find_tasks
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.errors import BenchmarkError, one_line, storing, unknown
+from benchmark.files.atomic import json_text, replace_file
+from benchmark.files.manifest import read_manifest
 from benchmark.files.validation import validated
 from benchmark.methods.registry import Entry, name_of
 from benchmark.running.grid_file import GridConfig, load_grid
@@ -18,7 +20,7 @@ from benchmark.running.grid_file import GridConfig, load_grid
 if TYPE_CHECKING:
     from benchmark.methods.labels import Row
     from benchmark.protocol.method import Method
-    from benchmark.running.grid import Grid
+    from benchmark.running.grid import Cell, Grid
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -93,6 +95,8 @@ def choose(
     BenchmarkError
         If a name is unknown, or a file cannot be used; says where the name stands.
     """
+    methods, tasks = (None if given is None else several(given) for given in (methods, tasks))
+    _check_overrides(overrides)
     name, config = load_grid(grid)
     place = name if isinstance(grid, Mapping) else str(grid)
     if seeds is not None:
@@ -140,6 +144,31 @@ def _labels(config: GridConfig, entries: dict[str, Entry], plugins: Iterable[Pat
     return [*labels, *config.variants]
 
 
+def several(given: Any) -> list[Any]:
+    """A sequence, or the one text, path or class that was given instead of it."""
+    return [given] if isinstance(given, str | Path | type) else list(given)
+
+
+def check_how(
+    jobs: int | None = None, device: str = "auto", backend: str = "loky", timeout: float | None = None
+) -> None:
+    """Refuse what no run can do; raises BenchmarkError."""
+    if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
+        raise BenchmarkError(f"jobs={jobs!r} must be a whole number of at least 1")
+    for what, name, known in (("device", device, ("auto", "cpu", "cuda")), ("backend", backend, ("loky", "dask"))):
+        if name not in known:
+            raise BenchmarkError(unknown(what, str(name), known))
+    if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
+        raise BenchmarkError(f"cell_timeout={timeout!r} must be a number of seconds above 0")
+
+
+def _check_overrides(overrides: Any) -> None:
+    given = {} if overrides is None else overrides
+    if not (isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values())):
+        shown = one_line(repr(overrides))
+        raise BenchmarkError(f"set={shown} must name methods and their hyper-parameters: {{'mult': {{'layers': 3}}}}")
+
+
 def check_against(label: str | None, labels: Sequence[str]) -> None:
     """Refuse a reference that is no row; raises BenchmarkError."""
     if label is not None and label not in labels:
@@ -153,3 +182,61 @@ def naming(place: str) -> Iterator[None]:
         yield
     except BenchmarkError as error:
         raise BenchmarkError(f"{place}: {error}") from error
+
+
+def parse_shard(shard: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """``"2/8"`` → ``(2, 8)``; raises BenchmarkError for what is no part of a whole."""
+    if shard is None:
+        return None
+    try:
+        number, count = map(int, shard.split("/") if isinstance(shard, str) else shard)
+    except (ValueError, TypeError):
+        number, count = 0, 0
+    if not 1 <= number <= count:
+        raise BenchmarkError(f"shard {shard!r} must be of the form I/N with 1 <= I <= N, such as 2/8")
+    return number, count
+
+
+def is_of_shard(cell: Cell, part: tuple[int, int] | None) -> bool:
+    """Whether a cell belongs to a shard: by its key, so that no list of cells is needed."""
+    return part is None or int(cell.key, 16) % part[1] == part[0] - 1
+
+
+def leave_word(folder: Path, grid: str, command: str, against: str | None) -> None:
+    """Leave in a shard's folder what a report on all shards says of them: their grid, and how to get it again."""
+    said = {"grid": grid, "command": with_other_shards(folder, command), "against": against}
+    with storing(folder):
+        replace_file(folder / "manifest.json", json_text({**read_manifest(folder / "manifest.json"), **said}).encode())
+
+
+def with_other_shards(folder: Path, command: str) -> str:
+    """A shard's command behind those of the shards that were computed in its folder before."""
+    before = str(read_manifest(folder / "manifest.json").get("command", ""))
+    return "\n".join(dict.fromkeys([*filter(None, before.split("\n")), command]))
+
+
+def without_empty_shards(folders: Sequence[Path]) -> list[Path]:
+    """Without the folders of shards that no cell fell to, as long as there are others."""
+    from benchmark.running.store import Store
+
+    manifests = {folder: read_manifest(folder / "manifest.json") for folder in folders}
+    left = [f for f, said in manifests.items() if not said or said["cells"] or Store(f).stored_keys()]
+    return left or list(folders)
+
+
+def spelled_call(function: str, *arguments: Any, **named: Any) -> str:
+    """A call of :mod:`benchmark.api` as one would write it, without what is left at its default."""
+    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "fresh": False}
+    given = {k: v for k, v in named.items() if v is not None and v != defaults.get(k)}
+    texts = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in given.items())]
+    return f"benchmark.{function}({', '.join(texts)})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Path):
+        return repr(str(value))
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, list | tuple) and not isinstance(value, str):
+        return f"[{', '.join(map(_shown, value))}]"
+    return repr(value)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset, Split
+from benchmark.protocol.answers import lack_of_frames, logits_of, representation_of
 from benchmark.protocol.method import Method
 from benchmark.protocol.metrics import category_indices
 from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
@@ -63,11 +64,14 @@ def predict_settings(
         rows = order[start : start + rows_a_batch]
         masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
         batch = test.batch(np.tile(rows, num_settings), masks, training=False)
-        predicted = method.predict(batch).cpu().numpy()  # (S * rows, K)
+        predicted = logits_of(method, batch).cpu().numpy()  # (S * rows, K)
         logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
     if not np.isfinite(logits).all():
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
-        raise ValueError(f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}")
+        sample = test.batch(np.array([n]), {m: kept[m][s, [n]] for m in MODALITIES}, training=False)
+        raise ValueError(
+            f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}{lack_of_frames(sample)}"
+        )
     return logits
 
 
@@ -104,5 +108,5 @@ def represent_test(
         np.concatenate([np.flatnonzero(categories == k)[:_REPRESENTED_A_CATEGORY] for k in np.unique(categories)])
     )
     masks = {m: mask(test.split, m, REPRESENTED, draw)[rows] for m in MODALITIES}
-    values = method.eval().represent(test.batch(rows, masks, training=False))
+    values = representation_of(method.eval(), test.batch(rows, masks, training=False))
     return None if values is None else (rows, values.cpu().numpy())

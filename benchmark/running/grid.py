@@ -106,13 +106,15 @@ def build(
                     f"{where} sets {', '.join(f'{method}.{key}' for key in values)}, but no row is of {method}; "
                     f"there are: {', '.join(sorted(there))}"
                 )
-    digests = {name: digest_as_loaded(entries[name]) for name in there}
-    for name, digest in digests.items():
+    digests = {method: digest_as_loaded(entries[method]) for method in there}
+    for method, digest in digests.items():
         if not digest:
-            raise BenchmarkError(f"the code of {name} ({entries[name].path}) could not be read; give the command again")
+            path = entries[method].path
+            raise BenchmarkError(f"the code of {method} ({path}) could not be read; give the command again")
     # A class of this Python alone is handed to workers with its digest, since they do not see its text.
     sources = {
-        name: replace(entries[name], digest=digests[name]) if entries[name].cls else entries[name] for name in there
+        method: replace(entries[method], digest=digests[method]) if entries[method].cls else entries[method]
+        for method in there
     }
     cells = []
     for task in tasks:

@@ -22,8 +22,9 @@ def load_model(cell: Path, entries: Mapping[str, Entry]) -> Method:
     BenchmarkError
         If the cell is not done, or its method is not among `entries`.
     """
-    store = Store(cell.resolve().parents[1])
-    record = store.read(cell.name)
+    place = cell.resolve()
+    store, key = Store(place.parent.parent), place.name
+    record = store.read(key) if place.parent.name == "cells" else None
     if record is None or record["state"] != DONE:
         raise BenchmarkError(f"{cell} is no folder of a done cell; name one, such as results/quick/cells/<key>")
     if record["method"] not in entries:
@@ -32,12 +33,14 @@ def load_model(cell: Path, entries: Mapping[str, Entry]) -> Method:
     if "feature_dims" not in data:
         raise BenchmarkError(f"{cell} was made by an earlier version, which did not store the sizes; compute it again")
     spec = TaskSpec(record["task"]["name"], len(data["categories"]), data["feature_dims"], data["max_frames"])
-    model = load(entry)(spec, **record["hyperparameters"])
+    cls = load(entry)
     if digest_as_loaded(entry) != record["source"]:
-        warnings.warn(f"the code of {entry.name} has changed since {cell.name} was trained", stacklevel=3)
+        warnings.warn(f"the code of {entry.name} has changed since {key} was trained", stacklevel=3)
+    weights = store.weights(key)
     try:
-        unpack_weights(model, store.weights(cell.name))
-    except RuntimeError as error:
+        model = cls(spec, **record["hyperparameters"])
+        unpack_weights(model, weights)
+    except (RuntimeError, TypeError) as error:  # other weights, other hyper-parameters
         raise BenchmarkError(
             f"the weights of {cell} do not fit {entry.name} as it is now; compute the cell again"
         ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -19,6 +21,18 @@ MANY = 2000
 def cores() -> int:
     """How many cores this process may use: of its affinity, and its container's share of the machine."""
     return int(cpu_count())
+
+
+def lack_of_processes() -> str:
+    """Why no worker processes can be started here; empty where they can."""
+    if not int(os.environ.get("JOBLIB_MULTIPROCESSING", "1") or 0):
+        return "JOBLIB_MULTIPROCESSING=0 forbids them"
+    try:
+        multiprocessing.get_context().Semaphore(1)
+    except (ImportError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        return f"the system gives no semaphores, for which /dev/shm must be there and writable: {reason or error}"
+    return ""
 
 
 def divided(function: Callable[..., T], calls: Iterable[tuple[Any, ...]], *, cells: int) -> Iterator[T]:
@@ -43,7 +57,7 @@ def divided(function: Callable[..., T], calls: Iterable[tuple[Any, ...]], *, cel
     BenchmarkError
         If a process was killed; and whatever the function raises.
     """
-    processes = cores() if cells >= MANY else 1
+    processes = cores() if cells >= MANY and not lack_of_processes() else 1
     with told_if_killed("reads and weighs what is stored"):
         yield from Parallel(processes, return_as="generator")(delayed(function)(*call) for call in calls)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from benchmark.files.manifest import read_manifest, simulated_samples
 from benchmark.methods.registry import ROOT
 from benchmark.running.cell import Outcome
 from benchmark.running.grid import Cell, Grid
@@ -36,8 +38,20 @@ class _Mean:
         return self.total / self.count
 
 
+@dataclass(frozen=True)
+class _Past:
+    """A cell that was run elsewhere: its seconds, on how many training samples, for how many epochs."""
+
+    seconds: float
+    samples: int
+    epochs: int
+
+
 class Estimates:
-    """Seconds to expect of a cell: the mean of its like in this folder, else in the reference results.
+    """Seconds to expect of a cell: the mean of its like in this folder, else of the reference results.
+
+    Its like has the same data. Of simulated data the reference counts too, in proportion to the training samples and,
+    where fewer are asked for, the epochs. A data file is like none other: nothing is said until some cells are done.
 
     Parameters
     ----------
@@ -47,38 +61,52 @@ class Estimates:
     """
 
     def __init__(self, store: Store, reference: Path = REFERENCE) -> None:
-        from benchmark.files.manifest import cell_summary, read_manifest
-
-        self._seconds: dict[tuple[str, str], _Mean] = {}
-        self._reference: dict[tuple[str, str], _Mean] = {}
+        self._seconds: dict[tuple[str, str], _Mean] = {}  # by row and fingerprint of the data
+        self._reference: dict[tuple[str, str], list[_Past]] = {}  # by row and task
         for path in sorted(reference.glob("*/manifest.json")):
-            for summary in read_manifest(path).get("cells", []):
-                self._reference.setdefault((summary["method"], summary["task"]), _Mean()).add(summary["seconds"])
+            manifest = read_manifest(path)
+            samples = simulated_samples(manifest)
+            for cell in manifest.get("cells", []):
+                if cell["source"] in ("", "simulated"):
+                    past = _Past(cell["seconds"], samples.get(cell["task"], 0), cell["epochs"])
+                    self._reference.setdefault((cell["method"], cell["task"]), []).append(past)
         for key in store.stored_keys():
             record = store.readable(key)
             if record is not None and record["state"] == DONE:
-                summary = cell_summary(record)
-                self.add(summary["method"], summary["task"], summary["seconds"])
+                self._note(record["label"], record["task"]["fingerprint"], record["seconds"])
 
-    def add(self, method: str, task: str, seconds: float) -> None:
+    def _note(self, label: str, fingerprint: str, seconds: float) -> None:
+        self._seconds.setdefault((label, fingerprint), _Mean()).add(seconds)
+
+    def add(self, cell: Cell, seconds: float) -> None:
         """Learn from a cell that is done."""
-        self._seconds.setdefault((method, task), _Mean()).add(seconds)
+        self._note(cell.row.label, cell.definition["task"]["fingerprint"], seconds)
 
     def of(self, cell: Cell) -> float | None:
         """Seconds to expect, or None where nothing like it was ever run."""
-        for known in (self._seconds, self._reference):
-            for label in (cell.row.label, cell.row.name):
-                same = known.get((label, cell.task.name))
-                if same is not None:
-                    return same.value
+        labels = (cell.row.label, cell.row.name)
+        for label in labels:
+            own = self._seconds.get((label, cell.definition["task"]["fingerprint"]))
+            if own is not None:
+                return own.value
+        if cell.task.path is not None:
+            return None
+        for label in labels:
+            if past := self._reference.get((label, cell.task.name)):
+                return sum(self._scaled(each, cell) for each in past) / len(past)
         return None
+
+    def _scaled(self, past: _Past, cell: Cell) -> float:
+        samples = cell.task.sizes[0] if cell.task.sizes else past.samples
+        seconds = past.seconds * (samples / past.samples if past.samples else 1.0)
+        return seconds * min(1.0, cell.training.epochs / past.epochs if past.epochs else 1.0)
 
     def total(self, cells: list[Cell], jobs: int) -> str:
         """For people: the time for some cells, and how many of them it leaves out."""
         known = [seconds for seconds in map(self.of, cells) if seconds is not None]
         unknown = len(cells) - len(known)
         if not known:
-            return "time unknown" if cells else "nothing to do"
+            return "time unknown until the first cells are done" if cells else "nothing to do"
         text = f"about {duration(sum(known) / jobs)}"
         return text + (f" and {unknown} cells of unknown length" if unknown else "")
 
@@ -91,11 +119,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def _console() -> Console:
+    """Where a person looks; in a notebook lines of plain text, since one display a line would be no display at all."""
+    usual = Console()
+    return Console(force_jupyter=False, force_terminal=False) if usual.is_jupyter else usual
+
+
 class Display:
     """Follows a run: cells done, running (with epoch and validation score), failed, and the time left."""
 
     def __init__(self, grid: Grid, store: Store, todo: list[Cell], jobs: int, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or _console()
         self.store, self.jobs = store, jobs
         self.estimates = Estimates(store)
         self.left = {cell.key: cell for cell in todo}
@@ -125,7 +159,7 @@ class Display:
             text = f"FAILED {cell.title}: {outcome.error}"
         else:
             self.done += 1
-            self.estimates.add(cell.row.label, cell.task.name, outcome.seconds)
+            self.estimates.add(cell, outcome.seconds)
             score = "" if outcome.valid_f1 != outcome.valid_f1 else f", validation F1 {outcome.valid_f1:.1f}"
             text = f"done {cell.title}: {duration(outcome.seconds)}{score}"
         line = f"[{self.done + self.failed}/{self.total}] {text}; {self._time_left()}"
@@ -148,7 +182,8 @@ class Display:
             if cell is None:
                 continue
             if record:
-                table.add_row(cell.title, record["stage"], str(record["epoch"]), f"{record['valid_f1']:.1f}")
+                score = "–" if record["valid_f1"] is None else f"{record['valid_f1']:.1f}"
+                table.add_row(cell.title, record["stage"], str(record["epoch"]), score)
             else:
                 table.add_row(cell.title, "", "", "")
         note = f"{self.failed} failed, {self._time_left()}" if self.failed else self._time_left()

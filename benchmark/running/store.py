@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.files.atomic import flush, json_text
+from benchmark.files.atomic import flush, json_text, plain
 from benchmark.files.locks import keeps_locks, locked
 from benchmark.protocol.missing import Setting
 
@@ -403,8 +403,8 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     record : mapping
         With ``key`` and ``state``.
     """
-    record = {**record, "files": _sums_of(folder)}
-    text = json_text(record | {"checksum": _checksum(record)})
+    content = plain({**record, "files": _sums_of(folder)})
+    text = json_text({**content, "checksum": _checksum(content)})
     (folder / "cell.json").write_text(text, encoding="utf-8")
 
 

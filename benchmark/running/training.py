@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,25 @@ from torch import Tensor
 
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
+from benchmark.protocol.answers import ContractError, lack_of_frames, logits_of, terms_of
 from benchmark.protocol.method import Batch, Method
 from benchmark.protocol.metrics import primary
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.training_config import TrainingConfig
 
 # Part of every cell's key: raise it when the loop changes what a trained model is.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2  # 2: a last batch of one sample goes with the one before it
 SELECTION = "checkpoint with the lowest cross-entropy on the validation split"
 _SHUFFLE, _TRAINING_MASKS, _VALIDATION_MASKS = range(3)
 _VALIDATION_BATCH = 256
 
 
 class TrainingError(RuntimeError):
-    """Training produced a number that is none."""
+    """Training produced a number that is none; `batch` is the place of the batch in its epoch, where it is of one."""
+
+    def __init__(self, message: str, batch: int | None = None) -> None:
+        super().__init__(message)
+        self.batch = batch
 
 
 def train(
@@ -91,7 +97,11 @@ def train(
                 terms = train_epoch(method, optimiser, batches, config.clip_norm)
                 valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
             except TrainingError as error:
-                raise TrainingError(f"{error}, in stage {stage.name!r}, epoch {epoch}") from None
+                hint = ""
+                if error.batch is not None:  # the epoch's batches again, up to the one that it came of
+                    again = training_batches(training, mrm, config.batch_size, seed, number, epoch)
+                    hint = lack_of_frames(next(islice(again, error.batch, None)))
+                raise TrainingError(f"{error}, in stage {stage.name!r}, epoch {epoch}{hint}") from None
             history.append(
                 {
                     "stage": stage.name,
@@ -113,11 +123,6 @@ def train(
             method.load_state_dict(best_state)
     method.eval()
     return history
-
-
-def loss_terms(method: Method, batch: Batch) -> dict[str, Tensor]:
-    """What a method's loss is a sum of, by name; ``loss`` alone where its class says no more."""
-    return method.terms(batch) if type(method).loss is Method.loss else {"loss": method.loss(batch)}
 
 
 def train_epoch(
@@ -150,7 +155,7 @@ def train_epoch(
     seen, sizes = [], []
     for batch in batches:
         optimiser.zero_grad(set_to_none=True)
-        terms = loss_terms(method, batch)
+        terms = _terms(method, batch)
         first, *others = terms.values()
         torch.autograd.backward(sum(others, start=first))
         norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
@@ -170,9 +175,21 @@ def train_epoch(
             what = "the training loss"
         else:
             what = f"the {' and the '.join(faulty)} term{'s' * (len(faulty) > 1)} of the loss"
-        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(seen)}")
+        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(seen)}", batch=row)
     means = np.average(numbers[:, :-1], axis=0, weights=sizes)
     return dict(zip(names, means.tolist(), strict=True))
+
+
+def _terms(method: Method, batch: Batch) -> dict[str, Tensor]:
+    """The terms of the loss. Where a method fails in its loss because of the logits it made, it is told of these."""
+    try:
+        return terms_of(method, batch)
+    except ContractError:
+        raise
+    except Exception:
+        with torch.no_grad():
+            logits_of(method.eval(), batch)
+        raise
 
 
 class _Passes:
@@ -197,12 +214,15 @@ def _draw(
 def training_batches(
     training: SplitTensors, mrm: MRM | None, batch_size: int, seed: int, stage: int, epoch: int
 ) -> Iterator[Batch]:
-    """The batches of an epoch, in an order and under masks made of (seed, stage, epoch)."""
+    """The batches of an epoch, in an order and under masks made of (seed, stage, epoch).
+
+    A last batch of one sample goes with the one before it: batch normalisation, and every loss over pairs, need two.
+    """
     n = len(training)
     order = np.random.default_rng([seed, _SHUFFLE, stage, epoch]).permutation(n)
     kept = _draw(mrm, [seed, _TRAINING_MASKS, stage, epoch], training, n)
     masks = None if kept is None else {m: kept[m][order] for m in MODALITIES}
-    return training.batches(order, masks, batch_size, training=True)
+    return training.batches(order, masks, batch_size, training=True, merge_single=True)
 
 
 def _validation_batches(
@@ -220,10 +240,13 @@ def _validate(
     """Cross-entropy and primary score; raises TrainingError where a logit is NaN or infinite."""
     method.eval()
     rows, batches = examined
-    logits = torch.cat([method.predict(batch) for batch in batches])
+    logits = torch.cat([logits_of(method, batch) for batch in batches])
     if not torch.isfinite(logits).all():
         row = int((~torch.isfinite(logits)).any(1).int().argmax())
-        raise TrainingError(f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite")
+        hint = lack_of_frames(batches[row // _VALIDATION_BATCH], row % _VALIDATION_BATCH)
+        raise TrainingError(
+            f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite{hint}"
+        )
     loss = F.cross_entropy(logits, validation.labels[torch.from_numpy(rows).to(logits.device)])
     if not torch.isfinite(loss):
         raise TrainingError(f"the validation loss became {float(loss)}")

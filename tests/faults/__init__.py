@@ -1,8 +1,8 @@
 """Faults caused on purpose: what is promised of crashes, storage, inputs and names, tried many times.
 
 ``make faults`` runs all of it and writes what it found to ``README.md`` here; ``make test`` runs a short selection. Each
-module has a function ``trials(work, scale)`` that yields a :class:`Trial` for each kind of fault; the tests beside it
-call the same functions with a small `scale` and assert that nothing was lost.
+module in ``MODULES`` of ``__main__.py`` has a function ``trials(work, scale)`` that yields a :class:`Trial` for each kind
+of fault; the tests beside it call the same functions with a small `scale` and assert that nothing was lost.
 """
 
 from __future__ import annotations

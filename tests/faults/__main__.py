@@ -28,6 +28,7 @@ MODULES = {
     "page": "Names",
     "cells": "Cells that die, hang or become NaN",
     "together": "Two runs on one folder",
+    "people": "Situations that people meet, by kind",
 }
 PREFACE = """# Faults caused on purpose
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import numpy as np
 
 from tests.faults import Trial
 from tests.faults.runs import differs, launch, lost, stamps, wait, write_grid
+from tests.waiting import wait_for
 
 
 def _group(process: Popen[str]) -> None:
@@ -21,14 +23,21 @@ def _group(process: Popen[str]) -> None:
 
 def _one_worker(process: Popen[str]) -> None:
     """The one that has computed most; where there is none yet, the run itself."""
-    workers = [pid for pid in _children(process.pid) if "popen_loky" in _command(pid)]
-    os.kill(max(workers, key=_ticks, default=process.pid), signal.SIGKILL)
+    workers = [pid for pid in _children(process.pid) if "popen_loky" in _read(f"/proc/{pid}/cmdline")]
+    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(max(workers, key=_ticks, default=process.pid), signal.SIGKILL)
+
+
+def _interrupt(process: Popen[str]) -> None:
+    """Once the command has begun to import torch: before that Python itself answers Ctrl-C, with a traceback."""
+    wait_for(lambda: process.poll() is not None or "libtorch" in _read(f"/proc/{process.pid}/maps"))
+    process.send_signal(signal.SIGINT)
 
 
 KILLS: dict[str, Callable[[Popen[str]], None]] = {
     "SIGKILL to the run": lambda process: process.send_signal(signal.SIGKILL),
     "SIGTERM to the run": lambda process: process.send_signal(signal.SIGTERM),
-    "Ctrl-C (SIGINT)": lambda process: process.send_signal(signal.SIGINT),
+    "Ctrl-C (SIGINT)": _interrupt,
     "SIGKILL to the run and all its workers": _group,
     "SIGKILL to a worker": _one_worker,
 }
@@ -86,10 +95,10 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _command(pid: int) -> str:
+def _read(path: str) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    except OSError:
+        return Path(path).read_bytes().decode(errors="replace")
+    except OSError:  # the process has ended
         return ""
 
 

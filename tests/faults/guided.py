@@ -1,7 +1,7 @@
 """Inputs found by following the code: what reaches a new line of a reader is kept, and damaged further.
 
 By atheris, where it is installed (``pip install -e '.[fuzz]'``); it is not pinned, since it is not there for all
-platforms. What is wrong with an input is decided as in :mod:`tests.faults.inputs`. The search takes a time and not a
+platforms. What is wrong with an input is decided as in :mod:`tests.faults.watch`. The search takes a time and not a
 number of inputs, so two runs of it differ.
 """
 
@@ -50,15 +50,16 @@ def search(kind: str, folder: Path, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["benchmark", "yaml", "json"]):
-        from tests.faults import inputs
+        from tests.faults import originals, readers
+        from tests.faults.watch import Row
 
     reader, seeds = {
-        "data files": (inputs.read_data, inputs.base_files),
-        "grid files": (inputs.read_grid, inputs.grid_files),
-        "manifests": (inputs.read_stored_manifest, lambda: [inputs.stored_manifest()]),
-        "scores": (inputs.read_stored_scores, lambda: [inputs.stored_scores()]),
+        "data files": (readers.read_data, originals.data_files),
+        "grid files": (readers.read_grid, originals.grid_files),
+        "manifests": (readers.read_stored_manifest, lambda: [originals.stored_manifest()]),
+        "scores": (readers.read_stored_scores, lambda: [originals.stored_scores()]),
     }[kind]
-    row, told = inputs.Row(kind, folder, READERS[kind][0], reader), folder / "said"
+    row, told = Row(kind, folder, READERS[kind][0], reader), folder / "said"
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, content in enumerate(seeds()):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import run_benchmark
 from benchmark.report import compose
 from benchmark.running.store import DONE, Store
+from tests.waiting import HUNG
 
 ROOT = Path(run_benchmark.__file__).parent
 GRID = """
@@ -41,12 +42,12 @@ from benchmark import Method, register
 
 @register("faulty", paper="none", trains_on="complete")
 class Faulty(Method):
-    """Writes down that it is trained, and then does what it is told."""
+    """Writes down that it is trained, waits while there is a file `hold`, and then does what it is told."""
 
-    def __init__(self, task, *, log: str = "", seconds: float = 0.0, does: str = ""):
+    def __init__(self, task, *, log: str = "", hold: str = "", seconds: float = 0.0, does: str = ""):
         super().__init__(task)
         self.bias = torch.nn.Parameter(torch.rand(task.num_categories))
-        self.log, self.seconds, self.does = log, seconds, does
+        self.log, self.hold, self.seconds, self.does = log, hold, seconds, does
 
     def start_stage(self, stage, training_set):
         if self.log:
@@ -54,6 +55,8 @@ class Faulty(Method):
                 log.write(f"{float(self.bias[0]):.9f} {os.getpid()}\\n")
 
     def loss(self, batch):
+        while self.hold and os.path.exists(self.hold):
+            time.sleep(0.02)
         time.sleep(self.seconds)
         exec(self.does)
         return torch.nn.functional.cross_entropy(self.predict(batch), batch.labels)
@@ -117,9 +120,9 @@ def launch(*arguments: object, **options: object) -> subprocess.Popen[str]:
     )
 
 
-def wait(process: subprocess.Popen[str], seconds: float = 300.0) -> Ended:
+def wait(process: subprocess.Popen[str]) -> Ended:
     """Wait for a launched command to end."""
-    out, err = process.communicate(timeout=seconds)
+    out, err = process.communicate(timeout=HUNG)
     return Ended(process.returncode, out, err)
 
 

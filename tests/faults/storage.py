@@ -11,17 +11,19 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
+from benchmark.running import runner
 from benchmark.running.store import Store
 from tests.faults import Trial
 from tests.faults.runs import ROOT, Ended, differs, launch, lost, run, stamps, wait, write_grid
+from tests.waiting import wait_for
 
 KIB = 1024
 _NAMESPACE = ["unshare", "--map-root-user", "--mount"]
@@ -158,15 +160,15 @@ def _without_override() -> None:
 
 def _permission_lost(work: Path, grid: Path, times: int) -> Iterator[Trial]:
     fault = said = ""
-    options = ["--grid", grid, "--plugin", work / "faulty.py", "--set", "faulty.seconds=0.3", "--jobs", 2]
+    hold = work / "hold"  # as long as it is there, the last cell does not end
+    options = ["--grid", grid, "--plugin", work / "faulty.py", "--set", f"faulty.hold={hold}", "--jobs", 2]
     for attempt in range(times):
         out = work / f"permission{attempt}"
+        hold.touch()
         process = launch(*options, "--out", out, preexec_fn=_without_override)
-        end = time.monotonic() + 120
-        while not (out / "cells").is_dir() or not stamps(out):
-            assert time.monotonic() < end, "no cell is done"
-            time.sleep(0.1)
+        wait_for(lambda out=out: (out / "cells").is_dir() and stamps(out), "no cell is done")
         (out / "cells").chmod(0o555)
+        hold.unlink()
         ended = wait(process)
         before = stamps(out)
         (out / "cells").chmod(0o755)
@@ -215,10 +217,9 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
     times = max(1, round(4 * scale))
     for attempt in range(times):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
-        frozen = threading.Thread(target=_make_read_only, args=(disk, out, attempt))
-        frozen.start()
-        ended = run("--grid", grid, "--out", out, "--jobs", 1, "--methods", "linear", "mult", "corrkd", "--seeds", 3)
-        frozen.join()
+        options = ["--grid", grid, "--out", out, "--jobs", 1, "--methods", "linear", "mult", "corrkd", "--seeds", 3]
+        with patch.object(runner, "run_cell", _read_only_before(disk, attempt + 1)):
+            ended = run(*options)
         before = stamps(out)
         said = ended.err.strip() or said
         fault = fault or _refused(ended) or lost(out, before)
@@ -232,15 +233,17 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
     yield Trial("a disk that becomes read-only in mid-run", times, fault, said.replace(str(work), "…"))
 
 
-def _make_read_only(disk: Path, out: Path, cells: int) -> None:
-    """Once some cells are done, as soon as no file is open for writing."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if (out / "cells").is_dir() and len(stamps(out)) > cells:
-            done = subprocess.run(["mount", "-o", "remount,ro", disk], capture_output=True, check=False)
-            if done.returncode == 0:
-                return
-        time.sleep(0.005)
+def _read_only_before(disk: Path, number: int) -> Callable[..., Any]:
+    """Computes cells, and before the one of that number, while no file is open for writing, the disk is read-only."""
+    compute, computed = runner.run_cell, []
+
+    def run_cell(*arguments: Any) -> Any:
+        if len(computed) == number:
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        computed.append(1)
+        return compute(*arguments)
+
+    return run_cell
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from benchmark.evidence.scores import read_scores
 from benchmark.files.manifest import read_manifest
 from benchmark.running.grid_file import load_grid
 from tests.data_files import dump, mmsa_content, mult_content
-from tests.faults import hostile, inputs
+from tests.faults import hostile, inputs, memory, originals, readers, watch
 
 
 @pytest.mark.parametrize("kind", [inputs.pickle_trials, inputs.text_trials, inputs.stored_trials])
@@ -27,7 +27,7 @@ def test_nothing_gets_through(tmp_path, kind):
 
 
 def test_memory_is_bounded_by_the_files_size(tmp_path):
-    trial = inputs.memory_trial(tmp_path, 0.02)
+    trial = memory.memory_trial(tmp_path, 0.02)
     assert trial.times > 30 and not trial.lost, trial
 
 
@@ -51,13 +51,13 @@ def test_what_gets_through_is_found_and_kept(tmp_path, monkeypatch):
         while content == b"slow":
             pass
 
-    monkeypatch.setattr(inputs, "SECONDS", 0.2)
+    monkeypatch.setattr(watch, "SECONDS", 0.2)
     expected = {
         "fine": "", "refused": "", "two lines": "not in one line", "traceback": "ValueError: x", "code": "did os.system",
         "written": "did open", "evaluated": "did exec", "slow": "took more than",
     }  # fmt: skip
     for content, lost in expected.items():
-        row = inputs.Row("some kind", tmp_path, ".txt", read)
+        row = watch.Row("some kind", tmp_path, ".txt", read)
         row.put(content.encode())
         trial = row.trial()
         assert lost in trial.lost and bool(trial.lost) == bool(lost), content
@@ -69,10 +69,10 @@ def test_what_gets_through_is_found_and_kept(tmp_path, monkeypatch):
 def test_memory_that_is_taken_is_found(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"x")
-    assert "MiB" in inputs.cost(lambda _: b"x" * 2**26, path)[1]
-    assert "MemoryError" in inputs.cost(lambda _: bytes(2**40), path)[1]
-    assert "status" in inputs.cost(lambda _: os.kill(os.getpid(), 9), path)[1]
-    assert inputs.cost(lambda _: None, path)[1] == ""
+    assert "MiB" in memory.cost(lambda _: b"x" * 2**26, path)[1]
+    assert "MemoryError" in memory.cost(lambda _: bytes(2**40), path)[1]
+    assert "status" in memory.cost(lambda _: os.kill(os.getpid(), 9), path)[1]
+    assert memory.cost(lambda _: None, path)[1] == ""
 
 
 # --- The ways round the unpickler -------------------------------------------------------------------------------------
@@ -86,11 +86,11 @@ def test_way_round_the_unpickler(tmp_path, way):
     path.write_bytes(content)
 
     def read(path):
-        with hostile.extensions(os.system), inputs.watched() as events, pytest.raises(BenchmarkError, match=said):
+        with hostile.extensions(os.system), watch.watched() as events, pytest.raises(BenchmarkError, match=said):
             load_pickle(path)
         assert events == []
 
-    assert inputs.cost(read, path)[1] == ""
+    assert memory.cost(read, path)[1] == ""
 
 
 @pytest.mark.parametrize("opcode", [b"r\xff\xff\xff\x0f", b"p4294967295\n"], ids=["LONG_BINPUT", "PUT"])
@@ -101,7 +101,7 @@ def test_a_huge_place_in_the_memo_takes_no_memory(tmp_path, opcode):
     def read(path):
         assert load_pickle(path) == [1]
 
-    peak, wrong = inputs.cost(read, path)
+    peak, wrong = memory.cost(read, path)
     assert not wrong and peak < 2**22
 
 
@@ -141,7 +141,7 @@ def test_a_data_file_that_would_fail_later_is_refused(tmp_path, key, value, said
     content["train"][key] = value
     path = dump(tmp_path / "x.pkl", content)
     with pytest.raises(BenchmarkError, match=said):
-        inputs.read_data(path)
+        readers.read_data(path)
 
 
 def test_keys_and_ids_stay_on_their_line(tmp_path):
@@ -160,7 +160,7 @@ def test_ids_stay_unique_whatever_they_are(tmp_path):
     assert unique_ids(["a", "a", "a#2", "a"]) == ["a", "a#3", "a#2", "a#4"]
     content = mult_content()
     content["train"]["id"] = ["a", "a\0", "\ud800", "\udfff", "?", *map(str, range(7))]
-    inputs.read_data(dump(tmp_path / "x.pkl", content))
+    readers.read_data(dump(tmp_path / "x.pkl", content))
 
 
 def test_features_that_overflow_stay_finite(tmp_path):
@@ -168,7 +168,7 @@ def test_features_that_overflow_stay_finite(tmp_path):
     content["train"]["audio"] = (1e-5 * content["train"]["audio"]).astype(np.float64)
     content["test"]["audio"] = np.full((8, 6, 4), 3e38)
     content["valid"]["audio"] = np.full((6, 6, 4), 1e300)
-    inputs.read_data(dump(tmp_path / "x.pkl", content))
+    readers.read_data(dump(tmp_path / "x.pkl", content))
 
 
 # --- Grid files and cards ---------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_yaml_that_is_refused_names_its_line(read, text, said):
 @pytest.mark.parametrize("item", ["[{}]", "{{a: {}}}"])
 def test_aliases_may_be_used_but_not_explode(read, tmp_path, item):
     levels = [f"x{i}: &x{i} [{', '.join([f'*x{i - 1}'] * 10)}]" for i in range(1, 9)]
-    with inputs.clock(2.0):
+    with watch.clock(watch.SECONDS):
         assert all("too many values" in told for told in read("x0: &x0 [a]\n" + "\n".join(levels)))
         assert all("too many values" in told for told in read(f"x: &x {'a' * 10_000}\ny: [{'*x, ' * 200}]"))
     path = tmp_path / "good.yaml"
@@ -344,10 +344,10 @@ def test_scores_that_are_not_as_written_are_refused(tmp_path, text, said):
     ],
 )
 def test_statistics_that_do_not_belong_to_the_scores_are_refused(tmp_path, name, old, new, said):
-    files = dict(zip(("scores", "intervals", "comparisons"), inputs.evidence_files(), strict=True))
+    files = dict(zip(("scores", "intervals", "comparisons"), originals.evidence_files(), strict=True))
     for own, text in files.items():
         (tmp_path / f"{own}.csv").write_text(text)
-    inputs.read_stored_evidence(tmp_path / "intervals.csv")
+    readers.read_stored_evidence(tmp_path / "intervals.csv")
     (tmp_path / f"{name}.csv").write_text(files[name].replace(old, new))
     with pytest.raises(BenchmarkError, match=said) as caught:
         read_evidence(tmp_path, read_scores(tmp_path / "scores.csv"))

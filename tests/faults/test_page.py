@@ -22,7 +22,12 @@ from benchmark.report.heatmaps import confusion_matrices
 from benchmark.report.page import render_page
 from benchmark.report.tables import escape_latex, escape_markdown, to_csv
 from benchmark.running.store import Store, write_record
+from tests.browser import CHROMIUM
 from tests.faults import page
+from tests.faults.handed_run import write_run
+from tests.faults.hostile_names import SHOWN, UNSEEN
+from tests.faults.likeness import put
+from tests.faults.outlines import Outline, first_difference, read_csv, read_latex, read_markdown
 from tests.report.test_tables import make_scores, table_of
 from tests.report_frames import make_confusions, make_histories
 
@@ -37,34 +42,34 @@ def test_hostile_names_are_shown_as_such(tmp_path):
 def test_the_other_trials_lose_nothing(tmp_path, kind):
     arguments = (tmp_path, 0.1) if kind == "refused" else (tmp_path,)
     found = list(getattr(page, f"{kind}_trials")(*arguments))
-    if kind == "policy" and page.CHROMIUM is None:
+    if kind == "policy" and CHROMIUM is None:
         pytest.skip("Chromium is not installed")
     assert found and all(trial.times > 0 for trial in found)
     assert [f"{trial.fault}: {trial.lost}" for trial in found if trial.lost] == []
 
 
 def test_the_hostile_names_are_many_and_have_their_places():
-    assert len(set(page.SHOWN)) >= 30 and all(0 < len(name) <= LONGEST for name in page.SHOWN)
-    for name in page.SHOWN:
+    assert len(set(SHOWN)) >= 30 and all(0 < len(name) <= LONGEST for name in SHOWN)
+    for name in SHOWN:
         check_name(name, "row", "here")
         assert visible(name) == name
-    assert all(visible(text) != text or re.search(r"\s", text) for text in page.UNSEEN)
+    assert all(visible(text) != text or re.search(r"\s", text) for text in UNSEEN)
 
 
 def test_a_difference_is_seen():
     """The comparison itself: unescaped, each format reads otherwise than the harmless name."""
     for read, before, after in [
-        (lambda text: page.Outline(text).parts, "<p>qqnameqq</p>", "<p><b></p>"),
-        (page.read_markdown, "qqnameqq", "__a__"),
-        (page.read_latex, "qqnameqq & 1", "a & b & 1"),
-        (page.read_csv, "qqnameqq,1\n", "a,b,1\n"),
+        (lambda text: Outline(text).parts, "<p>qqnameqq</p>", "<p><b></p>"),
+        (read_markdown, "qqnameqq", "__a__"),
+        (read_latex, "qqnameqq & 1", "a & b & 1"),
+        (read_csv, "qqnameqq,1\n", "a,b,1\n"),
     ]:
         name = {"<p><b></p>": "<b>", "__a__": "__a__", "a & b & 1": "a & b", "a,b,1\n": "a,b"}[after]
-        assert page.first_difference(page.put(read(before), name, ""), read(after))
-    assert page.first_difference([1], [1, 2]) and not page.first_difference([1, 2], [1, 2])
+        assert first_difference(put(read(before), name, ""), read(after))
+    assert first_difference([1], [1, 2]) and not first_difference([1, 2], [1, 2])
 
 
-@pytest.mark.parametrize("text", [*page.UNSEEN, "\ufeffbom", "soft\xadhyphen", "\u2066isolate", "\x7f"])
+@pytest.mark.parametrize("text", [*UNSEEN, "\ufeffbom", "soft\xadhyphen", "\u2066isolate", "\x7f"])
 def test_what_cannot_be_seen_is_written_out_in_every_format(text):
     provenance = {"grid": text, "command": text, "tasks": [{"origin": text}]}
     source = render_page(pd.DataFrame(), [], {}, provenance=provenance, failures=[{"error": text}])
@@ -121,7 +126,7 @@ def test_every_csv_file_of_a_report_goes_through_it(tmp_path):
 
 @pytest.mark.parametrize("name", ["__c__", "_a_", "__a", "a__b", "_", "é_ _ü", "*a*", "a_b", "[x](y)", "\\_a_", "`a`"])
 def test_markdown_shows_a_name_as_it_is(name):
-    parts = page.read_markdown(f"| x | y |\n| --- | --- |\n| {escape_markdown(name)} | 1 |\n")
+    parts = read_markdown(f"| x | y |\n| --- | --- |\n| {escape_markdown(name)} | 1 |\n")
     assert ("text", name) in parts
     assert {part[0] for part in parts if len(part) == 3} == set()
 
@@ -130,7 +135,7 @@ def test_markdown_shows_a_name_as_it_is(name):
     "name", ["w--o", "---", "``q''", "?`!`", ",,", "''", "\\input{/etc/passwd}", "a\\\\[1cm]", "$x^2_3~%#&{}", "", "-"]
 )
 def test_latex_prints_a_name_as_it_is(name):
-    assert page.read_latex(escape_latex(name)) == ([("text", name)] if name else [])
+    assert read_latex(escape_latex(name)) == ([("text", name)] if name else [])
 
 
 def test_widths_are_those_of_the_text_as_it_is_drawn():
@@ -200,18 +205,18 @@ def test_a_citation_is_one_line(tmp_path):
 
 
 def test_tasks_that_the_benchmark_does_not_know_come_last(tmp_path):
-    page.write_run(tmp_path / "run", "<b>", "x")
+    write_run(tmp_path / "run", "<b>", "x")
     assert set(collect(Store(tmp_path / "run")).scores["task"]) == {"<b>"}
 
 
 def test_an_error_is_printed_without_control_characters(tmp_path):
-    page.write_run(tmp_path / "run", "a", "\x1b[31m\ud800")
+    write_run(tmp_path / "run", "a", "\x1b[31m\ud800")
     (failure,) = collect(Store(tmp_path / "run")).failures
     assert failure["error"] == "\\x1b[31m\\ud800"
 
 
 def test_what_a_cell_trains_on_is_known(tmp_path):
-    page.write_run(tmp_path / "run", "a", "x")
+    write_run(tmp_path / "run", "a", "x")
     path = next(tmp_path.glob("run/cells/*/cell.json"))
     for training in ({"trains_on": "<script>"}, {}, None):
         write_record(path.parent, json.loads(path.read_text()) | {"training": training})

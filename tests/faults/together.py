@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults import Trial
-from tests.faults.runs import Ended, differs, launch, run, wait, write_grid
+from tests.faults.runs import Ended, differs, launch, run, stamps, wait, write_grid
+from tests.waiting import wait_for
 
 CELLS = 8
 
@@ -19,16 +20,17 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Two runs at once; one of two that is killed; one of two that is stopped for a while."""
     times = max(1, round(3 * scale))
     grid = write_grid(work)
-    log = work / "log"
+    log, hold = work / "log", work / "hold"
     options = ["--grid", grid, "--plugin", work / "faulty.py", "--methods", "faulty", "--seeds", CELLS]
-    options += ["--set", f"faulty.log={log}", "faulty.seconds=0.15"]
+    options += ["--set", f"faulty.log={log}", f"faulty.hold={hold}", "faulty.seconds=0.05"]
     assert run(*options, "--out", work / "calm", "--jobs", 1, pictures=False).status == 0
     for kind in (_at_once, _one_is_killed, _one_is_stopped):
         fault = said = ""
         for attempt in range(times):
             out = work / f"{kind.__name__}{attempt}"
             log.write_text("", encoding="utf-8")
-            ends, found = kind([*options, "--out", out], log)
+            hold.touch()
+            ends, found = kind([*options, "--out", out], out, log, hold)
             fault = fault or found or next((e.unclear for e in ends if e.unclear), "")
             fault = fault or next((f"a run ended with {e.status}" for e in ends if e.status), "")
             fault = fault or differs(out, work / "calm")
@@ -42,43 +44,45 @@ def _trained(log: Path) -> Counter[str]:
 
 
 def _wait_for_training(log: Path, cells: int) -> None:
-    end = time.monotonic() + 120
-    while len(_trained(log)) < cells:
-        assert time.monotonic() < end, "no cell is begun"
-        time.sleep(0.05)
+    wait_for(lambda: len(_trained(log)) >= cells, "no cell is begun")
 
 
-def _at_once(options: list[object], log: Path) -> tuple[list[Ended], str]:
+def _at_once(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """Two runs on one folder at once: each cell computed once"""
-    ends = [wait(process) for process in [launch(*options, "--jobs", 2) for _ in range(2)]]
+    both = [launch(*options, "--jobs", 2) for _ in range(2)]
+    _wait_for_training(log, 4)
+    hold.unlink()
+    ends = [wait(process) for process in both]
     begun = _trained(log)
     pids = {line.split()[1] for line in log.read_text(encoding="utf-8").splitlines()}
     if len(begun) != CELLS or set(begun.values()) != {1}:
         return ends, f"cells were begun {sorted(begun.values())} times"
-    return ends, "" if len(pids) >= 2 else "one run did it all"
+    return ends, "" if len(pids) >= 4 else "one run did it all"
 
 
-def _one_is_killed(options: list[object], log: Path) -> tuple[list[Ended], str]:
+def _one_is_killed(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """One of two runs is killed in mid-cell: the other takes its locks over"""
     first = launch(*options, "--jobs", 2)
     _wait_for_training(log, 2)
     second = launch(*options, "--jobs", 1)
-    time.sleep(1.0)
+    _wait_for_training(log, 3)
     os.killpg(first.pid, signal.SIGKILL)
+    hold.unlink()
     wait(first)
     ended = wait(second)
     again = [count for count in _trained(log).values() if count > 1]
     return [ended], "" if len(again) <= 2 and set(again) <= {2} else f"cells were begun {again} times"
 
 
-def _one_is_stopped(options: list[object], log: Path) -> tuple[list[Ended], str]:
+def _one_is_stopped(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """One of two runs stands still (SIGSTOP): its locks are not taken over"""
     first = launch(*options, "--jobs", 1)
     _wait_for_training(log, 1)
     os.killpg(first.pid, signal.SIGSTOP)
+    hold.unlink()
     held = _trained(log)
     second = launch(*options, "--jobs", 1)
-    _wait_for_training(log, CELLS)
+    wait_for(lambda: second.poll() is not None or len(stamps(out)) == CELLS - 1, "the others are not computed")
     time.sleep(4.0)
     found = "" if second.poll() is None else "the other run ended without the cell that was held"
     os.killpg(first.pid, signal.SIGCONT)

@@ -8,6 +8,7 @@ import pytest
 import torch.utils.backend_registration
 
 from benchmark import methods
+from tests.waiting import HUNG
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.utils.backend_registration, "_setup_privateuseone_for_python_backend"),
@@ -21,7 +22,7 @@ WAITING = {"cubemlp", "dmd", "gcnet", "mctn", "misa", "self_mm"}
 @pytest.mark.parametrize("name", sorted(methods.catalogue()))
 def test_another_device_gives_what_the_cpu_gives(name):
     run = [sys.executable, "-m", "tests.pretend", name]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(run, capture_output=True, text=True, timeout=HUNG)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["logits"] < 1e-4

@@ -403,7 +403,7 @@ def test_the_command_is_copied_by_keyboard(browser, allowed):
     browser.evaluate("document.querySelector('button.copy').focus()")
     browser.evaluate("document.addEventListener('copy', () => { window.copied = String(getSelection()); })")
     browser.press("Enter")
-    browser.evaluate("new Promise((done) => setTimeout(done, 100))")
+    browser.wait_for("document.querySelector('[role=status]').textContent")
     assert browser.evaluate("document.querySelector('[role=status]').textContent") == "Copied"
     command = 'python run_benchmark.py --grid quick --set "mult.layers=3"'
     if allowed:

@@ -10,6 +10,7 @@ import pytest
 from benchmark.protocol.missing import SUBSETS
 from benchmark.report import write_report
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+from tests.waiting import HUNG
 
 INTER = ["{l}", "{a}", "{v}", "{l,a}", "{l,v}", "{a,v}", "Avg.", "{l,a,v}"]
 RATIOS = [round(0.1 * i, 1) for i in range(11)]
@@ -143,6 +144,21 @@ def test_one_seed_has_no_deviation_anywhere():
     assert pd.read_csv(io.StringIO(to_csv(table)))["std"].isna().all()
 
 
+def test_a_row_of_fewer_seeds_is_marked_and_not_ranked():
+    scores = make_scores(seeds=3)
+    scores.loc[scores["method"] == "mult", "value"] = 99.0
+    whole = table_of(scores)
+    assert all(cell.rank == 1 and not cell.mark for cell in dict(whole.blocks[0].rows)["mult"])
+    table = table_of(scores[(scores["method"] != "mult") | (scores["seed"] > 0)])
+    rows = dict(table.blocks[0].rows)
+    assert all(cell.rank == 0 and cell.mark == "†" for cell in rows.pop("mult"))
+    for column in range(len(table.columns)):
+        assert sorted(cells[column].rank for cells in rows.values())[0] == 1, "another row is the best"
+    assert not any(cell.mark for cells in rows.values() for cell in cells)
+    assert "† of fewer seeds than the other rows, and so not ranked: mult 2 of 3." in table.caption
+    assert "99.00† ± 0.00" in to_markdown(table) and r"99.00$\dagger$" in to_latex(table)
+
+
 def test_caption_says_what_the_numbers_are():
     scores = make_scores()
     scores = scores[(scores["method"] != "mult") | (scores["seed"] > 0)]
@@ -155,7 +171,7 @@ def test_caption_says_what_the_numbers_are():
         "without {l,a,v}",
     ):
         assert part in table.caption
-    assert table.caption.endswith("Checkpoint selection: lowest validation loss.")
+    assert "Checkpoint selection: lowest validation loss." in table.caption
     assert "Avg." not in table_of(scores, "intra").caption
 
 
@@ -261,7 +277,7 @@ def test_latex_compiles(hostile):
     preamble = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
     (hostile / "all.tex").write_text(preamble + inputs + r"\end{document}")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
-    result = subprocess.run(command, cwd=hostile, capture_output=True, text=True, errors="replace", timeout=60)
+    result = subprocess.run(command, cwd=hostile, capture_output=True, text=True, errors="replace", timeout=HUNG)
     assert result.returncode == 0, result.stdout[-2000:]
 
 

@@ -19,6 +19,10 @@ def grid(methods=("mult", "constant"), overrides=(), tasks=("mosi",), **config):
     return build("test", config, rows, entries, sources, parse_overrides(overrides))
 
 
+def test_a_grid_keeps_its_name():
+    assert grid().name == "test"
+
+
 def test_cells_are_methods_by_tasks_by_seeds():
     cells = grid(tasks=("mosi", "iemocap"), seeds=3).cells
     assert len(cells) == 12 == len({cell.key for cell in cells})

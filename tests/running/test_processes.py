@@ -11,8 +11,8 @@ from benchmark.evidence.comparisons import weigh
 from benchmark.running import processes
 from benchmark.running.processes import MANY, divided
 from benchmark.running.store import Store
-from tests.evidence import test_collect
 from tests.evidence import test_comparisons as test_evidence
+from tests.stored_cells import LABELS, write_cell
 
 
 def _where(number):
@@ -43,8 +43,8 @@ def test_errors_come_through_and_a_killed_process_is_told_in_one_line():
 
 def test_many_cells_are_read_as_few_are(tmp_path, monkeypatch):
     for seed in range(3):
-        test_collect.write(tmp_path, f"k{seed}", seed=seed, right=seed != 1)
-        test_collect.write(tmp_path, f"m{seed}", seed=seed, label="misa", labels=test_collect.LABELS[::-1].copy())
+        write_cell(tmp_path, f"k{seed}", seed=seed, right=seed != 1)
+        write_cell(tmp_path, f"m{seed}", seed=seed, label="misa", labels=LABELS[::-1].copy())
     (Store(tmp_path).path("k2") / "predictions.npz").write_bytes(b"")
     few = collect(Store(tmp_path))
     monkeypatch.setattr(processes, "MANY", 1)

@@ -2,14 +2,17 @@
 
 import io
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from benchmark.running import progress
 from benchmark.running.cell import Outcome, run_cell
 from benchmark.running.progress import Display, Estimates, duration
 from benchmark.running.store import DONE, FAILED, Store
-from tests.running.test_cell import small_grid, work_in
+from tests.running.small_grid import small_grid, work_in
 
 
 @pytest.mark.parametrize(
@@ -47,12 +50,31 @@ def test_a_cell_is_expected_to_take_what_its_like_took_here_or_else_elsewhere(gr
     assert (estimates.of(constant), estimates.of(linear)) == (150.0, None)
     run_cell(constant, "", work_in(store, grid))
     seconds = store.read(constant.key)["seconds"]
-    assert Estimates(store, reference).of(constant) == seconds < 100
-    estimates.add("constant", "mosi", 10.0)
-    estimates.add("constant", "mosi", 30.0)
+    assert Estimates(store, reference).of(constant) == seconds != 150.0
+    estimates.add(constant, 10.0)
+    estimates.add(constant, 30.0)
     assert estimates.of(constant) == 20.0
     (store.path(constant.key) / "cell.json").write_text("{")
     assert Estimates(store, reference).of(constant) == 150.0, "a damaged cell tells nothing"
+
+
+def test_the_reference_counts_by_samples_and_epochs_and_never_for_a_data_file(grid, store, tmp_path):
+    path = tmp_path / "reference" / "run" / "manifest.json"
+    path.parent.mkdir(parents=True)
+    cell = {"method": "constant", "task": "mosi", "source": "simulated", "seconds": 100.0, "epochs": 10}
+    task = {"name": "mosi", "source": "simulated", "samples": {"train": 480}}
+    path.write_text(json.dumps({"cells": [cell], "tasks": [task]}))
+    constant = grid.cells[0]  # of 48 samples
+    epochs = constant.training.epochs
+    estimates = Estimates(store, path.parents[1])
+    assert estimates.of(constant) == pytest.approx(10.0 * min(1.0, epochs / 10))
+    definition = constant.definition | {"training": constant.definition["training"] | {"epochs": 5}}
+    assert estimates.of(replace(constant, definition=definition)) == pytest.approx(5.0)
+    on_file = replace(constant, task=replace(constant.task, path=tmp_path / "mosi_data.pkl"))
+    assert estimates.of(on_file) is None
+    assert estimates.total([on_file], 2) == "time unknown until the first cells are done"
+    estimates.add(on_file, 7.0)
+    assert estimates.of(on_file) == 7.0, "its like on the same data"
 
 
 def test_a_failed_cell_tells_nothing_of_the_time(tmp_path, store):
@@ -67,7 +89,10 @@ def test_the_time_in_all(grid, store, reference):
     linear = [cell for cell in grid.cells if cell.row.label == "linear"]
     assert estimates.total(constant, 1) == "about 5 min" and estimates.total(constant, 2) == "about 2 min"
     assert estimates.total(grid.cells, 2) == "about 2 min and 2 cells of unknown length"
-    assert estimates.total(linear, 1) == "time unknown" and estimates.total([], 1) == "nothing to do"
+    assert (
+        estimates.total(linear, 1) == "time unknown until the first cells are done"
+        and estimates.total([], 1) == "nothing to do"
+    )
 
 
 def display(grid, store, terminal=False):
@@ -75,7 +100,9 @@ def display(grid, store, terminal=False):
     return Display(grid, store, list(grid.cells), 1, console), console.file
 
 
-def test_a_line_for_each_cell_that_ends(grid, store):
+def test_a_line_for_each_cell_that_ends(grid, store, monkeypatch):
+    clock = iter((1000.0, 1044.0))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: next(clock)))
     shown, printed = display(grid, store)
     first, second, third, last = grid.cells
     with shown.shown():
@@ -91,7 +118,7 @@ def test_a_line_for_each_cell_that_ends(grid, store):
     assert lines[0].startswith("[1/4] done constant on mosi, seed 0: 30 s; about ")
     assert lines[1] == "[2/4] done linear on mosi, seed 0: 5 s, validation F1 61.2; about 35 s left"
     assert lines[2] == "[3/4] FAILED constant on mosi, seed 1: ArithmeticError: [planted]; about 5 s left"
-    assert lines[3] == "[4/4] done linear on mosi, seed 1: 5 s; 0 s in all"
+    assert lines[3] == "[4/4] done linear on mosi, seed 1: 5 s; 44 s in all"
 
 
 def test_a_terminal_shows_what_runs(grid, store):

@@ -259,7 +259,7 @@ from benchmark.running.store import Store
 store = Store(Path(sys.argv[1]))
 with store.claim("k1") as mine, store.attempt("k1"):
     print(mine, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -246,3 +246,38 @@ def test_batches_are_cut_to_their_longest_sample(small_mosi):
     assert batch.features["l"].shape[1] == lengths[rows].max() < small_mosi.max_frames["l"]
     assert (batch.frames["l"].sum(1).numpy() == lengths[rows]).all()
     assert len(batch) == 5 and batch.intensity.tolist() == small_mosi.splits["train"].labels[rows].tolist()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(9, [9] * 6 + [10]), (21, [21, 21, 22]), (63, [64]), (64, [64]), (10, [10] * 6 + [4]), (1, [1] * 64), (100, [64])],
+)
+@pytest.mark.parametrize("trains_on", ["complete", "missing"])
+def test_no_training_batch_holds_a_single_sample_unless_all_do(small_mosi, batch_size, sizes, trains_on):
+    method, _ = run(small_mosi, trains_on, epochs=1, batch_size=batch_size)
+    assert [len(batch) for batch in method.trained] == sizes
+    assert sorted(i for batch in method.trained for i in batch.ids) == sorted(small_mosi.splits["train"].ids.tolist())
+
+
+class Hollow(Recorder):
+    """Averages without looking whether there is anything to average."""
+
+    def predict(self, batch):
+        pooled = [batch.features[m].sum(1) / batch.present[m].sum(1, keepdim=True) for m in MODALITIES]
+        return self.linear(torch.cat(pooled, 1))
+
+
+def test_nan_where_a_modality_has_no_present_frame_is_told_so(small_mosi):
+    with pytest.raises(TrainingError, match=r"no present frame of .*benchmark\.parts\.filled and masked_mean"):
+        run(small_mosi, "missing", cls=Hollow)
+
+
+class Broken(Recorder):
+    def loss(self, batch):
+        return super().loss(batch) * float("nan")
+
+
+def test_other_nan_is_not_blamed_on_it(small_mosi):
+    with pytest.raises(TrainingError) as raised:
+        run(small_mosi, cls=Broken)
+    assert "no present frame" not in str(raised.value)

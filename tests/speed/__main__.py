@@ -154,6 +154,31 @@ def evaluation(method: str, rounds: int) -> dict[str, Any]:
     }
 
 
+STARTS = {
+    "python -c pass": ["-c", "pass"],
+    "run_benchmark.py --help": ["run_benchmark.py", "--help"],
+    "run_benchmark.py --list": ["run_benchmark.py", "--list"],
+}
+"""What answers at once, beside Python alone."""
+
+
+def starts(rounds: int) -> list[dict[str, Any]]:
+    """Seconds from the call to the end of each of `STARTS`, in turns; the first round, which fills caches, does not count."""
+    times: dict[str, list[float]] = {name: [] for name in STARTS}
+    for turn in range(rounds + 1):
+        for name, arguments in STARTS.items():
+            command = [sys.executable, *arguments]
+            seconds = _seconds(
+                lambda command=command: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            )
+            if turn:
+                times[name].append(seconds)
+    return [
+        {"command": name, "seconds": statistics.median(own), "least": min(own), "most": max(own)}
+        for name, own in times.items()
+    ]
+
+
 def workers(out: Path) -> dict[str, float]:
     """Wall time of the same eight cells with one worker and with two."""
     import tempfile
@@ -204,9 +229,10 @@ def main() -> None:
         evaluated.append(evaluation(method, max(1, arguments.rounds - 1)))
         print(pd.DataFrame(evaluated[-1:]).round(3).to_string(index=False), flush=True)
     pair = None if arguments.skip_workers else workers(arguments.out)
-    frame, evaluated_frame = pd.DataFrame(training), pd.DataFrame(evaluated)
+    frame, evaluated_frame, starts_frame = pd.DataFrame(training), pd.DataFrame(evaluated), pd.DataFrame(starts(5))
     frame.to_csv(arguments.out / "training.csv", index=False, float_format="%.4g")
     evaluated_frame.to_csv(arguments.out / "evaluation.csv", index=False, float_format="%.4g")
+    starts_frame.to_csv(arguments.out / "start.csv", index=False, float_format="%.4g")
     plot(frame, arguments.out / "training.png")
     facts = {
         "machine": _processor(),
@@ -218,7 +244,7 @@ def main() -> None:
         "workers": pair,
     }
     (arguments.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (arguments.out / "speed.md").write_text(report(frame, evaluated_frame, facts))
+    (arguments.out / "speed.md").write_text(report(frame, evaluated_frame, starts_frame, facts))
     print((arguments.out / "speed.md").read_text())
 
 
@@ -243,7 +269,7 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def report(training: pd.DataFrame, evaluated: pd.DataFrame, facts: dict[str, Any]) -> str:
+def report(training: pd.DataFrame, evaluated: pd.DataFrame, started: pd.DataFrame, facts: dict[str, Any]) -> str:
     """The tables as Markdown."""
     lines = [
         "# Speed",
@@ -258,6 +284,10 @@ def report(training: pd.DataFrame, evaluated: pd.DataFrame, facts: dict[str, Any
         "## Evaluation, all settings of the full grid (686 samples of 1 to 50 frames)",
         "",
         markdown(evaluated),
+        "",
+        "## Start",
+        "",
+        markdown(started),
         "",
     ]
     if facts["workers"]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,8 @@ import run_benchmark
 from benchmark.errors import BenchmarkError
 from benchmark.report.results import Results
 from benchmark.running.store import Store
-from tests.running.test_runner import GRID, logits, run
+from tests.test_runs import GRID, logits, run
+from tests.waiting import HUNG, wait_for
 
 distributed = pytest.importorskip("distributed", reason="needs the package distributed (extra dask)")
 
@@ -30,10 +30,10 @@ from benchmark.running import cluster as on_cluster  # noqa: E402
 
 ROOT = Path(run_benchmark.__file__).resolve().parent
 
-# In the first step of training, says which process it is in and sleeps until the flag is there (or it is killed), or
-# has an end of its own.
+# In training, the first says which process it is in, and all sleep until the flag is there (or they are killed), or have
+# an end of their own.
 SLOW = """
-import errno, os, time
+import contextlib, errno, os, time
 from pathlib import Path
 
 import torch
@@ -51,22 +51,26 @@ class Slow(Method):
         if self.end == "dies" or self.end == "dies once" and not self.flag.exists():
             self.flag.touch()
             os.kill(os.getpid(), 9)
-        if not self.pid.exists():
-            self.pid.write_text(str(os.getpid()))
-            for _ in range(600):
-                if self.flag.exists():
-                    break
-                time.sleep(0.05)
+        with contextlib.suppress(FileExistsError), self.pid.open("x") as file:
+            file.write(str(os.getpid()))
+        for _ in range(12_000):
+            if self.flag.exists():
+                break
+            time.sleep(0.05)
         return torch.nn.functional.cross_entropy(self.predict(batch), batch.labels)
     def predict(self, batch):
         return self.bias.expand(len(batch), -1)
 """
 
 
+# A worker that is slow to answer is not taken for a lost one.
+PATIENT = {"distributed.comm.timeouts.connect": f"{HUNG} s", "distributed.scheduler.worker-ttl": None}
+
+
 @contextmanager
 def local_cluster(**options):
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 1, **PATIENT}),
         distributed.LocalCluster(processes=True, threads_per_worker=1, dashboard_address=":0", **options) as made,
     ):
         yield made
@@ -81,7 +85,7 @@ def cluster():
 
 @pytest.fixture
 def address(cluster):
-    cluster.wait_for_workers(2, timeout=60)  # those that the test before has killed take a moment to come again
+    cluster.wait_for_workers(2, timeout=HUNG)  # those that the test before has killed take a moment to come again
     return cluster.scheduler_address
 
 
@@ -89,6 +93,11 @@ def address(cluster):
 def _no_report(monkeypatch):
     """Reports are tested elsewhere, and take longer than the cells here."""
     monkeypatch.setattr(Results, "report", lambda self: self.out)
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch):
+    monkeypatch.setattr(on_cluster, "TIMEOUT", HUNG)
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +123,23 @@ def leftovers(out):
     return found + [path for path in out.iterdir() if path.name.startswith(".")]
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
+def written(path):
+    return path.exists() and path.read_text()
+
+
+def tasks_of_workers(address):
+    """How many tasks each worker has, that under way among them."""
+    with distributed.Client(address, timeout=HUNG, set_as_default=False) as client:
+        return client.run(lambda dask_worker: len(dask_worker.state.tasks)).values()
+
+
+IN_A_PROCESS = f"""
+import sys
+import run_benchmark
+from benchmark.running import cluster
+cluster.TIMEOUT = {HUNG}
+sys.exit(run_benchmark.main(sys.argv[1:]))
+"""
 
 
 def test_a_cluster_gives_the_same_numbers_as_this_process(address, grid, tmp_path, monkeypatch, capsys):
@@ -144,22 +165,22 @@ def test_a_cluster_gives_the_same_numbers_as_this_process(address, grid, tmp_pat
 
 def test_ctrl_c_cancels_what_is_queued_and_leaves_what_runs_alone(address, grid, plugin, tmp_path):
     pid, flag, out = tmp_path / "pid", tmp_path / "flag", tmp_path / "out"
-    command = [sys.executable, "run_benchmark.py", "--grid", grid, "--out", out, "--methods", "slow"]
-    command += ["--seeds", "5", "--plugin", plugin, "--set", f"slow.pid={pid}", f"slow.flag={flag}", *on(address)]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    arguments = ["--grid", grid, "--out", out, "--methods", "slow", "--seeds", 5, "--plugin", plugin]
+    arguments += ["--set", f"slow.pid={pid}", f"slow.flag={flag}", *on(address)]
+    command = [sys.executable, "-c", IN_A_PROCESS, *map(str, arguments)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     wait_for(pid.exists)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HUNG)
     assert process.returncode == 130
     assert "the same command goes on from there" in errors and "Traceback" not in errors
     store = Store(out)
     assert len(store.remove_leftovers()) == 0 and len(store.running()) >= 1, "a worker computes still"
+    wait_for(lambda: max(tasks_of_workers(address)) <= 1, "cells wait at the workers still")
     flag.touch()
-    wait_for(lambda: not leftovers(out))  # its lock goes a moment after its side folder
-    ended = len(store.stored_keys())
-    time.sleep(0.3)
-    assert 1 <= ended == len(store.stored_keys()) < 5
-    assert run(*command[2:]) == 0 and len(store.stored_keys()) == 5
+    wait_for(lambda: max(tasks_of_workers(address)) == 0 and not leftovers(out))
+    assert 1 <= len(store.stored_keys()) <= 2, "what was under way at two workers"
+    assert run(*arguments) == 0 and len(store.stored_keys()) == 5
 
 
 @pytest.mark.parametrize(
@@ -261,18 +282,19 @@ def test_the_connection_is_closed_also_where_the_cluster_is_refused(address, mon
 
 
 def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp_path, capsys):
-    pid, out = tmp_path / "pid", tmp_path / "out"
+    pid, flag, out = tmp_path / "pid", tmp_path / "flag", tmp_path / "out"
     killed = []
 
     def kill():
-        wait_for(lambda: pid.exists() and pid.read_text())
+        wait_for(lambda: written(pid))
         killed.extend(Store(out).running())  # it is in mid-cell
         os.kill(int(pid.read_text()), signal.SIGKILL)
+        flag.touch()
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     arguments = ("--grid", grid, "--out", out, "--methods", "constant", "slow", "--plugin", plugin)
-    assert run(*arguments, "--set", f"slow.pid={pid}", f"slow.flag={tmp_path / 'never'}", *on(address)) == 0
+    assert run(*arguments, "--set", f"slow.pid={pid}", f"slow.flag={flag}", *on(address)) == 0
     killer.join()
     assert killed and "FAILED" not in capsys.readouterr().out
     store = Store(out)
@@ -320,16 +342,17 @@ def test_a_scheduler_that_goes_away_ends_the_run_and_fails_no_cell(grid, plugin,
     with local_cluster(n_workers=1) as made:
 
         def close():
-            wait_for(lambda: pid.exists() and pid.read_text())
+            wait_for(lambda: written(pid))
             made.close()
 
-        closer = threading.Thread(target=close)
+        closer = threading.Thread(target=close, daemon=True)
         closer.start()
         status = run(
             *arguments, "--set", f"slow.pid={pid}", f"slow.flag={tmp_path / 'never'}", *on(made.scheduler_address)
         )
+        assert status == 2
         closer.join()
-    assert status == 2 and not Store(out).stored_keys()
+    assert not Store(out).stored_keys()
     error = capsys.readouterr().err
     assert re.fullmatch(r"error: the Dask scheduler at \S+ is gone; .* the same command goes on from there\n", error), (
         error

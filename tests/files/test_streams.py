@@ -1,0 +1,93 @@
+"""Standard streams that are closed, full, or lack a character: a run goes on, and says so where it can."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.methods import ROOT
+from benchmark.running.store import Store
+
+GRID = """description: tiny
+methods: [constant, linear]
+tasks: [mosi]
+seeds: 1
+ratios: [0.0, 1.0]
+subsets: [l, lav]
+simulator: {train: 40, valid: 8, test: 16}
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(GRID, encoding="utf-8")
+    return path
+
+
+def shell(command, **environment):
+    return subprocess.run(
+        ["bash", "-c", command.format(run=f"{sys.executable} {ROOT / 'run_benchmark.py'}")],
+        capture_output=True, text=True, errors="replace", env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, cwd=ROOT,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("redirection", ["2>&-", ">&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"])
+def test_streams_that_are_closed_or_full_do_not_end_a_run(grid, tmp_path, redirection, jobs):
+    out = tmp_path / "out"
+    ended = shell(f"{{run}} --grid {grid} --out {out} --jobs {jobs} {redirection}")
+    assert (ended.returncode, len(Store(out).stored_keys())) == (0, 2)
+    assert (out / "report.html").is_file() and "Traceback" not in ended.stderr
+    if redirection == ">/dev/full":
+        assert ended.stderr.count("\n") == 1 and "No space left on device" in ended.stderr, ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_characters_that_the_encoding_lacks_are_written_out(tmp_path, encoding):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from benchmark import Method, register\n"
+        "@register('mine', paper='Žižek … 情感, 2026', trains_on='complete')\n"
+        "class Mine(Method):\n    def predict(self, batch): ...\n    def loss(self, batch): ...\n",
+        encoding="utf-8",
+    )
+    ended = shell(f"{{run}} --list --plugin {plugin} | cat", PYTHONIOENCODING=encoding)
+    assert ended.returncode == 0 and "Traceback" not in ended.stderr
+    assert r"\u60c5\u611f, 2026" in ended.stdout
+
+
+def test_a_reader_that_goes_away_ends_it_silently():
+    ended = shell("{run} --list | head -1; exit ${{PIPESTATUS[0]}}")
+    assert ended.stdout.startswith("methods") and ended.stderr == ""
+    assert ended.returncode in (0, 141), "all was written before the reader went, or not"
+
+
+def test_a_broken_pipe_elsewhere_is_told_and_no_reader_that_went_away(grid, tmp_path):
+    """As of joblib's resource tracker when it was killed."""
+    script = tmp_path / "broken.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from benchmark import cli\n"
+        "from benchmark.running import runner\n"
+        "def broken(*a, **k): raise BrokenPipeError(32, 'Broken pipe')\n"
+        "runner._outcomes = broken\n"
+        f"sys.exit(cli.main(['--grid', {str(grid)!r}, '--out', {str(tmp_path / 'out')!r}, '--jobs', '2']))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1
+    assert "is gone" in ended.stderr and "--jobs 1" in ended.stderr
+
+
+def test_without_semaphores_all_is_computed_in_one_process(grid, tmp_path):
+    ended = shell(f"{{run}} --grid {grid} --out {tmp_path / 'out'} --jobs 2", JOBLIB_MULTIPROCESSING="0")
+    assert ended.returncode == 0 and len(Store(tmp_path / "out").stored_keys()) == 2, ended.stderr
+    assert "warning: no worker processes can be started: JOBLIB_MULTIPROCESSING=0 forbids them" in ended.stdout
+    ended = shell(f"{{run}} --grid {grid} --out {tmp_path / 'other'} --cell-timeout 1000", JOBLIB_MULTIPROCESSING="0")
+    assert ended.returncode == 2 and "--cell-timeout needs them" in ended.stderr
+
+
+def test_a_notebooks_backend_that_is_not_there_costs_no_report(grid, tmp_path):
+    ended = shell(f"{{run}} --grid {grid} --out {tmp_path / 'out'} --jobs 1", MPLBACKEND="module://absent.backend")
+    assert ended.returncode == 0 and (tmp_path / "out" / "report.html").is_file(), ended.stderr

@@ -1,0 +1,88 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_score
+
+from benchmark.report.diagnostics import representation_plots, training_curves
+from benchmark.report.figures import method_looks
+from tests.report.pictures import assert_legible
+from tests.report_frames import FIVE, make_histories, make_representations
+
+
+def test_stages_follow_one_another_and_the_lowest_validation_loss_is_marked():
+    histories = make_histories(["corrkd", "constant"], seeds=3)
+    (axes,) = training_curves(histories, method_looks(["corrkd"])).figure.axes
+    length = histories[histories["stage"] == "teacher"]["epoch"].max()
+    starts = {"teacher": 0, "student": length}
+    expected_dots, expected_lines = [], []
+    for (_, stage), run in histories.groupby(["seed", "stage"]):
+        lowest = run.loc[run["valid_loss"].idxmin()]
+        expected_dots.append((starts[stage] + lowest["epoch"], lowest["valid_loss"]))
+        for loss in ("train_loss", "valid_loss"):
+            expected_lines.append(np.stack([starts[stage] + run["epoch"], run[loss]], axis=1))
+    dots = [tuple(line.get_xydata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(sorted(dots), sorted(expected_dots))
+    *curves, border = sorted(
+        (line.get_xydata() for line in axes.lines if line.get_marker() != "o"), key=lambda d: -len(d)
+    )
+    assert border[:, 0].tolist() == [length + 0.5] * 2
+    assert sorted(map(np.ndarray.tolist, curves)) == sorted(map(np.ndarray.tolist, expected_lines))
+    assert [text.get_text() for text in axes.texts] == ["teacher", "student"]
+    styles = {line.get_linestyle() for line in axes.lines if line.get_marker() != "o" and len(line.get_xdata()) > 2}
+    assert len(styles) == 2
+
+
+def test_training_copes_with_short_stages_and_lost_losses():
+    histories = make_histories(["corrkd"], seeds=2)
+    short = histories[(histories["stage"] == "student") | (histories["epoch"] == 1)]
+    short = short.assign(
+        valid_loss=short["valid_loss"].mask(short["stage"] == "teacher"), train_loss=-short["train_loss"]
+    )
+    assert_legible(training_curves(short, method_looks(["corrkd"])).figure)
+    swapped = histories[(histories["stage"] == "teacher") | (histories["epoch"] == 1)]
+    assert_legible(training_curves(swapped, method_looks(["corrkd"])).figure)
+    assert training_curves(make_histories(["constant"]), method_looks(["constant"])) is None
+
+
+def test_training_curves_of_many_seeds_are_their_median_and_a_band():
+    histories = make_histories(["mult"], seeds=40)
+    picture = training_curves(histories, method_looks(["mult"]))
+    (axes,) = picture.figure.axes
+    few = training_curves(histories[histories["seed"] < 11], method_looks(["mult"])).figure.axes[0]
+    assert len(axes.lines) == len(few.lines) == 3 and len(axes.collections) == len(few.collections) == 2
+    by_epoch = histories.groupby("epoch")["valid_loss"]
+    np.testing.assert_allclose(axes.lines[1].get_xydata()[:, 1], by_epoch.median())
+    band = axes.collections[1].get_paths()[0].vertices
+    epoch_five = np.unique(band[band[:, 0] == 5.0][:, 1])
+    np.testing.assert_allclose(epoch_five[[0, -1]], by_epoch.quantile([0.1, 0.9])[5])
+    best = histories.loc[histories.groupby("seed")["valid_loss"].idxmin()]
+    np.testing.assert_allclose(axes.lines[2].get_xydata()[0], best[["epoch", "valid_loss"]].median())
+    assert "median" in picture.caption and "40 seeds" in picture.caption
+    assert_legible(picture.figure)
+
+
+def test_silhouettes_are_those_of_the_representations():
+    representations = make_representations(FIVE, 4)
+    other_seed = dataclasses.replace(representations[0], seed=1, values=representations[-1].values)
+    axes = representation_plots([*representations, other_seed], FIVE).figure.axes
+    assert [a.get_title() for a in axes] == [r.method for r in representations] == FIVE[:-1]
+    for panel, r in zip(axes, representations, strict=True):
+        score = float(panel.get_xlabel().removeprefix("silhouette ").replace("−", "-"))
+        assert score == pytest.approx(silhouette_score(r.values, r.categories), abs=0.005)
+        assert sum(len(line.get_xdata()) for line in panel.lines) == len(r.values)
+        assert len({(line.get_color()[:3].tobytes(), line.get_marker()) for line in panel.lines}) == 4
+
+
+def test_representations_that_cannot_be_drawn_are_left_out():
+    first, second, third, fourth = make_representations(FIVE, 2)
+    broken = [
+        dataclasses.replace(first, values=np.full_like(first.values, np.nan)),
+        dataclasses.replace(second, values=np.ones_like(second.values)),
+        dataclasses.replace(third, values=third.values[:3], categories=third.categories[:3]),
+    ]
+    assert representation_plots(broken) is None and representation_plots([]) is None
+    picture = representation_plots([*broken, fourth])
+    assert [axes.get_title() for axes in picture.figure.axes] == ["tfr_net"]
+    (one,) = make_representations(["mult"], 1)
+    assert representation_plots([one]).figure.axes[0].get_xlabel() == "silhouette –"

@@ -1,0 +1,84 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from tests.report_frames import CROSSED, FIVE, RATIOS, make_confusions, make_statistics
+
+
+def test_heat_map_has_every_condition_and_the_best_in_bold():
+    statistics = make_statistics(settings=CROSSED)
+    f1 = (statistics["metric"] == "f1") & (statistics["condition"] == "{l}")
+    statistics.loc[f1 & (statistics["method"] == "misa"), "mean"] = 90.04
+    statistics.loc[f1 & (statistics["method"] == "mult"), "mean"] = 90.01  # printed alike
+    axes = condition_heatmap(statistics, FIVE).figure.axes[0]
+    methods = [label.get_text() for label in axes.get_yticklabels()]
+    conditions = [label.get_text() for label in axes.get_xticklabels()]
+    assert methods == FIVE
+    assert conditions == [
+        "{l}", "{a}", "{v}", "{l,a}", "{l,v}", "{a,v}", "Avg.", "{l,a,v}", *[f"p={ratio}" for ratio in RATIOS[1:]],
+    ]  # fmt: skip
+    means = statistics[statistics["metric"] == "f1"].pivot(index="method", columns="condition", values="mean")
+    means = means.loc[methods, conditions].round(1)
+    printed, bold = means.copy(), means.astype(bool)
+    for text in axes.texts:
+        row, column = int(text.get_position()[1]), int(text.get_position()[0])
+        printed.iloc[row, column] = float(text.get_text())
+        bold.iloc[row, column] = text.get_fontweight() == "bold"
+    pd.testing.assert_frame_equal(printed, means)
+    pd.testing.assert_frame_equal(bold, means == means.max())
+    assert list(bold.index[bold["{l}"]]) == ["mult", "misa"]
+
+
+def test_heat_map_leaves_absent_cells_empty_and_wants_two_conditions():
+    statistics = make_statistics()
+    statistics = statistics[(statistics["method"] != "mult") | (statistics["condition"] != "{a}")]
+    axes = condition_heatmap(statistics, FIVE).figure.axes[0]
+    assert {tuple(map(int, text.get_position())) for text in axes.texts} == {
+        (column, row) for column in range(18) for row in range(5)
+    } - {(1, 1)}
+    assert condition_heatmap(make_statistics(settings=[Setting()])[lambda rows: rows["kind"] != "derived"]) is None
+    assert condition_heatmap(make_statistics(metrics=["accuracy"])) is None
+
+
+def test_crossed_panels_are_the_scattered_frames_in_one_scale():
+    statistics = make_statistics(settings=CROSSED, metrics=["f1"])
+    *panels, _ = [axes for axes in crossed_heatmap(statistics, FIVE).figure.axes if axes.axison]
+    limits = set()
+    for method, axes in zip(FIVE, panels, strict=True):
+        assert axes.get_title() == method
+        (mesh,) = axes.collections
+        limits.add(mesh.get_clim())
+        rows = statistics[(statistics["method"] == method) & statistics["kind"].isin(["inter", "intra"])]
+        expected = rows.pivot(index="available", columns="ratio", values="mean").loc[list(SUBSETS), RATIOS]
+        np.testing.assert_allclose(mesh.get_array(), expected)
+    assert len(limits) == 1
+    assert crossed_heatmap(make_statistics()) is None
+    assert crossed_heatmap(statistics[~statistics["kind"].isin(["inter"])]) is None
+
+
+def test_rows_of_confusion_matrices_sum_to_one():
+    confusions = make_confusions(FIVE, 4)
+    confusions.loc[(confusions["method"] == "mult") & (confusions["truth"] == "sad"), "count"] = 0
+    figure = confusion_matrices(confusions.sample(frac=1, random_state=0).sort_values("condition"), FIVE).figure
+    *panels, _ = figure.axes
+    by_place = {(axes.get_subplotspec().rowspan.start, axes.get_subplotspec().colspan.start): axes for axes in panels}
+    for column, method in enumerate(FIVE):
+        assert by_place[0, column].get_title() == method
+        for row, condition in enumerate(sorted(set(confusions["condition"]))):
+            assert by_place[row, 0].get_ylabel() == condition
+            axes = by_place[row, column]
+            predicted = [label.get_text() for label in by_place[2, column].get_xticklabels()]
+            truths = [label.get_text() for label in by_place[row, 0].get_yticklabels()]
+            shares = axes.collections[0].get_array()
+            rows = confusions[(confusions["method"] == method) & (confusions["condition"] == condition)]
+            for truth, line in zip(truths, shares, strict=True):
+                counts = rows[rows["truth"] == truth].set_index("predicted")["count"].loc[predicted]
+                if method == "mult" and truth == "sad":
+                    assert line.mask.all()
+                else:
+                    assert line.sum() == pytest.approx(1)
+                    np.testing.assert_allclose(line, counts / counts.sum())
+    assert confusion_matrices(confusions.assign(count=0)) is None
+    assert confusion_matrices(confusions.iloc[:0]) is None
