@@ -5,7 +5,7 @@ tensors of different devices are errors, as on a GPU; what makes the program wai
 asked for, results whose size depends on values, copies. Random numbers come from the CPU.
 
 The device is registered for the whole process and for good, so ``python -m tests.pretend METHOD`` has one of its own. It
-prints what `tests/test_pretend.py` looks at.
+prints what `tests/parts/test_pretend.py` looks at.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,7 @@ def copied(whole, tmp_path):
     return report(Path(shutil.copytree(whole.out, tmp_path / "copied")))
 
 
-def quiet(line):
-    pass
+def quiet(line): ...
 
 
 def write(path, text):
@@ -345,7 +345,8 @@ def test_a_model_of_a_plugin(tmp_path):
     with pytest.raises(BenchmarkError, match=r"unknown method 'mine'; .*; name its file as a plug-in$"):
         benchmark.load_model(cell)
     write(path, PLUGIN + "# why\n")
-    benchmark.load_model(cell, plugins=[path])  # no warning, which would be an error
+    with warnings.catch_warnings(action="error"):
+        benchmark.load_model(cell, plugins=[path])
     write(path, PLUGIN.replace("super().__init__(task)", "super().__init__(task)\n        self.other = 1"))
     with pytest.warns(UserWarning, match=f"the code of mine has changed since {cell.name} was trained") as told:
         benchmark.load_model(cell, plugins=[path])

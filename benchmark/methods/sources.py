@@ -116,15 +116,14 @@ class _File:
 
 
 def _read(path: Path) -> _File:
-    status = path.stat()
-    return _parse(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    return _parse(path.read_bytes())  # by content: two writes may have one time and one size
 
 
 @lru_cache(maxsize=512)
-def _parse(path: Path, *stamp: int) -> _File:
+def _parse(content: bytes) -> _File:
     # What Python itself would read: any declared encoding, and a byte-order mark or none.
-    with tokenize.open(path) as file:
-        text = file.read()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    text = io.TextIOWrapper(io.BytesIO(content), encoding).read()
     tree = ast.parse(text)
     absolute: list[str] = []
     relative: list[tuple[int, str]] = []

@@ -173,7 +173,8 @@ class Display:
     def _time_left(self) -> str:
         if not self.left:
             return f"{duration(time.time() - self.started)} in all"
-        return f"{self.estimates.total(list(self.left.values()), self.jobs)} left"
+        text = self.estimates.total(list(self.left.values()), self.jobs)
+        return text if text.startswith("time unknown") else f"{text} left"
 
     def _render(self) -> RenderableType:
         table = Table("running", "stage", "epoch", "validation F1", box=None, pad_edge=False)

@@ -76,7 +76,8 @@ class Met:
     def fault(self, folder: Path) -> tuple[str, str]:
         """What went wrong, empty where nothing did, and the line that was said."""
         ended = self.does(folder)
-        said = next((line for line in (ended.err + ended.out).splitlines() if re.search(self.says, line)), "")
+        lines = (ended.err + ended.out).replace(f"{folder}/", "").splitlines()
+        said = next((line for line in lines if re.search(self.says, line)), "")
         if ended.unclear:
             return f"{self.name}: {ended.unclear}", said
         if ended.status != self.status:
