@@ -8,7 +8,7 @@ import pytest
 
 from benchmark import Method, methods, register
 from benchmark.errors import BenchmarkError
-from benchmark.methods import sources
+from benchmark.methods import following
 from benchmark.methods.labels import Variant
 from benchmark.methods.sources import local_files
 from benchmark.running.grid_file import load_grid
@@ -307,7 +307,7 @@ def test_a_process_that_outlives_a_run_takes_the_plugin_that_is_asked_for(tmp_pa
 def test_source_digest_changes_with_shared_losses(tmp_path, monkeypatch):
     (tmp_path / "benchmark" / "parts").mkdir(parents=True)
     method, losses = tmp_path / "mine.py", tmp_path / "benchmark" / "parts" / "losses.py"
-    monkeypatch.setattr(sources, "ROOT", tmp_path)
+    monkeypatch.setattr(following, "ROOT", tmp_path)
 
     def digest(statement, text):
         method.write_text(statement)
