@@ -323,7 +323,7 @@ def report(
         only=only,
         say=say,
     )
-    results.report()
+    _write(results)
     return results
 
 
@@ -467,23 +467,23 @@ def _results(
 
 
 def _write(results: Results) -> None:
-    """Write the report of a run, whose cells are stored whatever comes of it.
+    """Write the report of what is stored, and stays so whatever comes of it.
 
     Raises
     ------
     BenchmarkError
-        If it cannot be written; says where the cells are, and how to get it.
+        If it cannot be written; says where all of the fault is, and how to get the report.
     """
     try:
         results.report()
-    except (BenchmarkError, OSError):
-        raise  # which say what is wrong themselves
+    except BenchmarkError:
+        raise  # which says what is wrong itself
     except Exception as error:
         file = results.out / "report-error.txt"
         replace_file(file, traceback.format_exc().encode())
         raise BenchmarkError(
-            f"all cells are stored in {results.out}, but the report could not be written: {type(error).__name__}: "
-            f"{one_line(str(error), 200)} (all of it is in {file}); --report-only {results.out} tries again"
+            f"what is computed is stored, but the report in {results.out} could not be written: "
+            f"{type(error).__name__}: {one_line(str(error), 200)} (all of it is in {file}); --report-only tries again"
         ) from error
 
 

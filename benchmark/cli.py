@@ -19,17 +19,15 @@ if TYPE_CHECKING:
     from benchmark.methods.registry import Entry
 
 EPILOG = """examples:
-  python run_benchmark.py --grid quick                     five methods on simulated MOSI, two seeds
-  python run_benchmark.py --grid full --plan               how many cells, how long
-  python run_benchmark.py --grid quick --tasks mosi --data DIR
-                                                           the same on your own copy of MOSI
-  python run_benchmark.py --grid quick --plugin mine.py    your method in every table
-  python run_benchmark.py --check mine --plugin mine.py    does it conform? (labels, masks, batches, determinism, ...)
-  python run_benchmark.py --grid full --backend dask --scheduler tcp://host:8786
-                                                           on the workers of a Dask cluster
-  python run_benchmark.py --grid quick --report-only       tables and figures again, from what is stored
+  PROGRAM --grid quick                          five methods on simulated MOSI, two seeds
+  PROGRAM --grid full --plan                    how many cells, how long
+  PROGRAM --grid quick --tasks mosi --data DIR  on your own copy of MOSI
+  PROGRAM --grid quick --plugin mine.py         your method in every table
+  PROGRAM --check mine --plugin mine.py         does it keep the rules?
+  PROGRAM --grid full --shard 1/20 --out OUT    one of twenty parts, for a job array
+  PROGRAM --grid quick --report-only            tables and figures again, from what is stored
 
-exit status: 0 all cells done; 1 some failed (the report is written); 2 unusable arguments or data
+exit status: 0 all cells done; 1 some failed (the report is written), or a check did; 2 unusable arguments or data
 """
 
 TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
@@ -89,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program(),
         description="CorrKD and its baselines under missing modalities: train, test in every setting, report.",
-        epilog=EPILOG,
+        epilog=EPILOG.replace("PROGRAM", program() if program() != "run_benchmark.py" else f"python {program()}"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -100,18 +98,19 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--plan", action="store_true", help="only say which cells there are and how long they will take")
     what.add_argument(
         "--report-only", nargs="*", type=_folder, metavar="DIR",
-        help="only write tables and figures from what is stored, in these folders if some are given; with --grid, of "
-        "its rows as that and --set define them",
+        help="only write tables and figures from what is stored in these folders, or else in that of --grid or --out; "
+        "with --grid, rows are shown as it and --set define them",
     )  # fmt: skip
-    what.add_argument("--list", action="store_true", help="list methods, tasks and grids")
+    what.add_argument("--list", action="store_true", help="list methods, tasks and grids, your methods with --plugin")
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
     what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
     what.add_argument("--version", action="version", version=f"corrkd-benchmark {__version__}")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
     which.add_argument(
-        "--methods", nargs="+", metavar="METHOD", help="or a group of them; also with +mrm or -mrm behind: mult+mrm"
-    )
-    which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei, iemocap")
+        "--methods", nargs="+", metavar="METHOD",
+        help="methods or groups of them, also with +mrm or -mrm behind: mult+mrm; with --report-only, the rows to show",
+    )  # fmt: skip
+    which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei or iemocap, or several")
     which.add_argument("--seeds", type=_at_least_one, metavar="N", help="how many: 0, 1, ..., N-1")
     which.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="METHOD.KEY=VALUE",
@@ -122,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     )
     where = parser.add_argument_group("where and how")
     where.add_argument("--data", type=_folder, metavar="DIR", help="folder with data files (default: simulated data)")
-    where.add_argument("--out", type=_folder, metavar="DIR", help="default: results/<grid>")
+    where.add_argument("--out", type=_folder, metavar="DIR", help="where results go (default: results/<grid>)")
     where.add_argument(
         "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
     )
@@ -145,7 +144,10 @@ def parser() -> argparse.ArgumentParser:
         "--shard", metavar="I/N",
         help="compute only the I-th of N parts, into which cells are divided by their keys; each may run anywhere",
     )  # fmt: skip
-    where.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="default: auto")
+    where.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto",
+        help="where to compute (default: auto, a GPU where there is one)",
+    )  # fmt: skip
     where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
     return parser
 
@@ -193,6 +195,10 @@ def _status(arguments: list[str]) -> int:
 
 
 def _main(options: argparse.Namespace, arguments: list[str]) -> int:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError as error:
+        raise BenchmarkError("the folder that this is run in was removed; change to another one") from error
     if options.backend == "dask" and options.scheduler is None:
         raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
     if options.scheduler is not None and options.backend != "dask":

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_IN_THE_WAY = "move it away"
 _ADVICE = {
     errno.ENOSPC: "make room there",
     errno.EDQUOT: "make room there",
@@ -19,6 +20,7 @@ _ADVICE = {
     errno.EIO: "look at the disk",
     errno.ESTALE: "see whether the file server is well",
     errno.EMFILE: "allow more open files (ulimit -n)",
+    **dict.fromkeys((errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP), _IN_THE_WAY),
 }
 
 
@@ -58,8 +60,9 @@ def storage_fault(error: BaseException, out: Path) -> StorageError | None:
         return None
     if error.filename is not None and not _under(out, str(error.filename)):
         return None
+    place = (error.filename2 or error.filename or out) if _ADVICE[error.errno] == _IN_THE_WAY else out
     return StorageError(
-        f"cannot write to {out}: {os.strerror(error.errno)}; {_ADVICE[error.errno]}; what is done is stored, and the "
+        f"cannot write to {place}: {os.strerror(error.errno)}; {_ADVICE[error.errno]}; what is done is stored, and the "
         "same command goes on from there"
     )
 
@@ -74,10 +77,10 @@ def one_line(text: str, length: int = 100) -> str:
     return "".join(character if character.isprintable() else " " for character in cut)
 
 
-def unknown(kind: str, name: str, known: Iterable[str], shown: str | None = None) -> str:
+def unknown(kind: str, name: object, known: Iterable[str], shown: str | None = None) -> str:
     """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
     names = sorted(known)
     by_case = {each.lower(): each for each in reversed(names)}  # a name that differs in case alone is the nearest
-    near = [by_case[each] for each in difflib.get_close_matches(name.lower(), by_case, n=3, cutoff=0.5)]
+    near = [by_case[each] for each in difflib.get_close_matches(str(name).lower(), by_case, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"

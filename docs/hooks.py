@@ -36,3 +36,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Let each link lead to where its target is on the site."""
     here, targets = posixpath.dirname(page.file.src_uri) or ".", _targets(markdown, page.file)
     return _LINK.sub(lambda m: posixpath.relpath(targets[m[0]], here) if m[0] in targets else m[0], markdown)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Take Sphinx's roles from docstrings, which Markdown does not know: of :func:`name` the name stays."""
+    return re.sub(r":(?:attr|class|data|func|meth|mod):(?=<code>)", "", html)

@@ -22,12 +22,18 @@ settings.load_profile("tests")
 
 @pytest.fixture(autouse=True)
 def _forget_plugins() -> Iterator[None]:
-    """Plug-ins of two tests may have one name."""
+    """Plug-ins of two tests, or what these import, may have one name."""
+    before = set(registry._classes)
     yield
     for name, cls in list(registry._classes.items()):
-        if cls.__module__.startswith("plugin_"):
+        of_house = cls.__module__.partition(".")[0] in registry.FOLDERS
+        if cls.__module__.startswith(registry.PLUGIN_PREFIX):
             registry.forget(name)
-            loading._loaded.pop(name, None)
+        elif name not in before and not of_house:
+            del registry._classes[name]
+        else:
+            continue
+        loading._loaded.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The command line: exit status, one line for bad input, and answers that do not wait for torch."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import run_benchmark
+from tests.faults import people
 from tests.waiting import HUNG
 
 ROOT = Path(run_benchmark.__file__).resolve().parent
@@ -276,3 +278,18 @@ def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     (again / "scores.csv").write_text("a,b\n1,2\n")
     code, _, err = run(capsys, "--report-only", "--out", again)
     assert code == 2 and "lacks the column 'task'" in err and err.count("\n") == 1
+
+
+def test_a_report_that_cannot_be_written_is_told_in_one_line_also_when_it_is_tried_again(tmp_path, capsys, monkeypatch):
+    def render_page(*arguments, **named):
+        raise FileNotFoundError(2, "No such file or directory", "a font")
+
+    monkeypatch.setattr(importlib.import_module("benchmark.report.write"), "render_page", render_page)
+    out = tmp_path / "out"
+    (tmp_path / "small.yaml").write_text(people.GRID, encoding="utf-8")
+    run = ["--grid", str(tmp_path / "small.yaml"), "--methods", "constant", "--jobs", "1", "--out", str(out)]
+    for arguments in (run, ["--report-only", str(out)]):
+        assert run_benchmark.main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "what is computed is stored, but the report" in said and "a font" in said
+        assert "Traceback" in (out / "report-error.txt").read_text()

@@ -58,3 +58,17 @@ def test_an_unknown_name_is_told_with_the_nearest_whatever_their_case(name, hint
 
 def test_names_that_differ_in_case_alone_are_all_there():
     assert "did you mean A" in unknown("thing", "a", ["A", "b"]) and unknown("thing", "z", ["A", "a"]).endswith("A, a")
+
+
+@pytest.mark.parametrize("name", [3, None, 1.5])
+def test_so_is_a_name_that_is_no_text(name):
+    assert unknown("thing", name, ["mosi"]) == f"unknown thing {name!r}; there are: mosi"
+
+
+def test_what_is_in_the_way_is_named(tmp_path):
+    (tmp_path / "tables").touch()
+    with pytest.raises(StorageError, match=r"tables: File exists; move it away"), storing(tmp_path):
+        (tmp_path / "tables").mkdir()
+    (tmp_path / "page").mkdir()
+    with pytest.raises(StorageError, match=r"page: Is a directory; move it away"), storing(tmp_path):
+        (tmp_path / "tables").replace(tmp_path / "page")

@@ -32,6 +32,11 @@ _LONGEST_ID = 200  # characters; all ids are held at the width of the longest
 _UNUSABLE = "this layout is not known; docs/data.md, which README names, has the two that are"
 
 
+def task_of(path: Path) -> str | None:
+    """The task that a file's name tells; None where it tells none, as MMSA's."""
+    return next((task for task, stem in _STEMS.items() if path.name.startswith(f"{stem}_data")), None)
+
+
 def find_file(directory: Path, task: str, *, only_task: bool = False) -> Path | None:
     """Look for a task's file under its usual names, in `directory` and in its folder of that name.
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from benchmark.data.checks import Examined, examine, overlaps, unique_ids, usable_features
 from benchmark.data.dataset import EMOTIONS, SPLITS
-from benchmark.data.formats import parse, warning_lines
+from benchmark.data.formats import parse, task_of, warning_lines
 from benchmark.data.frames import describe_padding
-from benchmark.data.labels import EMOTIONS_IN_TEST, STRONGEST, emotion_marks, kind_of_labels
+from benchmark.data.labels import EMOTIONS_IN_TEST, STRONGEST, emotion_marks, kind_of, kind_of_labels
 from benchmark.data.raw import RawFile, RawSplit
 from benchmark.errors import one_line
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
@@ -39,7 +39,8 @@ def inspect_file(path: Path) -> str:
         If the file cannot be taken apart at all.
     """
     raw = parse(path)
-    kind = kind_of_labels(raw.splits["train"].labels)
+    task = task_of(path)
+    kind = kind_of_labels(raw.splits["train"].labels) if task is None else kind_of(task)
     found = examine(raw, kind)
     size = path.stat().st_size / 2**20
     lines = [f"{path.name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]

@@ -79,13 +79,13 @@ def find_tasks(
             sources.append(TaskSource(name, path))
         elif asked:
             raise BenchmarkError(
-                f"no data file of task {name!r} in {data}; put it there under one of its usual names (see README), "
-                "or leave --data out to simulate it"
+                f"no data file of task {name!r} in {data}; put it there under one of its usual names, which are in "
+                "docs/data.md, or leave --data out to simulate it"
             )
         else:
             remarks.append(f"task {name} left out: no data file of it in {data}")
     if not sources:
-        raise BenchmarkError(f"no data file of {', '.join(names)} in {data}; see README for the names searched for")
+        raise BenchmarkError(f"no data file of {', '.join(names)} in {data}; docs/data.md has the names searched for")
     return sources, remarks
 
 

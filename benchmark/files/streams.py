@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -49,6 +50,10 @@ class Lenient:
             raise ReaderGone from None
         except OSError as error:
             self.fault = error
+        except ValueError:
+            if not self._stream.closed:  # as by a plug-in
+                raise
+            self.fault = OSError(errno.EBADF, "closed")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -86,7 +91,7 @@ def _open_closed() -> None:
 
 def _let_go(stream: TextIO | None) -> None:
     """Have what a stream still holds go nowhere if it cannot be written: Python's end would fail on it."""
-    if stream is None:
+    if stream is None or getattr(stream, "closed", False):
         return
     try:
         stream.flush()

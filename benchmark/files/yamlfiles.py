@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -80,6 +81,13 @@ def line_of(place: Place, lines: Mapping[Place, int]) -> int | None:
     return lines.get(found)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads ``1e-3`` as the number that a person means by it, which YAML 1.1 takes for a text."""
+
+
+_Loader.add_implicit_resolver(f"{_TAG}float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), [*"-+.0123456789"])
+
+
 class _Reader:
     def __init__(self, text: str, where: str) -> None:
         self._text, self._where = text, where
@@ -95,7 +103,7 @@ class _Reader:
     def value(self) -> Any:
         self._loader: Any = None
         try:
-            self._loader = yaml.SafeLoader(self._text)
+            self._loader = _Loader(self._text)
             node = self._loader.get_single_node()
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)

@@ -134,21 +134,31 @@ def _climbs(tree: ast.Module) -> int:
 
 
 def closure(entry: Entry) -> dict[Path, str]:
-    """A method's file and all that it leads to: the code of Python files, and a digest of compiled ones."""
+    """A method's file and all that it leads to: the code of Python files, and a digest of others.
+
+    Others are compiled ones, and neighbours that this Python cannot read, which may never be imported.
+    """
     found: dict[Path, str] = {}
     waiting = [entry.path.resolve()]
     while waiting:
         path = waiting.pop()
         if path in found:
             continue
-        if path.suffix != ".py":
-            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-            continue
-        file = read_source(path)
+        file = read_source(path) if path == entry.path.resolve() else read_neighbour(path)
         found[path] = file.code
         folders = _folders(path, file)
         waiting += [*_imported_files(path, file, entry, folders), *_named_files(file, folders)]
     return found
+
+
+def read_neighbour(path: Path) -> SourceFile:
+    """What a Python file says; of another, or one that cannot be read, a digest alone."""
+    try:
+        if path.suffix == ".py":
+            return read_source(path)
+    except (SyntaxError, ValueError):
+        pass
+    return SourceFile(hashlib.sha256(path.read_bytes()).hexdigest(), (), (), (), False, 0)
 
 
 def _folders(path: Path, file: SourceFile) -> list[Path]:
@@ -179,10 +189,25 @@ def _named(folder: Path, text: str) -> Iterator[Path]:
 
 
 def _named_files(file: SourceFile, folders: Sequence[Path]) -> Iterator[Path]:
-    """Python files that the text of a file names, as for ``exec`` or ``runpy``."""
+    """Python files that the text of a file names, as for ``exec`` or ``runpy``.
+
+    A text may be a pattern, ``parts/*.py``; where it is ``.py`` alone, the name before it is computed and may be any.
+    """
     for text in file.texts:
-        if text.endswith(".py"):
-            yield from (place for folder in folders for place in _named(folder, text) if place.is_file())
+        if not text.endswith(".py"):
+            continue
+        for folder in folders:
+            if "*" in text or text == ".py":
+                yield from _modules_in(folder, "*.py" if text == ".py" else text)
+            else:
+                yield from (place for place in _named(folder, text) if place.is_file())
+
+
+def _modules_in(folder: Path, pattern: str) -> Iterator[Path]:
+    try:
+        yield from (place.resolve() for place in folder.glob(pattern.lstrip("/")) if place.is_file())
+    except (OSError, RuntimeError, ValueError):
+        return
 
 
 def _imported_files(path: Path, file: SourceFile, entry: Entry, folders: Sequence[Path]) -> Iterator[Path]:
@@ -192,7 +217,11 @@ def _imported_files(path: Path, file: SourceFile, entry: Entry, folders: Sequenc
         yield from _module_files(folder, name)
         if not name and (folder / "__init__.py").is_file():
             yield (folder / "__init__.py").resolve()
-    named = filter(re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*").fullmatch, file.texts) if file.by_text else ()
+    texts = [text.strip(".") for text in file.texts] if file.by_text else []  # f"parts.{name}" says "parts."
+    named = [*filter(re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*").fullmatch, texts)]
+    for package in dict.fromkeys(name.replace(".", "/") for name in named):
+        for folder in folders:
+            yield from _modules_in(folder, f"{package}/*.py")
     for name in dict.fromkeys((*file.absolute, *named)):
         top = name.partition(".")[0]
         if top == "benchmark":

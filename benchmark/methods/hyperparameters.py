@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
 
-from benchmark.errors import BenchmarkError, unknown
+from benchmark.data.source import TASKS
+from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import validated
 from benchmark.protocol.method import Method
 from benchmark.protocol.training_config import TrainingConfig
@@ -36,9 +38,14 @@ def hyperparameters(
     """
     parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
     constructor = {p.name: p.default for p in parameters}
-    hints = get_type_hints(cls.__init__, include_extras=True)  # with the bounds of Annotated types
+    for key, value in constructor.items():
+        _check_plain(value, f"the default {name}.{key}={value!r}")
+    try:
+        hints = get_type_hints(cls.__init__, include_extras=True)  # with the bounds of Annotated types
+    except NameError as error:
+        raise BenchmarkError(f"a type in the constructor of {name} cannot be read: {error}; import it there") from error
     training: dict[str, Any] = {}
-    for origin in (cls.training_defaults, cls.per_task.get(task, {}), *overrides):
+    for origin in (*_said_by_class(cls, name, task), *overrides):
         for key, value in origin.items():
             if key in constructor:
                 constructor[key] = _typed(hints[key], value, f"{name}.{key}")
@@ -51,9 +58,41 @@ def hyperparameters(
     return constructor, validated(TrainingConfig, training, f"training of {name}")
 
 
+def _said_by_class(cls: type[Method], name: str, task: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Its `training_defaults`, and its `per_task` of a task; raises BenchmarkError where these are none."""
+    per_task = cls.per_task
+    if isinstance(per_task, Mapping):
+        for each in per_task:
+            if each not in TASKS:
+                raise BenchmarkError(unknown(f"task in per_task of {name}", each, TASKS))
+    if not isinstance(per_task, Mapping) or not all(isinstance(values, Mapping) for values in per_task.values()):
+        raise BenchmarkError(
+            f"per_task of {name} must name tasks and their hyper-parameters: {{'mosei': {{'heads': 8}}}}"
+        )
+    if not isinstance(cls.training_defaults, Mapping):
+        raise BenchmarkError(f"training_defaults of {name} must name hyper-parameters: {{'learning_rate': 1e-3}}")
+    return cls.training_defaults, per_task.get(task, {})
+
+
+def _check_plain(value: Any, what: str) -> None:
+    """Refuse what cannot stand in a cell's definition, which is JSON."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BenchmarkError(
+            f"{one_line(what)} is no plain value; use finite numbers, texts, true or false, None, or lists of them"
+        ) from error
+
+
 def _typed(hint: Any, value: Any, where: str) -> Any:
     """A value as its type and bounds allow it: `yes` is no number, 2.0 no whole one; a list does for a tuple."""
-    adapter = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False, strict=True))
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False, strict=True))
+    except PydanticSchemaGenerationError as error:
+        raise BenchmarkError(
+            f"{where} cannot be set: {one_line(str(hint))} is no type of a plain value; give it one in the constructor"
+        ) from error
+    _check_plain(value, f"{where}={value!r}")
     try:
         if isinstance(value, list | dict):
             return adapter.validate_json(json.dumps(value))

@@ -24,6 +24,7 @@ from benchmark.methods.registry import (
     plugin_paths,
 )
 from benchmark.methods.sources import local_files, source_digest
+from benchmark.methods.surroundings import kept_surroundings
 
 if TYPE_CHECKING:
     from benchmark.protocol.method import Method
@@ -140,7 +141,8 @@ def _load(entry: Entry) -> _Loaded:
         return _Loaded(entry.cls, entry.path, digest)
     try:
         if entry.module:
-            importlib.import_module(entry.module)
+            with kept_surroundings():
+                importlib.import_module(entry.module)
         elif (same := _of_same_file(entry, digest)) is not None:
             brought = same.brought
         else:
@@ -148,15 +150,20 @@ def _load(entry: Entry) -> _Loaded:
             brought = _import_plugin(entry.path)
     except BenchmarkError:
         raise
+    except KeyboardInterrupt:
+        raise
     except SystemExit as error:
         raise BenchmarkError(
             f"method {entry.name!r}: {entry.path} ended Python while it was imported (sys.exit({error.code!r})); put "
             "what is to run as a script under 'if __name__ == \"__main__\":'"
         ) from error
-    except Exception as error:
+    except BaseException as error:  # such as pytest's skip
         said, advice = one_line(repr(error), 300), ""
         if "relative import" in str(error) and not entry.module:
             advice = "; a plug-in is no package: write 'from helper import x' for a file helper.py beside it"
+        top = str(getattr(error, "name", None)).partition(".")[0]
+        if top in ("benchmark", *FOLDERS) and isinstance(error, ModuleNotFoundError):
+            advice = f"; {top} is the benchmark's own: if yours is meant, give it another name"
         raise BenchmarkError(f"method {entry.name!r}: importing {entry.path} failed: {said}{advice}") from error
     cls = find_registered(entry.name)
     if cls is None:
@@ -223,17 +230,20 @@ def _import_plugin(path: Path) -> _Brought:
     if spec is None or spec.loader is None:
         raise BenchmarkError(f"plug-in {path} cannot be imported; it must be a .py file")
     module = importlib.util.module_from_spec(spec)
-    before, search_path = set(sys.modules), [*sys.path, str(path.parent)]
+    for folder in FOLDERS:  # before a plug-in's neighbours can take their names
+        importlib.import_module(folder)
+    before, there = set(sys.modules), [*sys.path]
     sys.modules[name] = module
     importlib.invalidate_caches()  # a neighbour may have been written a moment ago
     try:
-        with _importable(path.parent):
+        with kept_surroundings(), _importable(path.parent):
             spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     finally:
-        paths = tuple(dict.fromkeys(folder for folder in sys.path if folder not in search_path))
+        paths = tuple(dict.fromkeys(folder for folder in sys.path if folder not in (*there, str(path.parent))))
+        sys.path = [*paths, *there]  # whatever it was put to
         plugin_paths.update(paths)
     return _Brought({name: module for name, module in _local_modules() if name not in before}, paths)
 

@@ -112,7 +112,8 @@ def register(name: str, *, paper: str, trains_on: str) -> Callable[[C], C]:
         _check_name(name, paper, trains_on, f"class {cls.__qualname__}")
         _check_contract(name, cls)
         known = _classes.get(name)
-        if known is not None and _origin(known) != _origin(cls):
+        # A neighbour of a plug-in, which that has built on, holds its name as long as it is imported.
+        if known is not None and known.__module__ in sys.modules and _origin(known) != _origin(cls):
             raise BenchmarkError(
                 f"method name {name!r} is taken by {_origin(known)}; choose another for {_origin(cls)}"
             )
@@ -238,17 +239,20 @@ def installed() -> tuple[list[Entry], list[str]]:
     """
     found: list[Entry] = []
     faults = []
-    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+    try:
+        points = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+    except Exception as error:  # of a file entry_points.txt, of whatever package
+        return [], [f"the entry points of installed packages cannot be read: {one_line(repr(error))}"]
+    for point in points:
         package = f"{point.dist.name} {point.dist.version}" if point.dist else "an installed package"
         said = f"entry point {point.name!r} of {package}"
-        path = _file_of_module(point.module)
+        module = re.split(r"[:\[]", point.value)[0].strip()
+        path = _file_of_module(module)
         if path is None:
-            faults.append(
-                f"{said} names the module {point.module}, of which there is no file; its methods are left out"
-            )
+            faults.append(f"{said} names the module {module!r}, of which there is no file; its methods are left out")
             continue
         try:
-            methods = _scan(path, module=point.module, package=package)
+            methods = _scan(path, module=module, package=package)
         except BenchmarkError as error:
             faults.append(f"{said}: {error}; its methods are left out")
             continue
@@ -268,7 +272,7 @@ def _file_of_module(module: str) -> Path | None:
     if spec is None:
         return None
     if not rest:
-        return Path(spec.origin).resolve() if spec.origin else None
+        return Path(spec.origin).resolve() if spec.origin and spec.has_location else None
     for folder in spec.submodule_search_locations or ():
         place = Path(folder).joinpath(*rest)
         for path in (place.with_suffix(".py"), place / "__init__.py"):
@@ -346,8 +350,8 @@ def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path,
         raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
     entries = []
     for node in _at_top(tree.body):
-        for decorator in getattr(node, "decorator_list", []):
-            if not isinstance(decorator, ast.Call) or ast.unparse(decorator.func).split(".")[-1] != "register":
+        for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
+            if not (isinstance(decorator, ast.Call) and _is_register(decorator)):
                 continue
             where = f"{path.name}:{decorator.lineno}"
             arguments: dict[str, Any] = {}
@@ -376,6 +380,13 @@ def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path,
                 )
             )
     return entries
+
+
+def _is_register(call: ast.Call) -> bool:
+    """Whether a decorator is ours, under whatever name of the module, and not of another registry."""
+    module, _, name = ast.unparse(call.func).rpartition(".")
+    said = {keyword.arg for keyword in call.keywords}
+    return name == "register" and (module in ("", "benchmark") or not said.isdisjoint(("paper", "trains_on")))
 
 
 def _at_top(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
-from benchmark.methods.following import closure, name_in_digest, read_source
+from benchmark.methods.following import closure, name_in_digest, read_neighbour
 from benchmark.methods.notebooks import modules_of_class, texts_of_class
 from benchmark.methods.registry import FOLDERS, Entry
 
@@ -59,7 +59,7 @@ def outside_packages(entry: Entry) -> dict[str, str]:
     """
     try:
         paths = [path for path in local_files(entry) if path.suffix == ".py"]
-        tops = {name.partition(".")[0] for path in paths for name in read_source(path).absolute}
+        tops = {name.partition(".")[0] for path in paths for name in read_neighbour(path).absolute}
     except (OSError, SyntaxError, ValueError):
         return {}
     if not paths and entry.cls is not None:

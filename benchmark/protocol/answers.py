@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmark.protocol.method import Batch, Method
+from benchmark.protocol.method import Batch, Method, Stage
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
 
 _FLOATS = (torch.float32, torch.float64)
@@ -16,6 +16,22 @@ _FLOATS = (torch.float32, torch.float64)
 
 class ContractError(TypeError):
     """A method gave what it may not give."""
+
+
+def stages_of(method: Method) -> Sequence[Stage]:
+    """The stages of a method's training, one at least.
+
+    Raises
+    ------
+    ContractError
+        If they are none.
+    """
+    stages: Any = method.stages
+    if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Stage) for stage in stages):
+        raise ContractError(
+            f"stages is {stages!r}; it must be a tuple of benchmark.Stage, such as (Stage('training'),)"
+        )
+    return stages
 
 
 def logits_of(method: Method, batch: Batch) -> Tensor:

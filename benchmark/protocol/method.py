@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from benchmark.errors import BenchmarkError
+
 
 @dataclass(frozen=True)
 class TaskSpec:
@@ -83,6 +85,12 @@ class Stage:
 
     name: str
     trains_on: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.trains_on not in ("complete", "missing", None):
+            raise BenchmarkError(
+                f"stage {self.name!r}: trains_on={self.trains_on!r}; use 'complete' or 'missing', or leave it out"
+            )
 
 
 class Method(nn.Module):

@@ -31,6 +31,7 @@ from benchmark.files.atomic import json_line
 from benchmark.methods.loading import load
 from benchmark.methods.registry import ROOT
 from benchmark.methods.sources import outside_packages
+from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
@@ -257,22 +258,23 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                 log.flush()
                 check()
 
-            method = build_method(cell, dataset, device)
-            history = train(
-                method,
-                dataset,
-                trains_on=cell.row.trains_on,
-                config=cell.training,
-                seed=cell.seed,
-                device=device,
-                on_epoch=on_epoch,
-            )
-        trained = time.time()
-        logits = predict_settings(method, dataset, settings, draw=draw, device=device)
-        check()
+            with kept_surroundings():
+                method = build_method(cell, dataset, device)
+                history = train(
+                    method,
+                    dataset,
+                    trains_on=cell.row.trains_on,
+                    config=cell.training,
+                    seed=cell.seed,
+                    device=device,
+                    on_epoch=on_epoch,
+                )
+                trained = time.time()
+                logits = predict_settings(method, dataset, settings, draw=draw, device=device)
+                check()
+                represented = represent_test(method, dataset, draw=draw, device=device)
         test = dataset.splits["test"]
         write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
-        represented = represent_test(method, dataset, draw=draw, device=device)
         if represented is not None:
             rows, values = represented
             named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
@@ -299,10 +301,11 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
         return Outcome(cell.key, DONE, seconds=record["seconds"])
     old = store.predictions(cell.key)
     dataset, device = _dataset(cell), _device(work.device)
-    method = build_method(cell, dataset, device)
-    unpack_weights(method, store.weights(cell.key))
-    logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
-    check()
+    with kept_surroundings():
+        method = build_method(cell, dataset, device)
+        unpack_weights(method, store.weights(cell.key))
+        logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
+        check()
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
         for file in store.path(cell.key).iterdir():

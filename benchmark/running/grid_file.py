@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,7 +192,7 @@ def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
     path = GRIDS / f"{name}.yaml"
     if name not in grid_names():
         path = Path(name)
-        if path.suffix not in (".yaml", ".yml"):
+        if path.suffix.lower() not in (".yaml", ".yml"):
             raise BenchmarkError(unknown("grid", name, grid_names()) + "; or give the path of a .yaml file")
     _check_grid_name(path.stem, f"grid file {one_line(str(path))}")
     try:
@@ -199,8 +200,8 @@ def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
     except FileNotFoundError as error:
         raise BenchmarkError(f"cannot read grid file {path}: {error.strerror}") from error
     config = validated(GridConfig, content, f"grid file {path.name}", lines)
-    plugins = [str(path.parent.resolve() / plugin) for plugin in config.plugins]
-    return path.stem, config.model_copy(update={"plugins": plugins})
+    folder, said = path.parent.resolve(), map(os.path.expanduser, config.plugins)
+    return path.stem, config.model_copy(update={"plugins": [str(folder / plugin) for plugin in said]})
 
 
 def _check_grid_name(name: str, where: str) -> None:

@@ -17,6 +17,8 @@ T = TypeVar("T")
 MANY = 2000
 """Cells from which on it is worth starting processes."""
 
+_SEMAPHORES = 32  # that worker processes need at once, and more
+
 
 def cores() -> int:
     """How many cores this process may use: of its affinity, and its container's share of the machine."""
@@ -28,10 +30,13 @@ def lack_of_processes() -> str:
     if not int(os.environ.get("JOBLIB_MULTIPROCESSING", "1") or 0):
         return "JOBLIB_MULTIPROCESSING=0 forbids them"
     try:
-        multiprocessing.get_context().Semaphore(1)
+        [multiprocessing.get_context().Semaphore(1) for _ in range(_SEMAPHORES)]
     except (ImportError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        return f"the system gives no semaphores, for which /dev/shm must be there and writable: {reason or error}"
+        return (
+            "the system gives no semaphores, for which /dev/shm must be there, writable and not full: "
+            f"{reason or error}"
+        )
     return ""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
-from benchmark.protocol.answers import ContractError, lack_of_frames, logits_of, terms_of
+from benchmark.protocol.answers import ContractError, lack_of_frames, logits_of, stages_of, terms_of
 from benchmark.protocol.method import Batch, Method
 from benchmark.protocol.metrics import primary
 from benchmark.protocol.missing import MODALITIES, MRM
@@ -78,7 +78,7 @@ def train(
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
-    for number, stage in enumerate(method.stages):
+    for number, stage in enumerate(stages_of(method)):
         method.eval()
         with torch.no_grad():
             method.start_stage(stage, _Passes(training))

@@ -130,3 +130,18 @@ def test_it_tells_a_modality_that_holds_nothing(tmp_path):
     assert "shape (8, 0, 4) holds nothing" in text
     (line,) = re.findall(r"audio     8 x 0 x 4 .*\n(.*)", text)
     assert line.startswith("  vision"), "nothing is told of what is not there"
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "said"),
+    [
+        ("iemocap_data.pkl", lambda n: np.arange(n) % 4, r"\(samples, 4\) or \(samples, 4, 2\) is expected"),
+        ("mosi_data_noalign.pkl", lambda n: np.eye(4)[np.arange(n) % 4], "one number a sample is expected"),
+    ],
+)
+def test_a_files_name_tells_what_its_labels_must_be(tmp_path, name, labels, said):
+    content = mult_content()
+    for split in content.values():
+        split["labels"] = labels(len(split["labels"]))
+    text = inspect_file(dump(tmp_path / name, content))
+    assert re.search(said, text) and "no fault" not in text

@@ -124,6 +124,16 @@ def on_file(
     return does
 
 
+def on_neighbour(name: str, text: str, head: str) -> Callable[[Path], Ended]:
+    """A run of a plug-in with a file beside it."""
+
+    def does(folder: Path) -> Ended:
+        (folder / name).write_text(text)
+        return on_grid(head=head)(folder)
+
+    return does
+
+
 def labels(make: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], Ended]:
     """A plan on a file with other labels."""
 
@@ -167,6 +177,41 @@ def edited(neighbour: str, imported: str, change: Callable[[str], str] = lambda 
         return on_grid("--plan", head=imported, predict="SCALE * logits")(folder)
 
     return does
+
+
+def changed(parts: str, how: str) -> Callable[[Path], Ended]:
+    """A plan after a file was changed that a plug-in reaches by a name it computes."""
+    return edited(f"{parts}/a.py", f"from pathlib import Path\nHERE, N = Path(__file__).parent, 'a'\n{how}")
+
+
+def saying(line: str, **plugin: str) -> Callable[[Path], Ended]:
+    """A run of a plug-in whose class has a line more."""
+    return on_grid(change=f"    def __init__ ->     {line}\n\n    def __init__", **plugin)
+
+
+def in_the_way(make: Callable[[Path], object]) -> Callable[[Path], Ended]:
+    """A run into a folder where something stands that the run would write."""
+
+    def does(folder: Path) -> Ended:
+        (folder / "small.yaml").write_text(GRID)
+        (folder / "out").mkdir()
+        make(folder / "out")
+        return run("--grid", folder / "small.yaml", "--out", folder / "out", "--jobs", 1, "--methods", "constant")
+
+    return does
+
+
+def where_nothing_is(folder: Path) -> Ended:
+    """A plan from a folder that was removed."""
+    (folder / "small.yaml").write_text(GRID)
+    (folder / "gone").mkdir()
+    before = Path.cwd()
+    os.chdir(folder / "gone")
+    (folder / "gone").rmdir()
+    try:
+        return run("--grid", folder / "small.yaml", "--plan")
+    finally:
+        os.chdir(before)
 
 
 def as_process(*arguments: str, **environment: str) -> Callable[[Path], Ended]:
@@ -238,12 +283,31 @@ KINDS: dict[str, list[Met]] = {
         Met("training.learning_rate=0", on_grid("--set", "training.learning_rate=0"), 2, "learning_rate"),
         Met("a plug-in's hidden=0", on_grid("--set", "mine.hidden=0", head="#"), 2, "mine.hidden"),
         Met("a plug-in's dropout=1.0", on_grid("--set", "mine.dropout=1.0", head="#"), 2, "mine.dropout"),
+        Met("training.learning_rate=1e-3 is a number", on_grid("--set", "training.learning_rate=1e-3", "--plan"), 0, "to do"),
+    ],
+    "hyper-parameters that a class says in a way that would be passed over": [
+        Met("per_task of MOSI", saying("per_task = {'MOSI': {'hidden': 9}}"), 2, "did you mean mosi"),
+        Met("per_task without tasks", saying("per_task = {'hidden': 9}"), 2, "unknown task in per_task of mine 'hidden'"),
+        Met("per_task of None", saying("per_task = {'mosi': None}"), 2, "per_task of mine must name"),
+        Met("training_defaults that is a list", saying("training_defaults = ['epochs']"), 2, "training_defaults of mine must name"),
+        Met("a stage that trains on whole", saying("stages = (Stage('a', trains_on='whole'),)", head="from benchmark import Stage"), 2, "use 'complete' or 'missing'"),
+        Met("stages that are texts", saying("stages = ('a', 'b')"), 1, "tuple of benchmark.Stage"),
+        Met("no stage", saying("stages = ()"), 1, "tuple of benchmark.Stage"),
+        Met("a default of NumPy", on_grid(head="import numpy as np", change="hidden: Count = 4 -> hidden: Count = np.int64(4)"), 2, "no plain value"),
+        Met("a default without end", on_grid(change="hidden: Count = 4 -> hidden: float = float('inf')"), 2, "finite numbers"),
+        Met("a default that is a class", on_grid(change="hidden: Count = 4 -> hidden: type = nn.ReLU"), 2, "no plain value"),
+        Met("a type that is not imported", on_grid(change="hidden: Count = 4 -> hidden: 'Absent' = 4"), 2, "'Absent' is not defined; import it"),
     ],
     "code that a plug-in imports has changed: its cells are not done": [
         Met("import", edited("beside.py", "from beside import SCALE"), 0, "mine +1 to do"),
         Met("a package's module", edited("pack/inner.py", "from pack.inner import SCALE"), 0, "mine +1 to do"),
         Met("import_module", edited("late.py", "from importlib import import_module\nSCALE = import_module('late').SCALE"), 0, "mine +1 to do"),
         Met("exec", edited("run.py", "exec(open(__file__.rpartition('/')[0] + '/run.py').read())"), 0, "mine +1 to do"),
+        Met("a pattern", changed("parts", "for p in sorted(HERE.glob('parts/*.py')): exec(p.read_text())"), 0, "mine +1 to do"),
+        Met("a package walked through", changed("parts", "import importlib, pkgutil\nfor m in pkgutil.iter_modules([str(HERE / 'parts')]): SCALE = importlib.import_module('parts.' + m.name).SCALE"), 0, "mine +1 to do"),
+        Met("a module's name put together", changed("parts", "import importlib\nSCALE = importlib.import_module(f'parts.{N}').SCALE"), 0, "mine +1 to do"),
+        Met("a file's name put together", changed("parts", "exec((HERE / 'parts' / (N + '.py')).read_text())"), 0, "mine +1 to do"),
+        Met("a suffix put behind", changed("parts", "exec((HERE / 'parts' / N).with_suffix('.py').read_text())"), 0, "mine +1 to do"),
         Met("a comment alone", edited("said.py", "from said import SCALE", lambda text: f"# why\n{text}"), 0, "mine +1 done"),
     ],
     "plug-ins that break the contract, told in its words": [
@@ -263,6 +327,12 @@ KINDS: dict[str, list[Met]] = {
         Met("raise SystemExit", on_grid(tail="raise SystemExit"), 2, "ended Python"),
         Met("a relative import", on_grid(head="from .helper import x"), 2, "from helper import"),
         Met("a module that is not there", on_grid(head="import absent_module"), 2, "absent_module"),
+        Met("pytest's skip", on_grid(head="import pytest; pytest.skip('no', allow_module_level=True)"), 2, "importing .* failed"),
+        Met("a neighbour named as the benchmark's own", on_grid(head="from baselines.mine import x"), 2, "baselines is the benchmark's own"),
+        Met("an optional neighbour of Python 2", on_neighbour("old.py", "print 'x'", "try:\n  import old\nexcept SyntaxError: pass"), 0, ""),
+        Met("single dispatch", on_grid(head="from functools import singledispatch\n@singledispatch\ndef f(x): ...\n@f.register(int)\ndef _(x): ..."), 0, ""),
+        Met("another registry", on_grid(head="class R:\n  def register(self, n): return lambda c: c\nR = R()\n@R.register('block')\nclass Block: ..."), 0, ""),
+        Met("a search path that is emptied", on_grid(tail="import sys; sys.path = []"), 0, ""),
         Met("a byte-order mark", on_grid(change='import torch\nimport torch.nn -> \ufeffimport torch\nimport torch.nn'), 0, ""),
         Met("decorated inside an if", on_grid(change='@register("mine" -> if True:\n  pass\n@register("mine"'), 0, ""),
     ],
@@ -275,6 +345,11 @@ KINDS: dict[str, list[Met]] = {
     "environments that lack something": [
         Met("output in ASCII", as_process("--plan", PYTHONIOENCODING="ascii"), 0, "grid small"),
         Met("no worker processes", as_process("--jobs", "2", JOBLIB_MULTIPROCESSING="0"), 0, "no worker processes"),
+        Met("a working folder that is gone", where_nothing_is, 2, "was removed; change to another"),
+        Met("a file named cells", in_the_way(lambda out: (out / "cells").touch()), 2, "cells: File exists; move it away"),
+        Met("a file named tables", in_the_way(lambda out: (out / "tables").touch()), 2, "tables: File exists; move it away"),
+        Met("a folder named report.html", in_the_way(lambda out: (out / "report.html").mkdir()), 2, "report.html: Is a directory; move it away"),
+        Met("links in a circle", in_the_way(lambda out: (out / "scores.csv").symlink_to(out / "scores.csv")), 2, "scores.csv .*move it away"),
         Met("a notebook's backend", as_process("--jobs", "1", MPLBACKEND="module://absent.inline"), 0, "report:"),
     ],
 }  # fmt: skip

@@ -91,3 +91,16 @@ def test_without_semaphores_all_is_computed_in_one_process(grid, tmp_path):
 def test_a_notebooks_backend_that_is_not_there_costs_no_report(grid, tmp_path):
     ended = shell(f"{{run}} --grid {grid} --out {tmp_path / 'out'} --jobs 1", MPLBACKEND="module://absent.backend")
     assert ended.returncode == 0 and (tmp_path / "out" / "report.html").is_file(), ended.stderr
+
+
+def test_a_stream_that_a_plugin_closes_does_not_end_a_run(grid, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "import sys\nfrom benchmark import Method, register\nsys.stdout.close()\n"
+        "@register('mine', paper='mine', trains_on='complete')\n"
+        "class Mine(Method):\n    def predict(self, batch): ...\n    def loss(self, batch): ...\n"
+    )
+    ended = shell(f"{{run}} --grid {grid} --plan --plugin {plugin}")
+    assert ended.returncode == 0 and ended.stderr.count("\n") == 1 and "some lines are lost" in ended.stderr, (
+        ended.stderr
+    )

@@ -92,3 +92,20 @@ def test_a_file_that_is_not_there_or_cannot_be_read(tmp_path):
         read_yaml(tmp_path / "none.yaml", "card")
     with pytest.raises(BenchmarkError, match=r"^cannot read card .*: Is a directory"):
         read_yaml(tmp_path, "card")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-1.5e+3", -1500.0),
+        (".5e1", 5.0),
+        ("1e", "1e"),
+        ("1e3x", "1e3x"),
+        ("'1e-3'", "1e-3"),
+    ],
+)
+def test_powers_of_ten_are_numbers_as_one_writes_them(text, value):
+    found = read_value(text, "--set")
+    assert found == value and type(found) is type(value)

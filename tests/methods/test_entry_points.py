@@ -123,11 +123,11 @@ def test_a_packages_method_runs(capsys, tmp_path, site, value, files):
 BROKEN = {
     "no such module": (
         {"other": "my_package.absent"},
-        r"entry point 'other' of my_package 1\.2 names the module my_package\.absent, of which there is no file",
+        r"entry point 'other' of my_package 1\.2 names the module 'my_package\.absent', of which there is no file",
     ),
     "no such package": (
         {"other": "no_such_package.method"},
-        r"entry point 'other' of my_package 1\.2 names the module no_such_package\.method, of which there is no file",
+        r"entry point 'other' of my_package 1\.2 names the module 'no_such_package\.method', of which there is no file",
     ),
     "nothing registered": (
         {"other": "my_package._bits"},
@@ -140,6 +140,14 @@ BROKEN = {
     "a wrong name": (
         {"other": "my_package.named"},
         r"entry point 'other' of my_package 1\.2: method name 'Bad Name' .* must be a lower-case identifier .*left out",
+    ),
+    "no name of a module": (
+        {"other": "my-package"},
+        r"entry point 'other' of my_package 1\.2 names the module 'my-package',",
+    ),
+    "no value": (
+        {"other": ""},
+        r"entry point 'other' of my_package 1\.2 names the module '', of which there is no file",
     ),
     "a taken name": (
         {"other": "my_package.taken"},
@@ -194,3 +202,10 @@ def test_a_package_that_is_installed_twice_over_is_no_fault(capsys, tmp_path, mo
     monkeypatch.syspath_prepend(site)
     status, printed = main(capsys, "--list")
     assert status == 0 and "warning" not in printed and printed.count("packed") == 1
+
+
+def test_a_package_whose_entry_points_cannot_be_read_costs_a_line(capsys, site):
+    install(site, {})
+    (site / "my_package-1.2.dist-info" / "entry_points.txt").write_text(f"[{GROUP}]\n[\n")
+    status, printed = main(capsys, "--list")
+    assert status == 0 and "warning: the entry points of installed packages cannot be read: " in printed

@@ -300,3 +300,16 @@ def test_a_plugin_that_lies_elsewhere_is_done_already(tmp_path, run):
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     status, said, _ = run(tmp_path / "there" / "mine.py")
     assert status == 0 and "done mine" not in said
+
+
+@pytest.mark.parametrize("order", [("first", "second"), ("second", "first")])
+def test_a_plugin_that_builds_on_another_is_used_along_with_it(tmp_path, run, order):
+    paths = {"first": plugin(tmp_path, "first")}
+    text = "from benchmark import register\nfrom first import Mine\n"
+    text += '@register("second", paper="none", trains_on="complete")\nclass Second(Mine):\n    pass\n'
+    paths["second"] = write(tmp_path / "second.py", text).resolve()
+    status, said, scores = run(*(paths[name] for name in order))
+    assert status == 0 and set(scores) == {"first", "second"}, said
+    plugin(tmp_path, "first", answer="1")
+    status, said, changed = run(*(paths[name] for name in order))
+    assert status == 0 and changed["second"] == changed["first"] != scores["first"], said

@@ -106,3 +106,10 @@ def test_a_grid_files_name_must_do_for_a_folder(tmp_path, name):
     path.write_text(GOOD)
     with pytest.raises(BenchmarkError, match="must be of letters, digits"):
         load_grid(str(path))
+
+
+def test_a_suffix_may_be_in_capitals_and_a_plugin_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "MINE.YAML").write_text(GOOD + "plugins: [~/mine.py, beside.py]\n")
+    name, config = load_grid(str(tmp_path / "MINE.YAML"))
+    assert name == "MINE" and config.plugins == [str(tmp_path / "home" / "mine.py"), str(tmp_path / "beside.py")]

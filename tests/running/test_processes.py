@@ -70,3 +70,18 @@ def test_many_models_are_weighed_as_few_are(monkeypatch):
     pd.testing.assert_frame_equal(few.intervals, many.intervals, rtol=1e-9)
     pd.testing.assert_frame_equal(few.comparisons, many.comparisons, rtol=1e-9, atol=1e-12)
     assert not few.intervals.equals(many.intervals), "they were not divided"
+
+
+def test_so_do_semaphores_that_give_out(monkeypatch):
+    """As where /dev/shm has room for one, and a pool needs ten."""
+    given = []
+
+    class Context:
+        def Semaphore(self, value):
+            if len(given) == 3:
+                raise OSError(28, "No space left on device")
+            given.append(value)
+
+    monkeypatch.delenv("JOBLIB_MULTIPROCESSING", raising=False)
+    monkeypatch.setattr(processes.multiprocessing, "get_context", Context)
+    assert "not full: No space left on device" in processes.lack_of_processes()
