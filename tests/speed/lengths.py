@@ -32,7 +32,7 @@ from benchmark.running.training import train
 
 LENGTHS = {"50 / 400 / 55": (50, 400, 55), "50 / 375 / 500": (50, 375, 500)}
 DIMS = (768, 74, 35)  # BERT, COVAREP, Facet
-SIZES = {"train": 128, "valid": 32, "test": 64}
+SIZES = {"train": 96, "valid": 32, "test": 64}
 LARGEST = 4096  # MiB that a worker may take
 CPU = torch.device("cpu")
 
