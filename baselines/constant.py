@@ -1,11 +1,10 @@
-"""The floor: the majority category of the training split, whatever the sample."""
+"""The floor: the majority category of the training split, or its median intensity, whatever the sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Batch, Method, Stage, TaskSpec, register
@@ -13,24 +12,31 @@ from benchmark import Batch, Method, Stage, TaskSpec, register
 
 @register("constant", paper="majority category", trains_on="complete")
 class Constant(Method):
-    """Predicts the categories' frequencies in the training split, so always the most frequent one."""
+    """Predicts the categories' frequencies in the training split, so always the most frequent one.
+
+    Of an intensity it predicts the median, of all constants that with the least absolute error.
+    """
 
     augmentable = False
 
     def __init__(self, task: TaskSpec) -> None:
         super().__init__(task)
-        self.register_buffer("log_frequencies", torch.zeros(task.num_categories))
+        self.register_buffer("outputs", torch.zeros(task.num_outputs))  # logarithms of frequencies, or the median
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
-        """Count the categories; there is nothing else to learn."""
-        labels = torch.cat([batch.labels for batch in training_set])  # (n,), the whole training split
+        """Count the categories, or find the median; there is nothing else to learn."""
+        batches = list(training_set)
+        if self.task.kind == "intensity":
+            self.outputs = torch.cat([b.intensity for b in batches if b.intensity is not None]).quantile(0.5)[None]
+            return
+        labels = torch.cat([batch.labels for batch in batches])  # (n,), the whole training split
         counts = torch.bincount(labels, minlength=self.task.num_categories)  # (K,)
-        self.log_frequencies = (counts.clamp(min=0.5) / len(labels)).log()  # half a sample at least: log 0 is -inf
+        self.outputs = (counts.clamp(min=0.5) / len(labels)).log()  # half a sample at least: log 0 is -inf
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of the frequencies; it has no gradient, and the harness runs no epochs."""
-        return F.cross_entropy(self.predict(batch), batch.labels)
+        """That of the task; it has no gradient, and the harness runs no epochs."""
+        return self.task_loss(self.predict(batch), batch)
 
     def predict(self, batch: Batch) -> Tensor:
-        """The same logits for every sample."""
-        return self.log_frequencies.expand(len(batch), -1)  # (K,) → (N, K)
+        """The same logits, or the same intensity, for every sample."""
+        return self.outputs.expand(len(batch), -1)  # (num_outputs,) → (N, num_outputs)

@@ -144,7 +144,7 @@ class CubeMLP(Method):
         mixed = (mixed_length, mixed_modalities, mixed_d)
         # Two blocks: the first keeps the sizes, the second brings them down.
         self.mix = nn.Sequential(mixing_block(full, full, mlp_dropout), mixing_block(full, mixed, mlp_dropout))
-        self.head = nn.Linear(mixed_modalities * mixed_d, task.num_categories)
+        self.head = nn.Linear(mixed_modalities * mixed_d, task.num_outputs)
 
     def cube(self, batch: Batch) -> Tensor:
         """The encoded modalities side by side, (N, L, M, D), zero at padding. Missing frames are zero vectors."""
@@ -161,9 +161,9 @@ class CubeMLP(Method):
         return self.mix(self.cube(batch)).mean(SEQUENCE).flatten(1)  # (N, L', M', D') → (N, M', D') → (N, M' * D')
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy."""
-        return F.cross_entropy(self.predict(batch), batch.labels)
+        """That of the task alone."""
+        return self.task_loss(self.predict(batch), batch)

@@ -21,7 +21,7 @@ from benchmark.parts.transformer import PAIRS, Transformer, attend_across
 _FAVOURED = {"shared": {("a", "l"), ("v", "l")}, "private": {("a", "l"), ("v", "l"), ("a", "v")}}
 
 
-def margin_loss(shared: Tensor, labels: Tensor, margin: float) -> Tensor:
+def margin_loss(shared: Tensor, labels: Tensor, margin: float, *, ordered: bool = False) -> Tensor:
     """Shared vectors lie nearer to another modality's of the same category than to the own modality's of another.
 
     Mean over the triplets (i, j, k) of ``max(0, margin - cos(i, j) + cos(i, k))`` where i and j are of different
@@ -33,6 +33,8 @@ def margin_loss(shared: Tensor, labels: Tensor, margin: float) -> Tensor:
         By modality and sample.
     labels : int64 Tensor, shape (N,)
     margin : float
+    ordered : bool
+        Whether categories are steps of an intensity; then the margin is times the number of steps from i to k.
 
     Returns
     -------
@@ -45,22 +47,23 @@ def margin_loss(shared: Tensor, labels: Tensor, margin: float) -> Tensor:
     cosine = vectors @ vectors.T  # (M * N, M * N)
     modality = torch.arange(m, device=labels.device).repeat_interleave(n)  # (M * N,): 0 … 0 1 … 1 2 … 2
     same_modality = modality[:, None] == modality[None, :]  # (M * N, M * N)
-    same_label = (labels[:, None] == labels[None, :]).repeat(m, m)  # (N, N) → (M * N, M * N)
-    near, far = same_label & ~same_modality, same_modality & ~same_label  # i with j, i with k
+    steps = (labels[:, None] - labels[None, :]).abs().repeat(m, m)  # (N, N) → (M * N, M * N)
+    near, far = (steps == 0) & ~same_modality, same_modality & (steps > 0)  # i with j, i with k
     triplets = near[:, :, None] & far[:, None, :]  # (M * N, M * N, M * N): is (i, j, k) one?
-    excess = (margin - cosine[:, :, None] + cosine[:, None, :]).relu()  # the same shape
+    margins = margin * (steps if ordered else steps.clamp(max=1)).to(cosine.dtype)  # of i and k
+    excess = (margins[:, None, :] - cosine[:, :, None] + cosine[:, None, :]).relu()  # the same shape
     return (excess * triplets).sum() / triplets.sum().clamp(min=1)
 
 
 class GraphDistillation(nn.Module):
     """A graph whose vertices are the modalities; each learned edge weighs how much one learns from another.
 
-    An edge comes from the logits and representations of its two ends, by sample, and the six edges of a sample sum to
+    An edge comes from the outputs and representations of its two ends, by sample, and the six edges of a sample sum to
     one. Their means over a batch are held near a prior, or else they would all turn to what is alike already.
 
     Parameters
     ----------
-    num_categories, width, hidden : int
+    num_outputs, width, hidden : int
         K, the size of a representation, and that of what edges are read from.
     favoured : set of (target, source)
         The directions that the prior prefers.
@@ -70,9 +73,9 @@ class GraphDistillation(nn.Module):
     targets: Tensor
     sources: Tensor
 
-    def __init__(self, num_categories: int, width: int, hidden: int, favoured: set[tuple[str, str]]) -> None:
+    def __init__(self, num_outputs: int, width: int, hidden: int, favoured: set[tuple[str, str]]) -> None:
         super().__init__()
-        self.read_logits = nn.Linear(num_categories, hidden)
+        self.read_logits = nn.Linear(num_outputs, hidden)
         self.read_representation = nn.Linear(width, hidden)
         self.read_edge = nn.Linear(4 * hidden, 1)  # logits and representation of either end
         preference = torch.tensor([float(pair in favoured) for pair in PAIRS])
@@ -107,12 +110,12 @@ class GraphDistillation(nn.Module):
 
 
 class ResidualHead(nn.Module):
-    """Two linear layers with a shortcut around them, then a classifier: (..., d) → what it sees and its logits."""
+    """Two linear layers with a shortcut around them, then a classifier: (..., d) → what it sees and its K outputs."""
 
-    def __init__(self, d: int, num_categories: int, dropout: float) -> None:
+    def __init__(self, d: int, num_outputs: int, dropout: float) -> None:
         super().__init__()
         self.block = nn.Sequential(nn.Linear(d, d), nn.ReLU(), Dropout(dropout), nn.Linear(d, d))
-        self.classifier = nn.Linear(d, num_categories)
+        self.classifier = nn.Linear(d, num_outputs)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, d) → (N, d) and (N, K)."""
@@ -132,7 +135,7 @@ class Parts(NamedTuple):
 class DMD(Method):
     """Modalities are decoupled into shared and private parts, and in both spaces they learn from each other.
 
-    ``loss = sum of 8 CE + distillation_weight (GD_shared + GD_private)
+    ``loss = sum of 8 task + distillation_weight (GD_shared + GD_private)
     + decoupling_weight (L_rec + L_cyc + 0.1 (L_margin + L_ort))``
 
     Parameters
@@ -178,7 +181,7 @@ class DMD(Method):
         self.weights = (distillation_weight, decoupling_weight, constraint_weight)
         self.representation_weight = representation_weight
         self.margin = margin
-        k, count = task.num_categories, len(MODALITIES)
+        k, count = task.num_outputs, len(MODALITIES)
         self.input_dropout = Dropout(input_dropout)
         self.convolutions = nn.ModuleDict(
             {m: TemporalConv(task.feature_dims[m], d, kernel=kernel, bias=False) for m in MODALITIES}
@@ -233,7 +236,8 @@ class DMD(Method):
         parts of a frame must not point the same way.
         """
         total = batch.features["l"].new_zeros(())
-        constraints = margin_loss(self.pool(parts.shared, batch), batch.labels, self.margin)
+        ordered = self.task.kind == "intensity"  # then labels are those of the nearest bins
+        constraints = margin_loss(self.pool(parts.shared, batch), batch.labels, self.margin, ordered=ordered)
         for m in MODALITIES:
             real = batch.frames[m]
             x, shared, private = parts.x[m][real], parts.shared[m][real], parts.private[m][real]  # (frames, d)
@@ -250,7 +254,7 @@ class DMD(Method):
         return torch.stack([masked_mean(frames[m], batch.frames[m]) for m in MODALITIES])
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropies of the joint, the shared and each modality's heads; distillation; decoupling."""
+        """The task's losses of the joint, the shared and each modality's heads; distillation; decoupling."""
         parts = self.decouple(batch)
         shared, private, joint = self.fuse(parts, batch)
         pooled = dict(zip(MODALITIES, self.pool(parts.shared, batch), strict=True))  # 3 x (N, d)
@@ -266,7 +270,7 @@ class DMD(Method):
         distillation = distillation + self.private_graph(private_logits, private_seen, self.representation_weight)
         distillation_weight, decoupling_weight, _ = self.weights
         return {
-            "cross-entropies": torch.stack([F.cross_entropy(logits, batch.labels) for logits in answers]).sum(),
+            "tasks": torch.stack([self.task_loss(answer, batch) for answer in answers]).sum(),
             "distillation": distillation_weight * distillation,
             "decoupling": decoupling_weight * self.decoupling_loss(parts, batch),
         }
@@ -276,5 +280,5 @@ class DMD(Method):
         return self.head(self.fuse(self.decouple(batch), batch)[2])[0]
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.fuse(self.decouple(batch), batch)[2])[1]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, Whole, register
@@ -130,7 +129,7 @@ class Nodes(NamedTuple):
 class GCNet(Method):
     """Two graphs over the windows of all modalities; from the same nodes, the label and what is missing are inferred.
 
-    ``loss = CE + reconstruction_weight MSE(missing)``
+    ``loss = task + reconstruction_weight MSE(missing)``
 
     Parameters
     ----------
@@ -175,7 +174,7 @@ class GCNet(Method):
         d, width = 2 * hidden, hidden // 2  # of the nodes, and of the graph convolutions
         self.temporal = GraphNetwork(d, len(temporal), width, dropout=dropout, attention=attention)
         self.speaker = GraphNetwork(d, len(speaker), width, dropout=dropout, attention=attention)
-        self.head = nn.Linear(d + width, task.num_categories)
+        self.head = nn.Linear(d + width, task.num_outputs)
         self.completers = nn.ModuleDict({m: nn.Linear(d + width, task.feature_dims[m]) for m in MODALITIES})
 
     def nodes(self, batch: Batch) -> Nodes:
@@ -220,10 +219,10 @@ class GCNet(Method):
         return masked_mean(nodes.hidden, nodes.real)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and completion."""
+        """The task's loss and completion."""
         nodes = self.nodes(batch)
         return {
-            "cross-entropy": F.cross_entropy(self.head(self.readout(nodes)), batch.labels),
+            "task": self.task_loss(self.head(self.readout(nodes)), batch),
             "completion": self.reconstruction_weight * self.completion_loss(nodes, batch),
         }
 
@@ -232,5 +231,5 @@ class GCNet(Method):
         return self.readout(self.nodes(batch))
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

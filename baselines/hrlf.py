@@ -143,7 +143,7 @@ class Critic(nn.Module):
 class HRLF(Method):
     """A teacher on complete samples; a student on incomplete ones that shares its information scale by scale.
 
-    ``teacher: CE + L_FRF``; ``student: CE + L_FRF - sum_i I(E_i^t, E_i^s) + L_HAL + KL(teacher || student)``, where
+    ``teacher: task + L_FRF``; ``student: task + L_FRF - sum_i I(E_i^t, E_i^s) + L_HAL + KL(teacher || student)``, where
     L_FRF is the factorisation loss, I the Jensen-Shannon estimate, and L_HAL the loss of discriminators that the
     student deceives through reversed gradients.
 
@@ -215,11 +215,11 @@ class HRLF(Method):
         return self
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and factorisation; for the student also information, discriminators and responses."""
+        """The task's loss and factorisation; for the student also information, discriminators and responses."""
         network = self._predicting()
         own: Outputs = network(batch)
         terms = {
-            "cross-entropy": F.cross_entropy(own.logits, batch.labels),
+            "task": self.task_loss(own.logits, batch),
             "factorisation": network.factorisation_loss(own.factors),
         }
         if self.stage == TEACHER:
@@ -255,5 +255,5 @@ class HRLF(Method):
         return self._predicting()(batch).joint
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits, shape (N, K); of an intensity those of its bins, since responses are compared."""
         return self._predicting()(batch).logits

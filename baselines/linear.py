@@ -1,7 +1,8 @@
-"""A floor above the majority category: logistic regression on mean-pooled features.
+"""A floor above the majority category: logistic regression on mean-pooled features; ridge regression of an intensity.
 
-Cox, "The Regression Analysis of Binary Sequences", Journal of the Royal Statistical Society B, 1958; fitted by
-scikit-learn. There is nothing to train by gradient: all is fitted when the stage starts, and kept in buffers.
+Cox, "The Regression Analysis of Binary Sequences", Journal of the Royal Statistical Society B, 1958; Hoerl and Kennard,
+"Ridge Regression", Technometrics 12(1), 1970; fitted by scikit-learn. There is nothing to train by gradient: all is
+fitted when the stage starts, and kept in buffers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -23,18 +25,20 @@ _NEVER = -20.0  # logit of a category that the training split does not have
 
 @register("linear", paper="Cox, JRSS B 1958", trains_on="complete")
 class Linear(Method):
-    """Each modality's mean over its present frames, side by side and standardised, into a logistic regression.
+    """Each modality's mean over its present frames, side by side and standardised, into a linear regression.
 
     Parameters
     ----------
     task : TaskSpec
     regularisation : float
-        Strength of the squared penalty: scikit-learn's ``1 / C``.
+        Strength of the squared penalty: scikit-learn's ``1 / C``, or ridge regression's ``alpha``.
     max_iter : int
-        Of its solver.
+        Of the logistic regression's solver.
     """
 
     augmentable = False
+    # A squared error weighs more against the penalty than a logistic loss does.
+    per_task = {task: {"regularisation": 1000.0} for task in ("mosi_intensity", "mosei_intensity", "sims", "simsv2")}
     mean: Tensor
     scale: Tensor
     weight: Tensor
@@ -48,18 +52,28 @@ class Linear(Method):
         width = sum(self.widths)  # d_l + d_a + d_v
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.register_buffer("weight", torch.zeros(task.num_categories, width))
-        self.register_buffer("bias", torch.zeros(task.num_categories))
+        self.register_buffer("weight", torch.zeros(task.num_outputs, width))
+        self.register_buffer("bias", torch.zeros(task.num_outputs))
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Fit the scaler, then the regression, to the training split."""
         batches = list(training_set)
         pooled = torch.cat([self.pool(batch) for batch in batches]).cpu().double().numpy()  # (N, d_l + d_a + d_v)
-        labels = torch.cat([batch.labels for batch in batches]).cpu().numpy()  # (N,)
         scaler = StandardScaler().fit(pooled)
         # Into the buffers in place, so that their type and device stay; scikit-learn computes in float64.
         self.mean.copy_(torch.from_numpy(scaler.mean_))
         self.scale.copy_(torch.from_numpy(scaler.scale_))
+        standard = scaler.transform(pooled)
+        if self.task.kind == "intensity":
+            intensity = torch.cat([b.intensity for b in batches if b.intensity is not None]).cpu().double().numpy()
+            ridge = Ridge(alpha=self.regularisation).fit(standard, intensity)
+            self.weight.copy_(torch.from_numpy(ridge.coef_[None]))  # (1, width)
+            self.bias.fill_(float(ridge.intercept_))
+            return
+        self._fit_categories(standard, torch.cat([batch.labels for batch in batches]).cpu().numpy())
+
+    def _fit_categories(self, standard: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+        """The logistic regression of labels (N,) on standardised means (N, width)."""
         found = np.unique(labels)  # the categories that there are, in order
         self.weight.zero_()
         self.bias.fill_(_NEVER)
@@ -68,7 +82,7 @@ class Linear(Method):
             self.bias[found] = 0.0
             return
         regression = LogisticRegression(C=1.0 / self.regularisation, max_iter=self.max_iter)
-        regression.fit(scaler.transform(pooled), labels)
+        regression.fit(standard, labels)
         coefficients, intercepts = regression.coef_, regression.intercept_  # a row for each category in found
         if len(found) == 2:  # scikit-learn keeps the second category's row only; the first one's logit is zero
             coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])  # (2, width)
@@ -86,13 +100,13 @@ class Linear(Method):
         return torch.cat(parts, dim=1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy; it has no gradient, and the harness runs no epochs."""
-        return F.cross_entropy(self.predict(batch), batch.labels)
+        """That of the task; it has no gradient, and the harness runs no epochs."""
+        return self.task_loss(self.predict(batch), batch)
 
     def represent(self, batch: Batch) -> Tensor:
         """The standardised means, (N, d_l + d_a + d_v)."""
         return (self.pool(batch) - self.mean) / self.scale
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return F.linear(self.represent(batch), self.weight, self.bias)

@@ -133,7 +133,7 @@ def _mend(language: Tensor, proxy: Tensor, completeness: Tensor) -> Tensor:
 class LNLN(Method):
     """Language leads; as far as it is incomplete, a proxy made of the other modalities stands in.
 
-    ``loss = CE + 0.9 MSE(completeness) + 0.8 CE(discriminator) + 0.1 MSE(reconstruction)``
+    ``loss = task + 0.9 MSE(completeness) + 0.8 CE(discriminator) + 0.1 MSE(reconstruction)``
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ class LNLN(Method):
         self.discriminator = nn.Sequential(nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, 2))
         self.reconstructors = nn.ModuleDict({m: encoder() for m in MODALITIES})
         self.fusion = Fusion(d, heads=heads, layers=layers, tokens=tokens)
-        self.head = nn.Linear(d, task.num_categories)
+        self.head = nn.Linear(d, task.num_outputs)
 
     def compress(self, features: dict[str, Tensor], frames: dict[str, Tensor]) -> dict[str, Tensor]:
         """Each modality's frames → (N, tokens, d). Missing frames are zero vectors to it."""
@@ -212,17 +212,17 @@ class LNLN(Method):
         return torch.stack(terms).mean()
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and the three weighted terms."""
+        """The task's loss and the three weighted terms."""
         if batch.complete is None:
             raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
         compressed = self.compress(batch.features, batch.frames)
         with torch.no_grad():  # as a goal; it comes nearer only as the compressors learn
             complete = self.compress(batch.complete, batch.frames)
         corrected = self.correct(compressed)
-        logits = self.head(self.fusion(corrected.dominant, compressed["a"], compressed["v"]))
+        outputs = self.head(self.fusion(corrected.dominant, compressed["a"], compressed["v"]))
         completeness_weight, adversarial_weight, reconstruction_weight = self.weights
         return {
-            "cross-entropy": F.cross_entropy(logits, batch.labels),
+            "task": self.task_loss(outputs, batch),
             "completeness": completeness_weight * self.completeness_loss(corrected.completeness, batch),
             "adversarial": adversarial_weight * self.adversarial_loss(compressed["l"], corrected, complete["l"]),
             "reconstruction": reconstruction_weight * self.reconstruction_loss(compressed, complete),
@@ -234,5 +234,5 @@ class LNLN(Method):
         return self.fusion(self.correct(compressed).dominant, compressed["a"], compressed["v"])
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

@@ -73,9 +73,9 @@ class Decoder(nn.Module):
 
 @register("mctn", paper="Pham et al., AAAI 2019", trains_on="complete")
 class MCTN(Method):
-    """Language is translated to audio and back, and what the two share to vision; the last encoding is classified.
+    """Language is translated to audio and back, and what the two share to vision; the last encoding is judged.
 
-    ``loss = CE + translation_weight (audio + vision) + cycle_weight (language from the translated audio)
+    ``loss = task + translation_weight (audio + vision) + cycle_weight (language from the translated audio)
     + head_penalty |weights of the last layer|^2``
 
     Audio and vision are needed for the translations of training alone: the prediction reads nothing but language.
@@ -114,7 +114,7 @@ class MCTN(Method):
         self.second_decoder = Decoder(hidden, task.feature_dims["v"])
         self.reader = nn.LSTM(hidden, hidden, batch_first=True)  # reads the second encoding for the prediction
         self.score = nn.Linear(hidden, 1)
-        self.head = nn.Linear(hidden, task.num_categories)
+        self.head = nn.Linear(hidden, task.num_outputs)
 
     def widen(self, x: Tensor) -> Tensor:
         """Zeros behind the features, so that language and audio are equally wide: (N, T, d_m) → (N, T, width)."""
@@ -153,11 +153,11 @@ class MCTN(Method):
         )
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy, the translations, the cycle and the penalty of the last layer."""
+        """The task's loss, the translations, the cycle and the penalty of the last layer."""
         frames, first, second = self.encode(batch)
         audio, language, vision = self.translation_losses(batch, frames, first, second)
         return {
-            "cross-entropy": F.cross_entropy(self.head(self.read(second, frames)), batch.labels),
+            "task": self.task_loss(self.head(self.read(second, frames)), batch),
             "translation": self.translation_weight * (audio + vision),
             "cycle": self.cycle_weight * language,
             "penalty": self.head_penalty * self.head.weight.square().sum(),
@@ -169,5 +169,5 @@ class MCTN(Method):
         return self.read(second, frames)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

@@ -89,7 +89,7 @@ class Parts(NamedTuple):
 class MISA(Method):
     """Each modality is taken apart into a shared and a private vector; a Transformer layer fuses the six.
 
-    ``loss = CE + orthogonality_weight L_diff + similarity_weight L_sim + reconstruction_weight L_recon``
+    ``loss = task + orthogonality_weight L_diff + similarity_weight L_sim + reconstruction_weight L_recon``
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class MISA(Method):
             nn.Linear(6 * hidden, 3 * hidden),
             nn.Dropout(dropout),
             nn.ReLU(),
-            nn.Linear(3 * hidden, task.num_categories),
+            nn.Linear(3 * hidden, task.num_outputs),
         )
 
     def split(self, batch: Batch) -> Parts:
@@ -180,11 +180,11 @@ class MISA(Method):
         return torch.stack(terms).mean()
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and the three weighted terms."""
+        """The task's loss and the three weighted terms."""
         parts = self.split(batch)
         orthogonality_weight, similarity_weight, reconstruction_weight = self.weights
         return {
-            "cross-entropy": F.cross_entropy(self.head(self.fuse(parts)), batch.labels),
+            "task": self.task_loss(self.head(self.fuse(parts)), batch),
             "orthogonality": orthogonality_weight * self.orthogonality_loss(parts),
             "similarity": similarity_weight * self.similarity_loss(parts),
             "reconstruction": reconstruction_weight * self.reconstruction_loss(parts),
@@ -195,5 +195,5 @@ class MISA(Method):
         return self.fuse(self.split(batch))
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
@@ -69,7 +68,7 @@ class MulT(Method):
         self.output_dropout = Dropout(output_dropout)
         joint = 2 * d * len(MODALITIES)  # 6 d
         self.residual = nn.Sequential(nn.Linear(joint, joint), nn.ReLU(), self.output_dropout, nn.Linear(joint, joint))
-        self.head = nn.Linear(joint, task.num_categories)
+        self.head = nn.Linear(joint, task.num_outputs)
 
     def represent(self, batch: Batch) -> Tensor:
         """Last frames of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs."""
@@ -85,11 +84,11 @@ class MulT(Method):
         return torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         joint = self.represent(batch)
-        # Prediction: two linear layers with a shortcut around them, then the classifier
+        # Prediction: two linear layers with a shortcut around them, then the head
         return self.head(joint + self.residual(joint))
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy."""
-        return F.cross_entropy(self.predict(batch), batch.labels)
+        """That of the task alone."""
+        return self.task_loss(self.predict(batch), batch)

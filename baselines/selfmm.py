@@ -81,8 +81,8 @@ def onto_simplex(x: Tensor) -> Tensor:
 class LabelMemory:
     """The labels and representations of all training samples, kept by sample id across epochs.
 
-    The multimodal label y_m is that of the data and stays: an intensity (C = 1), or a one-hot vector (C = K). Each
-    modality's label y_s starts there and moves.
+    The multimodal label y_m is that of the data and stays: an intensity above or below the middle of its span (C = 1),
+    or a one-hot vector (C = K). Each modality's label y_s starts there and moves.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class LabelMemory:
     def __init__(self, ids: list[str], labels: Tensor, widths: Mapping[str, int], bound: float) -> None:
         self.row = {sample_id: i for i, sample_id in enumerate(ids)}
         self.bound = bound
-        self.emotions = labels.shape[1] > 1
+        self.categorical = labels.shape[1] > 1
         self.labels = {h: labels.clone() for h in widths}  # y_s of each head, (n, C); FUSION's stays y_m
         self.features = {h: labels.new_zeros(len(ids), width) for h, width in widths.items()}  # F*, (n, width)
         self.seen = torch.zeros(len(ids), device=labels.device)  # how often, so in which epoch a sample is
@@ -115,7 +115,7 @@ class LabelMemory:
     def centres(self, head: str) -> Tensor | None:
         """Mean representation of each category by the head's own labels, (K, d); None while a category is empty."""
         labels = self.labels[head]
-        if self.emotions:
+        if self.categorical:
             members = F.one_hot(labels.argmax(1), labels.shape[1]).to(labels.dtype)  # (n, K)
         else:
             members = torch.cat([labels < 0, labels >= 0], dim=1).to(labels.dtype)  # (n, 2): negative, positive
@@ -170,7 +170,7 @@ class LabelMemory:
         -------
         Tensor, shape (N, C)
         """
-        if self.emotions:
+        if self.categorical:
             return onto_simplex(y_m + alpha_s.softmax(1) - alpha_m.softmax(1))
         alpha_s, alpha_m = alpha_s[:, 1:], alpha_m[:, 1:]  # towards the positive centre, (N, 1)
         generated = 0.5 * y_m * alpha_s / (alpha_m + _EPSILON) + 0.5 * (y_m + alpha_s - alpha_m)
@@ -181,7 +181,7 @@ class LabelMemory:
 class SelfMM(Method):
     """Late fusion, and a head for each modality that learns labels which the method generates itself.
 
-    ``loss = CE(fusion) + sum_s mean(tanh |y_s - y_m| error(answer_s, y_s))``; the error of an intensity is absolute,
+    ``loss = task(fusion) + sum_s mean(tanh |y_s - y_m| error(answer_s, y_s))``; the error of an intensity is absolute,
     that of a probability vector the cross-entropy.
 
     Parameters
@@ -195,8 +195,8 @@ class SelfMM(Method):
         Widths of the heads, so of the representations F*.
     fusion_dropout, dropout_l, dropout_a, dropout_v : float
         On the heads' inputs.
-    bound : float
-        H, the largest intensity.
+    bound : float, optional
+        H, the largest intensity, from the middle of the task's span. None: half of the span.
     """
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-3}
@@ -219,19 +219,20 @@ class SelfMM(Method):
         dropout_l: Rate = 0.0,
         dropout_a: Rate = 0.1,
         dropout_v: Rate = 0.1,
-        bound: Positive = 3.0,
+        bound: Positive | None = None,
     ) -> None:
         super().__init__(task)
-        self.bound = bound
+        self.middle, half = sum(task.span) / 2, (task.span[1] - task.span[0]) / 2
+        self.bound = half if bound is None else bound
         self.widths = {FUSION: post_fusion, "l": post_l, "a": post_a, "v": post_v}
         hidden = {"l": hidden_l, "a": hidden_a, "v": hidden_v}
         encoded = {"l": encoded_l, "a": encoded_a, "v": encoded_v}
         dropouts = {"l": dropout_l, "a": dropout_a, "v": dropout_v}
-        answers = task.num_categories if task.num_categories > 2 else 1  # probabilities, or an intensity
+        answers = task.num_categories if task.kind == "category" else 1  # probabilities, or an intensity
         self.encoders = nn.ModuleDict({m: Encoder(task.feature_dims[m], hidden[m], encoded[m]) for m in MODALITIES})
         self.heads = nn.ModuleDict({m: Head(encoded[m], self.widths[m], answers, dropouts[m]) for m in MODALITIES})
-        # The multimodal task alone gives the prediction, and is cross-entropy over K categories in every task.
-        self.heads[FUSION] = Head(sum(encoded.values()), post_fusion, task.num_categories, fusion_dropout)
+        # The multimodal task alone gives the prediction; of a polarity it is cross-entropy over the two categories.
+        self.heads[FUSION] = Head(sum(encoded.values()), post_fusion, task.num_outputs, fusion_dropout)
         self.memory: LabelMemory | None = None
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
@@ -242,9 +243,9 @@ class SelfMM(Method):
         self.memory = LabelMemory(ids, labels, self.widths, self.bound)
 
     def multimodal_labels(self, batch: Batch) -> Tensor:
-        """y_m: the intensities (N, 1) or, in an emotion task, the labels as one-hot vectors (N, K)."""
+        """y_m: the intensities from the middle of the span (N, 1), or the categories as one-hot vectors (N, K)."""
         if batch.intensity is not None:
-            return batch.intensity[:, None]
+            return batch.intensity[:, None] - self.middle
         return F.one_hot(batch.labels, self.task.num_categories).to(torch.float32)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
@@ -258,10 +259,10 @@ class SelfMM(Method):
             raise RuntimeError("the labels are kept from the start of the training stage on")
         rows = self.memory.rows(batch.ids)
         outputs = {h: self.heads[h](x) for h, x in self.encode(batch).items()}  # F* (N, width), answer (N, C or K)
-        terms = {"cross-entropy": F.cross_entropy(outputs[FUSION][1], batch.labels)}
+        terms = {"task": self.task_loss(outputs[FUSION][1], batch)}
         for m in MODALITIES:
             answer, label = outputs[m][1], self.memory.labels[m][rows]
-            if self.memory.emotions:
+            if self.memory.categorical:
                 errors = F.cross_entropy(answer, label, reduction="none")  # (N,), against a probability vector
             else:
                 errors = (answer - label).abs().squeeze(1)  # (N, 1) → (N,)
@@ -275,5 +276,5 @@ class SelfMM(Method):
         return self.heads[FUSION](self.encode(batch)[FUSION])[0]
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits of the fusion, shape (N, K)."""
+        """Logits or intensities of the fusion, shape (N, task.num_outputs)."""
         return self.heads[FUSION](self.encode(batch)[FUSION])[1]

@@ -7,6 +7,7 @@ Paper: Ma, Ren, Zhao, Tulyakov, Wu and Peng, AAAI 2021. Deviations from the offi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class Perturbation(nn.Module):
 class Response(NamedTuple):
     """What the network makes of some samples: (N, K), (N, 3 d), (N, hidden)."""
 
-    logits: Tensor
+    outputs: Tensor
     joint: Tensor
     hidden: Tensor
 
@@ -66,11 +67,11 @@ class Response(NamedTuple):
 class Head(nn.Module):
     """The classifier; features of samples that lack a modality are perturbed before each of its layers."""
 
-    def __init__(self, joint: int, hidden: int, num_categories: int, *, dropout: float) -> None:
+    def __init__(self, joint: int, hidden: int, num_outputs: int, *, dropout: float) -> None:
         super().__init__()
         self.first = nn.Linear(joint, hidden)
         self.dropout = nn.Dropout(dropout)
-        self.last = nn.Linear(hidden, num_categories)
+        self.last = nn.Linear(hidden, num_outputs)
 
     def forward(
         self, joint: Tensor, available: Tensor, incomplete: Tensor, perturbations: nn.ModuleList, noisy: bool
@@ -94,16 +95,22 @@ class Head(nn.Module):
         return Response(self.last(self.dropout(hidden)), joint, hidden)
 
 
+def labels_of(batch: Batch, rows: Tensor) -> Batch:
+    """The batch with the labels of some samples alone, as the task's loss reads them."""
+    intensity = None if batch.intensity is None else batch.intensity[rows]
+    return replace(batch, labels=batch.labels[rows], intensity=intensity)
+
+
 @register("smil", paper="Ma et al., AAAI 2021", trains_on="missing")
 class SMIL(Method):
     """A missing modality is rebuilt from centres of its training features; how, is learned by meta-learning.
 
     First the network is trained on complete samples; then k-means finds the centres of each modality's features. In
     the second stage, one half of a batch (meta-train) moves the classifier by a gradient step, with a graph:
-    ``theta* = theta - inner_learning_rate grad CE(theta, meta-train)``, and with ``theta*`` the other half
+    ``theta* = theta - inner_learning_rate grad task(theta, meta-train)``, and with ``theta*`` the other half
     (meta-test), which is seen both with what is missing and complete, is to be right and alike:
 
-    ``loss = CE(theta, meta-train) + CE(theta*, meta-test) + joint_weight MSE(joint) + hidden_weight MSE(hidden)``
+    ``loss = task(theta, meta-train) + task(theta*, meta-test) + joint_weight MSE(joint) + hidden_weight MSE(hidden)``
 
     Parameters
     ----------
@@ -149,7 +156,7 @@ class SMIL(Method):
         self.weights = (joint_weight, hidden_weight)
         joint = len(MODALITIES) * d
         self.extractors = nn.ModuleDict({m: Extractor(task.feature_dims[m], d, kernel=kernel) for m in MODALITIES})
-        self.head = Head(joint, hidden, task.num_categories, dropout=dropout)
+        self.head = Head(joint, hidden, task.num_outputs, dropout=dropout)
         # Given what is available, and a flag for each modality: the weights of each modality's centres.
         self.reconstruction = nn.Linear(joint + len(MODALITIES), len(MODALITIES) * clusters)
         self.perturbations = nn.ModuleList([Perturbation(joint, joint), Perturbation(joint, hidden)])
@@ -204,12 +211,15 @@ class SMIL(Method):
         inputs = (joint, available.flatten(1), ~there.all(1, keepdim=True), self.perturbations, noisy)
         return self.head(*inputs) if head is None else functional_call(self.head, dict(head), inputs)
 
-    def adapt(self, available: Tensor, there: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The inner steps: the loss of the meta-train half, and the classifier's theta*, with its graph."""
+    def adapt(self, available: Tensor, there: Tensor, labels: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The inner steps: the loss of the meta-train half, and the classifier's theta*, with its graph.
+
+        Of the batch `labels`, labels and intensities alone are read.
+        """
         head: dict[str, Tensor] = dict(self.head.named_parameters())
         losses = []
         for _ in range(self.inner_steps):
-            losses.append(F.cross_entropy(self.respond(available, there, noisy=True, head=head).logits, labels))
+            losses.append(self.task_loss(self.respond(available, there, noisy=True, head=head).outputs, labels))
             # With a graph: the outer loss is differentiated through this step, which takes second derivatives.
             gradients = torch.autograd.grad(losses[-1], list(head.values()), create_graph=True)
             # theta* = theta - rate * gradient, as new tensors beside the parameters, which stay as they are.
@@ -220,25 +230,24 @@ class SMIL(Method):
         return losses[-1], head
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Pretraining: cross-entropy of the samples as they are. Meta-learning: see the class."""
+        """Pretraining: the task's loss of the samples as they are. Meta-learning: see the class."""
         available, there = self.extract(batch.features, batch.present)
         if self.stage == PRETRAINING:
-            logits = self.respond(available, there, noisy=False).logits
-            return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
+            return {"task": self.task_loss(self.respond(available, there, noisy=False).outputs, batch)}
         if batch.complete is None:
             raise ValueError("meta-learning needs the complete features, which training batches alone have")
         complete, real = self.extract(batch.complete, batch.frames)  # (N, 3, d), (N, 3)
         rows = torch.arange(len(batch), device=batch.device)
         # Batches are shuffled, so every second sample is as good as a random half.
         train, test = (rows[0::2], rows[1::2]) if len(batch) > 1 else (rows, rows)
-        train_loss, head = self.adapt(available[train], there[train], batch.labels[train])
+        train_loss, head = self.adapt(available[train], there[train], labels_of(batch, train))
         # With theta*, the other half twice: as the masks left it, and complete.
         incomplete = self.respond(available[test], there[test], noisy=False, head=head)
         clean = self.respond(complete[test], real[test], noisy=False, head=head)
         joint_weight, hidden_weight = self.weights
         return {
             "meta-train": train_loss,
-            "cross-entropy": F.cross_entropy(incomplete.logits, batch.labels[test]),
+            "meta-test": self.task_loss(incomplete.outputs, labels_of(batch, test)),
             "joint": joint_weight * F.mse_loss(incomplete.joint, clean.joint),
             "hidden": hidden_weight * F.mse_loss(incomplete.hidden, clean.hidden),
         }
@@ -248,5 +257,5 @@ class SMIL(Method):
         return self.respond(*self.extract(batch.features, batch.present), noisy=False).hidden
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
-        return self.respond(*self.extract(batch.features, batch.present), noisy=False).logits
+        """Logits or intensities, shape (N, task.num_outputs)."""
+        return self.respond(*self.extract(batch.features, batch.present), noisy=False).outputs

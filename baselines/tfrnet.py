@@ -66,7 +66,7 @@ class GatedEncoder(nn.Module):
 class TFRNet(Method):
     """Attention within and between incomplete modalities; in training, the missing features are rebuilt from it.
 
-    ``loss = CE + sum_m reconstruction_m SmoothL1(rebuilt_m, complete_m)``, the latter at missing frames only.
+    ``loss = task + sum_m reconstruction_m SmoothL1(rebuilt_m, complete_m)``, the latter at missing frames only.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class TFRNet(Method):
             nn.Linear(joint, head_hidden),
             nn.LeakyReLU(),
             Dropout(head_dropout),
-            nn.Linear(head_hidden, task.num_categories),
+            nn.Linear(head_hidden, task.num_outputs),
         )
 
     def extract(self, batch: Batch) -> dict[str, Tensor]:
@@ -191,10 +191,10 @@ class TFRNet(Method):
         return total
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and reconstruction."""
+        """The task's loss and reconstruction."""
         extracted = self.extract(batch)
         return {
-            "cross-entropy": F.cross_entropy(self.head(self.fuse(extracted, batch.frames)), batch.labels),
+            "task": self.task_loss(self.head(self.fuse(extracted, batch.frames)), batch),
             "reconstruction": self.reconstruction_loss(extracted, batch),
         }
 
@@ -203,5 +203,5 @@ class TFRNet(Method):
         return self.fuse(self.extract(batch), batch.frames)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

@@ -7,7 +7,6 @@ silent is listed in ``cards/transm.yaml``.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
@@ -32,7 +31,7 @@ def absolute_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
 class TransM(Method):
     """Transformers translate between modalities, there and back; what their encoders say of the sources is fused.
 
-    ``loss = CE + forward_weight MAE(translated, target) + backward_weight MAE(translated back, source)``
+    ``loss = task + forward_weight MAE(translated, target) + backward_weight MAE(translated back, source)``
 
     each averaged over the four translations. Only the encoders are needed to predict.
 
@@ -79,7 +78,7 @@ class TransM(Method):
             nn.Linear(len(DIRECTIONS) * d, head_hidden),  # four encoders' averages
             nn.ReLU(),
             Dropout(dropout),
-            nn.Linear(head_hidden, task.num_categories),
+            nn.Linear(head_hidden, task.num_outputs),
         )
 
     def encode(self, sources: list[Tensor], frames: list[Tensor]) -> list[Tensor]:
@@ -131,11 +130,11 @@ class TransM(Method):
         return torch.cat([masked_mean(x, mask) for x, mask in zip(encoded, frames, strict=True)], dim=1)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Cross-entropy and the translations there and back."""
+        """The task's loss and the translations there and back."""
         encoded, frames = self.encode_sources(batch)
         there, back = self.translation_losses(batch, encoded)
         return {
-            "cross-entropy": F.cross_entropy(self.head(self.fuse(encoded, frames)), batch.labels),
+            "task": self.task_loss(self.head(self.fuse(encoded, frames)), batch),
             "translation": self.forward_weight * there,
             "translation back": self.backward_weight * back,
         }
@@ -145,5 +144,5 @@ class TransM(Method):
         return self.fuse(*self.encode_sources(batch))
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.head(self.represent(batch))

@@ -15,6 +15,8 @@ from benchmark._version import __version__
 
 if TYPE_CHECKING:
     from benchmark.api import load_model, plan, read_scores, run
+    from benchmark.data.saving import save_dataset
+    from benchmark.data.task import Task
     from benchmark.errors import BenchmarkError
     from benchmark.methods.registry import register
     from benchmark.protocol.bounds import Count, NonNegative, Positive, Rate, Whole
@@ -37,6 +39,7 @@ _HOME = {
     "Results": "report.results",
     "Setting": "protocol.missing",
     "Stage": "protocol.method",
+    "Task": "data.task",
     "TaskSpec": "protocol.method",
     "frame_mask": "protocol.missing",
     "load_model": "api",
@@ -44,6 +47,7 @@ _HOME = {
     "read_scores": "api",
     "register": "methods.registry",
     "run": "api",
+    "save_dataset": "data.saving",
 }
 
 __all__ = [
@@ -60,6 +64,7 @@ __all__ = [
     "Results",
     "Setting",
     "Stage",
+    "Task",
     "TaskSpec",
     "Whole",
     "__version__",
@@ -70,6 +75,7 @@ __all__ = [
     "register",
     "report",
     "run",
+    "save_dataset",
 ]
 
 

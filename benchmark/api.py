@@ -21,7 +21,7 @@ from benchmark.methods.labels import expand
 from benchmark.methods.registry import Entry, catalogue
 from benchmark.running.choice import (
     Choice,
-    check_against,
+    TaskName,
     check_how,
     choose,
     is_of_shard,
@@ -52,13 +52,14 @@ def run(
     grid: str | Path | Mapping[str, Any],
     *,
     methods: MethodNames | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[TaskName] | None = None,
     seeds: int | None = None,
     set: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Iterable[str | Path] = (),
     data: str | Path | None = None,
     out: str | Path | None = None,
     against: str | None = None,
+    metrics: Sequence[str] = (),
     jobs: int | None = None,
     device: str = "auto",
     backend: str = "loky",
@@ -91,6 +92,8 @@ def run(
         By default ``results/<grid>``.
     against : str, optional
         The row that the others are tested against.
+    metrics : sequence of str, optional
+        Print a table of each of these, where a task has it; by default one of all that the task lists.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -122,10 +125,8 @@ def run(
     check_how(jobs, device, backend, cell_timeout)
     part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
-        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
-        for remark in choice.remarks:
-            say(remark)
-        check_against(against, choice.labels)
+        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, say, absolute=scheduler is not None)
+        choice.check(against, several(metrics))
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
         if not keeps_locks(folder):
@@ -175,6 +176,7 @@ def run(
         grid=choice.name,
         command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
+        metrics=several(metrics),
         keys={cell.key for cell in built.cells},
         failed=failed,
         say=say,
@@ -195,7 +197,7 @@ def plan(
     grid: str | Path | Mapping[str, Any],
     *,
     methods: MethodNames | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[TaskName] | None = None,
     seeds: int | None = None,
     set: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Iterable[str | Path] = (),
@@ -222,12 +224,12 @@ def plan(
     """
     import pandas as pd
 
+    from benchmark.report.results import Plan
+
     check_how(jobs, backend=backend)
     part = parse_shard(shard)
-    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, absolute=scheduler is not None)
-    for remark in choice.remarks:
-        say(remark)
-    check_against(against, choice.labels)
+    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, say, absolute=scheduler is not None)
+    choice.check(against)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.cell import state_of
@@ -238,12 +240,8 @@ def plan(
     store = Store(Path(out) if out is not None else Path("results") / choice.name)
     cells = [cell for cell in built.cells if is_of_shard(cell, part)]
     states = [state_of(store, cell, built) for cell in cells]
-    rows = [
-        (cell.row.label, cell.task.name, cell.seed, state, cell.key) for cell, state in zip(cells, states, strict=True)
-    ]
+    rows = [(c.row.label, c.task.name, c.seed, state, c.key) for c, state in zip(cells, states, strict=True)]
     todo = [cell for cell, state in zip(cells, states, strict=True) if fresh or state != DONE]
-    from benchmark.report.results import Plan
-
     frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
     return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers))
 
@@ -252,13 +250,14 @@ def report(
     *folders: str | Path,
     grid: str | Path | Mapping[str, Any] | None = None,
     methods: MethodNames | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[TaskName] | None = None,
     seeds: int | None = None,
     set: Mapping[str, Mapping[str, Any]] | None = None,
     plugins: Iterable[str | Path] = (),
     data: str | Path | None = None,
     out: str | Path | None = None,
     against: str | None = None,
+    metrics: Sequence[str] = (),
     say: Say = print,
 ) -> Results:
     """Write tables, figures and the page from what is stored, of several folders together; computes nothing.
@@ -273,7 +272,7 @@ def report(
         Only these rows.
     out : path, optional
         Where to write; by default the one folder.
-    tasks, seeds, set, plugins, data, against, say
+    tasks, seeds, set, plugins, data, against, metrics, say
         As in :func:`run`.
 
     Returns
@@ -287,9 +286,7 @@ def report(
     """
     from benchmark.files.manifest import read_manifest
 
-    choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data)
-    for remark in choice.remarks if choice else ():
-        say(remark)
+    choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data, say)
     methods = None if methods is None else several(methods)
     entries = choice.entries if choice else _known(plugins, methods or (), say)
     given = [Path(folder) for folder in folders]
@@ -319,6 +316,7 @@ def report(
         command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
         against=[against] if against is not None else said,
         must_be_there=against is not None,
+        metrics=several(metrics),
         keys=keys,
         only=only,
         say=say,
@@ -398,16 +396,18 @@ def examine(name: str, *, plugins: Iterable[str | Path] = (), say: Say = print) 
 def _choice(
     grid: str | Path | Mapping[str, Any],
     methods: MethodNames | None,
-    tasks: Sequence[str] | None,
+    tasks: Sequence[TaskName] | None,
     seeds: int | None,
     overrides: Mapping[str, Mapping[str, Any]] | None,
     plugins: Iterable[str | Path],
     data: str | Path | None,
+    say: Say,
     *,
     absolute: bool = False,
 ) -> Choice:
+    """What is asked for; remarks on it are said."""
     folder = None if data is None else Path(data)
-    return choose(
+    choice = choose(
         grid,
         methods=methods,
         tasks=tasks,
@@ -416,6 +416,9 @@ def _choice(
         plugins=[Path(plugin) for plugin in several(plugins)],
         data=folder.resolve() if folder and absolute else folder,
     )
+    for remark in choice.remarks:
+        say(remark)
+    return choice
 
 
 def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dict[str, Entry]:

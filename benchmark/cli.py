@@ -31,10 +31,10 @@ exit status: 0 all cells done; 1 some failed (the report is written), or a check
 """
 
 TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
-    "inspect": (),
-    "list": ("plugin",),
+    "inspect": ("tasks",),
+    "list": ("plugin", "tasks"),
     "check": ("plugin",),
-    "report_only": ("grid", "plugin", "out", "against", "methods"),
+    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data")  # with --grid, which definitions of its rows a report shows
 
@@ -103,14 +103,19 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids, your methods with --plugin")
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
-    what.add_argument("--inspect", metavar="FILE.pkl", type=Path, help="what a data file holds, and its faults")
+    what.add_argument(
+        "--inspect", metavar="FILE|DIR", type=Path, help="what data files hold, their faults, and the tasks they fit"
+    )
     what.add_argument("--version", action="version", version=f"corrkd-benchmark {__version__}")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
     which.add_argument(
         "--methods", nargs="+", metavar="METHOD",
         help="methods or groups of them, also with +mrm or -mrm behind: mult+mrm; with --report-only, the rows to show",
     )  # fmt: skip
-    which.add_argument("--tasks", nargs="+", metavar="TASK", help="mosi, mosei or iemocap, or several")
+    which.add_argument(
+        "--tasks", nargs="+", metavar="TASK|FILE.yaml",
+        help="tasks by name (--list has them), or task files of your own",
+    )  # fmt: skip
     which.add_argument("--seeds", type=_at_least_one, metavar="N", help="how many: 0, 1, ..., N-1")
     which.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="METHOD.KEY=VALUE",
@@ -125,6 +130,10 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--against", metavar="METHOD", help="the row that the others are tested against (default: as the grid says)"
     )
+    where.add_argument(
+        "--metrics", nargs="+", metavar="METRIC", default=[],
+        help="a table of each of these, such as mae or auroc (default: one table of those that the task lists)",
+    )  # fmt: skip
     where.add_argument(
         "--jobs", type=_at_least_one, metavar="N",
         help="worker processes (default: the cores that this process may use); not with dask, whose workers all work",
@@ -205,13 +214,14 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
     if options.inspect:
         from benchmark.data.inspection import inspect_file
+        from benchmark.data.task import find_task
 
-        print(inspect_file(options.inspect))
+        print(inspect_file(options.inspect, tasks=[find_task(task) for task in options.tasks or ()]))
         return 0
     if options.list:
         from benchmark.methods.registry import catalogue
 
-        _list(catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}")))
+        _list(catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}")), options.tasks or ())
         return 0
 
     from benchmark import api
@@ -230,6 +240,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         "data": options.data,
         "out": options.out,
         "against": options.against,
+        "metrics": options.metrics,
         "set": parse_overrides(options.set),
     }
     if reports:
@@ -237,7 +248,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         return 1 if results.failures else 0
     how = {name: getattr(options, name) for name in ("jobs", "backend", "scheduler", "fresh", "shard")}
     if options.plan:
-        print(api.plan(options.grid, **chosen, **how))
+        print(api.plan(options.grid, **{name: value for name, value in chosen.items() if name != "metrics"}, **how))
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
     results = api.run(
@@ -250,10 +261,10 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _list(entries: dict[str, Entry]) -> None:
+def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
     import yaml
 
-    from benchmark.data import TASKS
+    from benchmark.data.task import find_task, known_tasks
     from benchmark.methods.labels import groups
     from benchmark.running.grid_file import GRIDS, grid_names
 
@@ -266,8 +277,12 @@ def _list(entries: dict[str, Entry]) -> None:
     for name, members in groups(entries).items():
         print(f"  {name:<12} {'every method' if name == 'all' else ' '.join(members)}")
     print("tasks:")
-    for name, description in TASKS.items():
-        print(f"  {name:<12} {description}")
+    known = known_tasks()
+    for task in [*known.values(), *(own for own in map(find_task, tasks) if own.name not in known)]:
+        print(f"  {task.name:<15} {task.title}: {task.description or task.target.kind}")
+        for what, said in (("cite", task.citation), ("licence", task.licence)):
+            if said:
+                print(f"  {'':<15} {what}: {said}")
     print("grids:")
     for name in grid_names():
         print(f"  {name:<12} {yaml.safe_load((GRIDS / f'{name}.yaml').read_text(encoding='utf-8'))['description']}")

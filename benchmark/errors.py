@@ -81,6 +81,8 @@ def unknown(kind: str, name: object, known: Iterable[str], shown: str | None = N
     """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
     names = sorted(known)
     by_case = {each.lower(): each for each in reversed(names)}  # a name that differs in case alone is the nearest
-    near = [by_case[each] for each in difflib.get_close_matches(str(name).lower(), by_case, n=3, cutoff=0.5)]
+    asked = str(name).lower()
+    matches = [asked] if asked in by_case else difflib.get_close_matches(asked, by_case, n=3, cutoff=0.5)
+    near = [by_case[each] for each in matches]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"

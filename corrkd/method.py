@@ -26,7 +26,7 @@ STUDENT = Stage("student")
 class CorrKD(Method):
     """A teacher that sees complete samples distils into a student that sees incomplete ones.
 
-    ``loss = CE + scd_weight SCD + cpd_weight CPD + rcd_weight RCD``
+    ``loss = task + scd_weight SCD + cpd_weight CPD + rcd_weight RCD``
 
     The rows of the ablation are configurations of this class: weights of zero, another `response_loss`, no `student`.
 
@@ -106,17 +106,17 @@ class CorrKD(Method):
         return self
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Teacher: cross-entropy. Student: cross-entropy and the three distillation losses."""
+        """Teacher: the task's loss. Student: that and the three distillation losses."""
         if self.stage == TEACHER:
             _, logits = self.teacher.encode(batch)
-            return {"cross-entropy": F.cross_entropy(logits, batch.labels)}
+            return {"task": self.task_loss(logits, batch)}
         # The student sees what the masks left of these samples, the teacher saw them complete.
         student_joint, student_logits = self.student.encode(batch)  # H^s (N, 3 d), (N, K)
         teacher_joint, teacher_logits = self.teacher_outputs.of(batch)  # H^t (N, 3 d), (N, K), without gradients
         scd_weight, cpd_weight, rcd_weight = self.weights
         prototypes = category_prototype(student_joint, teacher_joint, batch.labels, self.task.num_categories)
         return {
-            "cross-entropy": F.cross_entropy(student_logits, batch.labels),
+            "task": self.task_loss(student_logits, batch),
             "SCD": scd_weight * sample_contrastive(student_joint, teacher_joint, self.boundary),
             "CPD": cpd_weight * prototypes,
             "RCD": rcd_weight * self._response_loss(student_logits, teacher_logits, batch.labels),
@@ -147,5 +147,5 @@ class CorrKD(Method):
         return self._predicting().encode(batch)[0]
 
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K)."""
+        """Logits, shape (N, K); of an intensity those of its bins, since prototypes and responses need categories."""
         return self._predicting().encode(batch)[1]

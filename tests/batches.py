@@ -12,14 +12,17 @@ from torch import Tensor
 from benchmark.parts.dropout import Dropout
 from benchmark.protocol.method import Batch, Method, TaskSpec
 from benchmark.protocol.missing import MODALITIES
+from benchmark.protocol.target import CATEGORY, INTENSITY, POLARITY, Target
 
 DIMS = {"l": 12, "a": 5, "v": 7}
 
 
 def small_task(name: str = "mosi", num_frames: dict[str, int] | int = 8) -> TaskSpec:
-    """A task with few features; K = 4 for iemocap, else 2."""
+    """A task with few features: iemocap has four categories, mosi_intensity is one of intensity, others of polarity."""
     frames = dict.fromkeys(MODALITIES, num_frames) if isinstance(num_frames, int) else num_frames
-    return TaskSpec(name, 4 if name == "iemocap" else 2, DIMS, frames)
+    kind = {"iemocap": CATEGORY, "mosi_intensity": INTENSITY}.get(name, POLARITY)
+    target = Target(kind, categories=tuple("abcd") if kind == CATEGORY else ())
+    return TaskSpec(name, len(target.categories), DIMS, frames, kind=kind, span=target.span, bins=target.bins)
 
 
 def random_batch(
@@ -60,7 +63,11 @@ def random_batch(
         chosen = torch.from_numpy(rng.random((n, longest))[:, :t] < (kept if m in available else 0.0))
         present[m] = frames[m] & chosen
         features[m] = complete[m] * present[m][:, :, None]
-    intensity = None if task.name == "iemocap" else (labels * 2 - 1).float()
+    intensity = None if task.kind == CATEGORY else (labels * 2 - 1).float()
+    if task.kind == INTENSITY:  # anywhere in a label's bin
+        low, high = task.span
+        shift = (rng.random(n) - 0.5) * 0.9 * (task.bins[1] - task.bins[0])
+        intensity = (torch.tensor(task.bins)[labels] + torch.from_numpy(shift).float()).clamp(low, high)
     batch = Batch([f"sample{i}" for i in range(n)], labels, intensity, features, present, frames, complete)
     return batch if training else as_test(batch)
 

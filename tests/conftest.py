@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from benchmark.data.dataset import Dataset
 from benchmark.data.simulator import simulate
+from benchmark.data.task import known_tasks
 from benchmark.methods import loading, registry
 
 torch.set_num_threads(1)
@@ -38,9 +39,9 @@ def _forget_plugins() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_mosi() -> Dataset:
-    return simulate("mosi", {"train": 64, "valid": 32, "test": 48})
+    return simulate(known_tasks()["mosi"], (64, 32, 48))
 
 
 @pytest.fixture(scope="session")
 def small_iemocap() -> Dataset:
-    return simulate("iemocap", {"train": 64, "valid": 32, "test": 48})
+    return simulate(known_tasks()["iemocap"], (64, 32, 48))

@@ -29,6 +29,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from benchmark import methods
 from benchmark.data.batches import task_spec
 from benchmark.data.simulator import simulate
+from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.protocol.answers import terms_of
 from benchmark.protocol.method import Method
@@ -168,12 +169,12 @@ def build(name: str, task: Any) -> Method:
     """An untrained method without dropout, whose coins depend on the size of blocks, which depends on the device."""
     torch.manual_seed(0)
     cls = methods.load(methods.catalogue()[name])
-    return without_dropout(cls(task, **hyperparameters(cls, name, task.name, [])[0]))
+    return without_dropout(cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [])[0]))
 
 
 def trained(name: str, device: torch.device) -> np.ndarray:
     """Logits after one epoch, through the benchmark's own loops."""
-    dataset = simulate("mosi", {"train": 32, "valid": 16, "test": 16})
+    dataset = simulate(known_tasks()["mosi"], (32, 16, 16))
     method = build(name, task_spec(dataset)).to(device)
     config = TrainingConfig(epochs=1, learning_rate=1e-4, batch_size=16)
     train(method, dataset, trains_on="missing", config=config, seed=0, device=device)

@@ -18,6 +18,7 @@ METRICS = {
     "mosi": ["f1", "accuracy", "f1_nonneg"],
     "mosei": ["f1", "accuracy", "f1_nonneg"],
     "iemocap": ["f1", "accuracy", "f1_happy", "f1_sad", "f1_angry", "f1_neutral"],
+    "mosi_intensity": ["mae", "corr", "acc7", "acc5", "acc2_nonneg", "f1_nonneg", "acc2", "f1"],
 }
 CATEGORIES = {
     1: ["negative"],
@@ -59,7 +60,14 @@ def make_statistics(
                          *((mean - 1.5 * std, mean + 1.1 * std) if intervals else (np.nan, np.nan)), 656)
                     )  # fmt: skip
     columns = ["task", "source", "method", "metric", "kind", "available", "ratio", "condition", "mean", "std", "seeds"]
-    return pd.DataFrame(rows, columns=[*columns, "low", "high", "n"])
+    frame = pd.DataFrame(rows, columns=[*columns, "low", "high", "n"])
+    for metric, scale, middle in (("mae", -1 / 50, 2.0), ("corr", 1 / 100, 0.0)):  # from per cents
+        own = frame["metric"] == metric
+        numbers = frame.loc[own, ["mean", "std", "low", "high"]] * scale
+        numbers[["mean", "low", "high"]] += np.where(frame.loc[own, ["condition"]] == "drop", 0.0, middle)
+        frame.loc[own, ["mean", "std"]] = numbers[["mean", "std"]].assign(std=numbers["std"].abs()).to_numpy()
+        frame.loc[own, ["low", "high"]] = np.sort(numbers[["low", "high"]], axis=1)
+    return frame
 
 
 def make_histories(methods=FIVE, *, seeds=5, source="simulated"):
@@ -77,7 +85,7 @@ def make_histories(methods=FIVE, *, seeds=5, source="simulated"):
                     train = least * 0.8 + (start - least) * np.exp(-0.2 * epoch) + rng.normal(0, 0.02)
                     valid = 0.5 + 0.3 * np.exp(-0.3 * epoch) + 0.006 * epoch + rng.normal(0, 0.02)
                     rows.append(("mosi", source, method, seed, stage, epoch, train, valid, 70.0))
-    columns = ["task", "source", "method", "seed", "stage", "epoch", "train_loss", "valid_loss", "valid_f1"]
+    columns = ["task", "source", "method", "seed", "stage", "epoch", "train_loss", "valid_loss", "valid_score"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -101,7 +109,7 @@ def make_representations(methods=FIVE, categories=2, *, samples=60, source="simu
     centres = rng.normal(0, 3, size=(categories, 8))
     return [
         Representation(
-            "mosi", source, method, 0, Setting(), labels,
+            "mosi", source, method, 0, Setting(), tuple(CATEGORIES[categories]), labels,
             (centres[np.arange(samples) % categories] / (1 + i) + rng.normal(size=(samples, 8))).astype(np.float32),
         )
         for i, method in enumerate(m for m in methods if m != "constant")

@@ -14,9 +14,19 @@ LABELS = np.array([-1.0, 0.5, 1.0], dtype=np.float32)
 
 
 def write_cell(
-    folder, key, *, settings=SETTINGS, right=True, ids="abc", labels=LABELS, epochs=1, finished="2", **changed
+    folder,
+    key,
+    *,
+    settings=SETTINGS,
+    right=True,
+    ids="abc",
+    labels=LABELS,
+    outputs=None,
+    epochs=1,
+    finished="2",
+    **changed,
 ):
-    """A cell of `mult` on simulated MOSI, seed 0, whose predictions are all right or all wrong."""
+    """A cell of `mult` on simulated MOSI, seed 0, whose predictions are all right or all wrong, or have these outputs."""
     record = {
         "state": DONE,
         "key": key,
@@ -28,11 +38,12 @@ def write_cell(
         "data": {"source": "simulated", "kind": "sentiment", "categories": ["negative", "non-negative"]},
         "training": {"trains_on": "complete"},
         "settings": [str(setting) for setting, _ in settings],
+        "epochs": epochs,
         "finished": finished,
     } | changed
     store = Store(folder)
     truth = (labels >= 0).astype(int)
-    logits = np.eye(2, dtype=np.float32)[truth if right else 1 - truth]
+    logits = np.eye(2, dtype=np.float32)[truth if right else 1 - truth] if outputs is None else outputs
     epoch = {"stage": "s", "epoch": 1, "train_loss": 0.5, "valid_loss": 0.6, "valid_f1": 70.0}
     with store.attempt(key) as side:
         if record["state"] == DONE:

@@ -44,7 +44,7 @@ def test_what_a_file_holds_stays_on_one_line_and_is_cut():
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("MOSI", "did you mean mosi or mosei?"),
+        ("MOSI", "did you mean mosi?"),
         ("MulT", "did you mean mult?"),
         ("Tfr_Net", "did you mean tfr_net?"),
         ("mutl", "did you mean mult?"),

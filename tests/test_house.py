@@ -19,7 +19,9 @@ SAY_NOTHING = {"util", "utils", "helper", "helpers", "misc", "common", "tools"}
 
 OF_SEVERAL_MODULES = {
     "data/test_agreement.py": "reading a file and --inspect judge it alike",
+    "data/test_own_data.py": "the page on data of one's own",
     "faults/test_faults.py": "a short selection of all faults",
+    "baselines/test_intensity.py": "every method on a task of intensity",
     "methods/test_entry_points.py": "what a package brings goes through finding, loading and digests",
     "parts/test_cuda.py": "every method on a GPU",
     "parts/test_plain.py": "MulT and CorrKD beside plain ones",
@@ -28,6 +30,7 @@ OF_SEVERAL_MODULES = {
     "report/test_undefined.py": "a score that is not there, from the metric to the page",
     "test_house.py": "all of it",
     "test_notebook.py": "the notebook of the documentation",
+    "test_own_task.py": "a task of one's own, from its file to the tables",
     "test_readme.py": "the documents",
     "test_runs.py": "real runs from the command line",
     "test_wheel.py": "the package as it is installed",

@@ -148,6 +148,7 @@ def test_every_key_of_grid_files_and_cards_is_documented():
 
 @every_page
 def test_code_and_yaml_that_are_shown_can_be_read(page):
+    from benchmark.data.task import Task
     from benchmark.methods.cards import CardConfig
     from benchmark.running.grid_file import GridConfig
 
@@ -155,7 +156,9 @@ def test_code_and_yaml_that_are_shown_can_be_read(page):
         ast.parse(textwrap.dedent(code))
     for text in blocks(PAGES[page], "yaml"):
         content = yaml.safe_load(text)
-        if "description" in content:
+        if "target" in content:
+            Task.model_validate(content)
+        elif "description" in content:
             GridConfig.model_validate(content)
         elif "hyperparameters" in content:
             CardConfig.model_validate(content)

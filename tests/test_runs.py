@@ -99,6 +99,8 @@ def test_a_run_leaves_everything(whole):
         "value",
         "n",
         "key",
+        "target",
+        "modalities",
     ]
     assert set(scores["method"]) == {"constant", "corrkd", "mult"} and set(scores["seed"]) == {0, 1}
     assert set(zip(scores["available"], scores["ratio"], strict=True)) == {("lav", 0.0), ("lav", 0.5), ("l", 0.0)}
@@ -277,11 +279,11 @@ def test_the_model_stored_is_the_one_that_predicted(grid, whole):
     from safetensors.torch import load_file
 
     from benchmark import methods
-    from benchmark.data import TaskSource, load_task
+    from benchmark.data import TaskSource, find_task, load_task
     from benchmark.data.batches import task_spec
     from benchmark.running.evaluation import predict_settings
 
-    store, dataset = Store(whole), load_task(TaskSource("mosi", sizes=(48, 16, 24)))
+    store, dataset = Store(whole), load_task(TaskSource(find_task("mosi"), sizes=(48, 16, 24)))
     for record in map(store.read, store.stored_keys()):
         cls = methods.load(methods.catalogue()[record["method"]])
         method = cls(task_spec(dataset), **record["hyperparameters"])
@@ -291,9 +293,8 @@ def test_the_model_stored_is_the_one_that_predicted(grid, whole):
         assert np.array_equal(again, stored.logits), record["label"]
 
 
-def f1_by_loops(labels, predicted):
-    """Weighted F1 x 100 of negative against positive where the label is not 0, from its definition."""
-    pairs = [(y < 0, p == 0) for y, p in zip(labels, predicted, strict=True) if y != 0]
+def f1_by_loops(pairs):
+    """Weighted F1 x 100 of pairs of truth and prediction, each whether it is negative, from its definition."""
     total = 0.0
     for negative in (True, False):
         hits = sum(t == p == negative for t, p in pairs)
@@ -302,15 +303,24 @@ def f1_by_loops(labels, predicted):
     return 100 * total / len(pairs)
 
 
+METRICS = {
+    "F1": lambda rows: f1_by_loops([(y < 0, p == 0) for y, p in rows if y != 0]),
+    "F1, 0 as non-negative": lambda rows: f1_by_loops([(y < 0, p == 0) for y, p in rows]),
+    "accuracy": lambda rows: 100 * sum((y < 0) == (p == 0) for y, p in rows) / len(rows),
+}
+
+
 def recomputed(out):
-    """Means and deviations by method and setting, from what is on disk and nothing of the benchmark's own code."""
+    """Means and deviations by metric, method and setting, from what is on disk, by nothing of the benchmark's code."""
     values = {}
     for folder in sorted(path for path in (out / "cells").iterdir() if not path.name.startswith(".")):
         label = json.loads((folder / "cell.json").read_text())["label"]
         with np.load(folder / "predictions.npz", allow_pickle=False) as archive:
             for setting, logits in zip(archive["settings"], archive["logits"], strict=True):
                 predicted = [max(range(2), key=lambda k, row=row: row[k]) for row in logits.tolist()]
-                values.setdefault((label, str(setting)), []).append(f1_by_loops(archive["labels"].tolist(), predicted))
+                rows = list(zip(archive["labels"].tolist(), predicted, strict=True))
+                for title, metric in METRICS.items():
+                    values.setdefault((title, label, str(setting)), []).append(metric(rows))
     return {key: f"{statistics.mean(v):.2f} ± {statistics.stdev(v):.2f}" for key, v in values.items()}
 
 
@@ -323,12 +333,13 @@ def test_the_tables_show_what_an_independent_script_finds_in_the_predictions(who
         head, _, *body = [
             [cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")
         ]
-        for row in body:
-            for column, cell in zip(head[1:], row[1:], strict=True):
+        assert head[:2] == ["Metric", "Method"] and {row[0] for row in body} == set(METRICS)
+        for metric, method, *cells in body:
+            for column, cell in zip(head[2:], cells, strict=True):
                 plain = re.sub(r"</?u>|\\\*|\*\*", "", cell)
-                assert plain == expected[row[0], columns[column]], (name, row[0], column)
+                assert plain == expected[metric, method, columns[column]], (name, metric, method, column)
                 seen += 1
-    assert seen == 3 * 4
+    assert seen == 3 * 3 * 4
 
 
 def reseal(folder, **change):

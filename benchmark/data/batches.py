@@ -11,13 +11,22 @@ from torch import Tensor
 
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.method import Batch, TaskSpec
-from benchmark.protocol.metrics import category_indices
 from benchmark.protocol.missing import MODALITIES
+from benchmark.protocol.target import CATEGORY
 
 
 def task_spec(dataset: Dataset) -> TaskSpec:
     """What a method may know of the data set."""
-    return TaskSpec(dataset.name, len(dataset.categories), dataset.feature_dims, dataset.max_frames)
+    target = dataset.target
+    return TaskSpec(
+        dataset.name,
+        len(target.categories),
+        dataset.feature_dims,
+        dataset.max_frames,
+        kind=target.kind,
+        span=target.span,
+        bins=target.bins,
+    )
 
 
 class SplitTensors:
@@ -37,9 +46,10 @@ class SplitTensors:
         self.device = device
         self.features = {m: torch.from_numpy(split.features[m]).to(device) for m in MODALITIES}
         self.frames = {m: torch.from_numpy(split.frames(m)).to(device) for m in MODALITIES}
-        self.labels = torch.from_numpy(category_indices(split.labels, dataset.kind)).to(device)
-        sentiment = dataset.kind == "sentiment"
-        self.intensity = torch.from_numpy(split.labels.astype(np.float32)).to(device) if sentiment else None
+        target = dataset.target
+        self.labels = torch.from_numpy(target.category_indices(split.labels)).to(device)
+        numbers = target.kind != CATEGORY
+        self.intensity = torch.from_numpy(split.labels.astype(np.float32)).to(device) if numbers else None
 
     def __len__(self) -> int:
         return len(self.split)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.frames import Extent, frame_extents
-from benchmark.data.labels import label_faults, label_warnings, order_doubts
-from benchmark.data.raw import KEYS, RawFile, RawSplit
+from benchmark.data.labels import are_multiples, label_faults, label_warnings, order_doubts
+from benchmark.data.raw import RawFile, RawSplit
+from benchmark.data.task import Known, Task, known_tasks
+from benchmark.errors import one_line
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
+from benchmark.protocol.target import CATEGORY
 
 _LEAST_TOKEN = 30  # where whole numbers reach this, they are no counts of one utterance and no marks
 _LEAST_PADDING = -100  # token ids may be padded with one number below 0
@@ -41,38 +46,77 @@ class Examined:
     ids: dict[str, list[str]] = field(default_factory=dict)
 
 
-def examine(raw: RawFile, kind: str) -> Examined:
+class Survey:
+    """What can be said of a file whatever it is used for, so that several tasks can be judged by one look at it.
+
+    Parameters
+    ----------
+    raw : RawFile
+    """
+
+    def __init__(self, raw: RawFile) -> None:
+        self.raw = raw
+        self.ids: dict[str, list[str]] = {}
+        self.extents: dict[str, dict[str, Extent]] = {}
+        self.faults: dict[str, list[str]] = {}
+        self.warnings: dict[str, list[str]] = {}
+        self.broken: set[str] = set()  # the splits of whose labels nothing can be said
+        for name, split in raw.splits.items():
+            self.ids[name] = [f"{name}-{row}" for row in range(len(split.labels))] if split.ids is None else split.ids
+            self.warnings[name] = []
+            faults = self.faults[name] = _structure_faults(split, name)
+            if faults:
+                self.broken.add(name)
+                continue
+            faults += _token_faults(split, name) or _axes_faults(split, name)
+            if not faults:
+                faults += _length_faults(split, name)
+                extents = self.extents[name] = frame_extents(split)
+                for m in MODALITIES:
+                    self.warnings[name] += _feature_warnings(split, m, extents[m], name)
+        self.widths = _width_faults(raw)
+
+    @cached_property
+    def odd(self) -> list[str]:
+        """Warnings of a file that has no fault."""
+        return _silent_modalities(self.raw) + copies(self.raw.splits, self.ids)
+
+    @cached_property
+    def shared(self) -> list[str]:
+        """Warnings of ids in two splits."""
+        return overlaps({name: unique_ids(ids) for name, ids in self.ids.items()})
+
+
+def examine(raw: RawFile, task: Task, survey: Survey | None = None) -> Examined:
     """Find all faults and oddities.
 
     Parameters
     ----------
     raw : RawFile
-    kind : {"sentiment", "emotion"}
-        Of the task that it is to be used for.
+    task : Task
+        That it is to be used for.
+    survey : Survey, optional
+        Of that file, if there is one already.
     """
-    found = Examined(warnings=list(raw.remarks))
+    survey = survey or Survey(raw)
+    found = Examined(warnings=list(raw.remarks), extents=survey.extents, ids=survey.ids)
     doubts = []
     for name, split in raw.splits.items():
-        found.ids[name] = [f"{name}-{row}" for row in range(len(split.labels))] if split.ids is None else split.ids
-        faults = _structure_faults(split, name)
-        if not faults:
-            faults = _token_faults(split, name) or _axes_faults(split, name)
-            if not faults:
-                faults = _length_faults(split, name)
-                extents = found.extents[name] = frame_extents(split)
-                found.warnings += [text for m in MODALITIES for text in _feature_warnings(split, m, extents[m], name)]
-            wrong = label_faults(split.labels, name, kind)
+        found.faults += survey.faults[name]
+        found.warnings += survey.warnings[name]
+        if name not in survey.broken:
+            wrong = label_faults(split.labels, name, task)
+            found.faults += wrong
             if not wrong:
-                found.warnings += label_warnings(split.labels, name, kind)
-                doubts += order_doubts(split.labels) if kind == "emotion" and name == "test" else []
-            faults = faults + wrong
-        found.faults += faults
+                found.warnings += label_warnings(split.labels, name, task)
+                doubts += order_doubts(split.labels, task) if task.target.kind == CATEGORY and name == "test" else []
         found.warnings += _id_warnings(split.ids, name)
-    found.faults += _width_faults(raw)
+    found.faults += survey.widths
+    if not found.faults and (fault := _of_another(raw, found.ids, task)):
+        found.faults.append(fault)
     if not found.faults:
-        found.warnings += _silent_modalities(raw)
-        found.warnings += copies(raw.splits, found.ids)
-    found.warnings += overlaps({name: unique_ids(ids) for name, ids in found.ids.items()})
+        found.warnings += survey.odd
+    found.warnings += survey.shared
     found.warnings += doubts
     return found
 
@@ -80,10 +124,50 @@ def examine(raw: RawFile, kind: str) -> Examined:
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 
+def _of_another(raw: RawFile, ids: Mapping[str, list[str]], task: Task) -> str:
+    """Why a file is another data set's, told from its sizes, the grid of its labels or its ids; else empty.
+
+    A task of a person's own that does not say what its files look like takes any.
+    """
+    if task.known == Known() and task.name not in known_tasks():
+        return ""
+    sizes = [len(split.labels) for split in raw.splits.values()]
+    labels = [split.labels for split in raw.splits.values()]
+    every = [sample_id for own in ids.values() for sample_id in own]
+    numbers = task.target.kind != CATEGORY
+
+    def surely(other: Task) -> list[str]:
+        known = other.known
+        found = []
+        if known.samples and sizes == known.samples:
+            found.append(f"its splits have {', '.join(map(str, sizes))} samples")
+        if known.ids is not None and every and all(re.fullmatch(known.ids, sample_id) for sample_id in every):
+            found.append("its ids are written so")
+        return found
+
+    def likely(other: Task) -> list[str]:
+        grid = other.known.grid
+        if grid is None or not numbers or other.target.kind == CATEGORY or not are_multiples(labels, grid):
+            return []
+        return [f"its labels are multiples of {grid:.3g}, and not of {task.known.grid:.3g}"]
+
+    for signs in (surely, likely):
+        if signs(task) or (signs is likely and task.known.grid is None):
+            return ""
+        for other in known_tasks().values():
+            if other.data_set != task.data_set and (why := signs(other)):
+                return (
+                    f"this looks like {other.title}, not {task.title}: {' and '.join(why)}; ask for task "
+                    f"{other.name!r}, or write a task file of your own if it is other data"
+                )
+    return ""
+
+
 def _structure_faults(raw: RawSplit, name: str) -> list[str]:
     """Why nothing more can be said of a split."""
-    counts = {MODALITY_NAMES[m]: len(x) for m, x in raw.features.items()} | {"labels": len(raw.labels)}
-    counts |= {f"{MODALITY_NAMES[m]} lengths": len(x) for m, x in raw.lengths.items()}
+    there = [m for m in MODALITIES if m not in raw.absent]
+    counts = {MODALITY_NAMES[m]: len(raw.features[m]) for m in there} | {"labels": len(raw.labels)}
+    counts |= {f"{MODALITY_NAMES[m]} lengths": len(raw.lengths[m]) for m in there if m in raw.lengths}
     if raw.ids is not None:
         counts["ids"] = len(raw.ids)
     if len(set(counts.values())) > 1:
@@ -135,6 +219,8 @@ def _mask_faults(mask: NDArray[np.bool_], text: NDArray[np.generic], name: str) 
 
 def _token_faults(raw: RawSplit, name: str) -> list[str]:
     """Text as token ids: one number a token, or ids with their attention mask and segments."""
+    if "l" in raw.absent:
+        return []
     x = raw.features["l"]
     flat = "l" in raw.flat
     shape = (x.shape[0], x.shape[2]) if flat else x.shape
@@ -147,11 +233,16 @@ def _token_faults(raw: RawSplit, name: str) -> list[str]:
             found = marks and _are_token_ids(ids, 2 if surely else _LEAST_TOKEN)
     if not found:
         return []
-    return [
-        f"split {name!r}, text: whole numbers of shape {shape} are token ids, not features; write what a language "
-        "model makes of them, such as BERT's last hidden states, as (samples, frames, features)"
-        + ("; if they are counts, write them as floating-point numbers" if flat and x.dtype.kind in "iu" else "")
-    ]
+    advice = (
+        "write what a language model makes of them, such as BERT's last hidden states, as (samples, frames, features)"
+    )
+    if raw.others:
+        names = one_line(", ".join(map(repr, raw.others)))
+        advice += f", or name other features of language, {names}, with keys: {{language: …}} in a task file"
+    if flat and x.dtype.kind in "iu":
+        advice += "; if they are counts, write them as floating-point numbers"
+    what = one_line(raw.names["l"])
+    return [f"split {name!r}, {what}: whole numbers of shape {shape} are token ids, not features; {advice}"]
 
 
 def _are_token_ids(ids: NDArray[np.generic], least: int) -> bool:
@@ -166,7 +257,7 @@ def _are_token_ids(ids: NDArray[np.generic], least: int) -> bool:
 
 def _axes_faults(raw: RawSplit, name: str) -> list[str]:
     """Features whose last two axes are exchanged: what looks like padding stands along the last one."""
-    turned = {m: _looks_turned(x) for m, x in raw.features.items()}
+    turned = {m: _looks_turned(x) for m, x in raw.features.items() if m not in raw.absent}
     likely = [MODALITY_NAMES[m] for m, found in turned.items() if found]
     if len(likely) < 2 and "surely" not in turned.values():
         return []
@@ -233,7 +324,7 @@ def _feature_warnings(raw: RawSplit, m: str, extent: Extent, name: str) -> list[
             text += f"; in {int(ends.sum())} the first or last frame is all NaN: if this is padding, write zeros there"
         found.append(text)
     if extent.unclear.any() and not (m == "l" and raw.mask is not None):
-        key = f"{KEYS[m]}_lengths" if m in raw.lengths else "the words' lengths"
+        key = f"{raw.names[m]}_lengths" if m in raw.lengths else "the words' lengths"
         found.append(
             f"in {int(extent.unclear.sum())} samples of {name!r}, frames of {what} beyond {key} are not zero, whether "
             "counted from the front or from behind; the first ones are kept: correct the lengths or leave them out"
@@ -241,7 +332,7 @@ def _feature_warnings(raw: RawSplit, m: str, extent: Extent, name: str) -> list[
     if not extent.told and (count := _constant_padding(x)):
         found.append(
             f"{count} samples of {name!r} begin or end with the same frame of {what} several times, which is not zero: "
-            f"if this is padding, write zeros there or tell {KEYS[m]}_lengths"
+            f"if this is padding, write zeros there or tell {raw.names[m]}_lengths"
         )
     if x.shape[1] == 1 and x.shape[2] > _WIDE:
         found.append(
@@ -275,7 +366,7 @@ def _silent_modalities(raw: RawFile) -> list[str]:
     """Modalities that are nothing but zeros in a split."""
     found = []
     for m in MODALITIES:
-        names = [repr(name) for name, split in raw.splits.items() if not split.features[m].any()]
+        names = [repr(n) for n, split in raw.splits.items() if m not in split.absent and not split.features[m].any()]
         if names:
             found.append(f"{MODALITY_NAMES[m]} of {', '.join(names)} is nothing but zeros, so that it says nothing")
     return found

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.task import Task
 from benchmark.protocol.missing import MODALITIES
+from benchmark.protocol.target import Target
 
-SPLITS = ("train", "valid", "test")
-SENTIMENT_CATEGORIES = ("negative", "non-negative")
-EMOTIONS = ("happy", "sad", "angry", "neutral")
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -29,7 +28,7 @@ class Split:
     lengths : dict of modality to int64 ndarray, shape (N,)
         The number of real frames, 0 to T_m.
     labels : ndarray, shape (N,)
-        As in the data: float32 intensity in sentiment tasks, int64 category index in emotion tasks.
+        As in the data: float32 numbers for polarity and intensity, int64 category indices for categories.
     """
 
     ids: NDArray[np.str_]
@@ -51,12 +50,8 @@ class Dataset:
 
     Parameters
     ----------
-    name : str
-        The task: ``mosi``, ``mosei`` or ``iemocap``.
+    task : Task
     source : {"simulated", "file"}
-    kind : {"sentiment", "emotion"}
-    categories : tuple of str
-        The K categories, in the order of the logits.
     splits : dict of split name to Split
         ``train``, ``valid`` and ``test``; features already standardised.
     fingerprint : str
@@ -67,14 +62,22 @@ class Dataset:
         What was mended while reading, one line each.
     """
 
-    name: str
+    task: Task
     source: str
-    kind: str
-    categories: tuple[str, ...]
     splits: dict[str, Split]
     fingerprint: str
     origin: str
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    @property
+    def target(self) -> Target:
+        """What is asked for."""
+        return self.task.as_target
 
     @property
     def feature_dims(self) -> dict[str, int]:

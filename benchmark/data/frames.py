@@ -45,22 +45,24 @@ def frame_extents(raw: RawSplit) -> dict[str, Extent]:
     all modalities belong to the same words (equal numbers of frames), a frame is real if any modality says so.
     """
     num_frames = {m: x.shape[1] for m, x in raw.features.items()}
-    aligned = len({x.shape[:2] for x in raw.features.values()}) == 1 and num_frames["l"] > 1
+    there = [m for m in MODALITIES if m not in raw.absent]
+    aligned = len({raw.features[m].shape[:2] for m in there}) == 1 and num_frames[there[0]] > 1
     told = dict(raw.lengths)
-    if aligned and "l" in told:
+    if aligned and "l" in told and "l" in there:
         told |= {m: told["l"] for m in MODALITIES if m not in told}
     # NaN is not zero, so it is no padding; unless a length tells that it must be.
     found = {m: _ends((x != 0) & np.isfinite(x) if m in told else x != 0) for m, x in raw.features.items()}
     extents: dict[str, Extent] = {}
-    same = [m for m in told if aligned and "l" in told and np.array_equal(told[m], told["l"])]
+    same = [m for m in told if aligned and "l" in told and m in there and np.array_equal(told[m], told["l"])]
     for group in (same, *([m] for m in told if m not in same)):
         if group:
             mask = raw.mask if "l" in group else None
             extents |= _told(group, found, told[group[0]], num_frames[group[0]], mask)
-    if aligned and not told:
-        start = np.min([np.where(a == b, num_frames[m], a) for m, (a, b) in found.items()], axis=0)
-        stop = np.max([b for _, b in found.values()], axis=0)
-        found = dict.fromkeys(found, (np.minimum(start, stop), stop))
+    if aligned and not set(told) - raw.absent:
+        own = {m: found[m] for m in there}
+        start = np.min([np.where(a == b, num_frames[m], a) for m, (a, b) in own.items()], axis=0)
+        stop = np.max([b for _, b in own.values()], axis=0)
+        found |= dict.fromkeys(own, (np.minimum(start, stop), stop))
     for m in MODALITIES:
         if m not in told:
             extents[m] = Extent(*found[m], np.zeros(len(found[m][0]), dtype=bool), told=False)

@@ -1,70 +1,186 @@
-"""``--inspect FILE``: what a data file holds, and which faults it has."""
+"""``--inspect FILE``: what a data file holds, which tasks it fits, and why it does not fit the others."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.checks import Examined, examine, overlaps, unique_ids, usable_features
-from benchmark.data.dataset import EMOTIONS, SPLITS
-from benchmark.data.formats import parse, task_of, warning_lines
+from benchmark.data.checks import Examined, Survey, examine, overlaps, unique_ids, usable_features
+from benchmark.data.formats import Content, named_only, open_file, parse, warning_lines
 from benchmark.data.frames import describe_padding
-from benchmark.data.labels import EMOTIONS_IN_TEST, STRONGEST, emotion_marks, kind_of, kind_of_labels
+from benchmark.data.labels import EMOTIONS_IN_TEST, category_marks
 from benchmark.data.raw import RawFile, RawSplit
-from benchmark.errors import one_line
+from benchmark.data.task import SPLITS, Task, known_tasks
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
+from benchmark.protocol.target import CATEGORY
+
+_SUFFIXES = (".pkl", ".npz", ".h5", ".hdf5")
+_REASON = 240  # characters
+_MOST_TEXTS = 10  # labels that are counted one by one
 
 
-@np.errstate(all="ignore")
-def inspect_file(path: Path) -> str:
-    """Describe a data file.
+@dataclass(frozen=True)
+class _Judged:
+    """A file as one task takes it: apart, and examined; or the one line that says why it cannot be taken apart."""
+
+    task: Task
+    raw: RawFile | None
+    found: Examined
+    refusal: str = ""
+
+    @property
+    def fault(self) -> str:
+        """Why it does not fit; empty if it does."""
+        return self.refusal or next(iter(self.found.faults), "")
+
+
+def inspect_file(path: Path, tasks: Sequence[Task] = ()) -> str:
+    """Describe a data file, or those in a folder.
 
     Parameters
     ----------
     path : Path
+        If it is a folder: its files under the names of the tasks, and all others that end as data files do; also those
+        in its folders that bear a data set's name, and in their ``Processed``.
+    tasks : sequence of Task
+        Of the person's own, beside those that come with the benchmark.
 
     Returns
     -------
     str
-        Layout, SHA-256; for each split samples, shapes, lengths and the side of the padding, NaN and infinite numbers,
-        constant features, labels; ids that stand twice; how many samples of each emotion MulT's file has; the warnings
-        that :func:`benchmark.data.formats.read_dataset` gives, each after ``warning:``; and at the end every fault for
-        which it refuses the file.
+        For a file: layout, SHA-256; for each split samples, shapes, lengths and the side of the padding, NaN and
+        infinite numbers, constant features, labels; ids that stand twice; the warnings that
+        :func:`benchmark.data.formats.read_dataset` gives, each after ``warning:``; every fault for which it is refused,
+        if it fits none of the tasks that its name tells; the tasks that it fits, and why not the others.
 
     Raises
     ------
     BenchmarkError
-        If the file cannot be taken apart at all.
+        If the file cannot be taken apart at all, or the folder has no data file.
     """
-    raw = parse(path)
-    task = task_of(path)
-    kind = kind_of_labels(raw.splits["train"].labels) if task is None else kind_of(task)
-    found = examine(raw, kind)
+    every = list({task.name: task for task in (*tasks, *known_tasks().values())}.values())
+    if not path.is_dir():
+        return _file(path, path.name, every, tasks)
+    blocks = []
+    for found in data_files(path, every):
+        name = found.relative_to(path).as_posix()
+        try:
+            blocks.append(_file(found, name, every, tasks))
+        except BenchmarkError as error:
+            blocks.append(f"{name}: cannot be used\n{error}")
+    if not blocks:
+        ends = ", ".join(_SUFFIXES)
+        raise BenchmarkError(f"no data file in {path}; those end in {ends}, or have a name that docs/data.md lists")
+    return "\n\n".join(blocks)
+
+
+def data_files(folder: Path, tasks: Sequence[Task]) -> list[Path]:
+    """The files of a folder that could be data files.
+
+    Parameters
+    ----------
+    folder : Path
+    tasks : sequence of Task
+        Whose data sets may have a folder in it.
+
+    Raises
+    ------
+    BenchmarkError
+        If it cannot be read.
+    """
+    data_sets, names = {task.data_set for task in tasks}, {name for task in tasks for name in task.file_names}
+    try:
+        folders = [folder, *(p for p in sorted(folder.iterdir()) if p.is_dir() and p.name.lower() in data_sets)]
+        folders += [inner / "Processed" for inner in folders if (inner / "Processed").is_dir()]
+        every = [path for inner in sorted(folders) for path in sorted(inner.iterdir())]
+    except OSError as error:
+        raise BenchmarkError(f"cannot read the data folder {folder}: {error.strerror}") from error
+    return [path for path in every if (path.suffix.lower() in _SUFFIXES or path.name in names) and path.is_file()]
+
+
+@np.errstate(all="ignore")
+def _file(path: Path, name: str, every: Sequence[Task], own: Sequence[Task]) -> str:
+    content = open_file(path, list(dict.fromkeys(task.keys for task in every)))
+    judged = _judge(content, every)
+    subject = _subject(judged, path, own)
+    raw, found, task = subject.raw, subject.found, subject.task
+    if raw is None:
+        raise BenchmarkError(subject.refusal)
     size = path.stat().st_size / 2**20
-    lines = [f"{path.name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]
-    for name in SPLITS:
-        split = raw.splits[name]
-        lines += ["", f"{name}: {len(split.labels)} samples"]
-        lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m, found, name)]
-        lines += [f"  labels    {text}" for text in _labels(split.labels, kind)]
+    lines = [f"{name}: {size:.1f} MiB, layout {raw.layout}, SHA-256 {raw.sha256}"]
+    for split_name in SPLITS:
+        split = raw.splits[split_name]
+        lines += ["", f"{split_name}: {len(split.labels)} samples"]
+        lines += [f"  {text}" for m in MODALITIES for text in _modality(split, m, found, split_name)]
+        lines += [f"  labels    {text}" for text in _labels(split.labels, task)]
     lines += ["", *_ids(raw)]
-    if kind == "emotion" and not found.faults:
-        expected = ", ".join(f"{count} {name}" for name, count in EMOTIONS_IN_TEST.items())
+    if task.target.columns and sorted(task.target.names) == sorted(EMOTIONS_IN_TEST) and not found.faults:
+        expected = ", ".join(f"{count} {emotion}" for emotion, count in EMOTIONS_IN_TEST.items())
         lines += ["", f"emotions: MulT's own file holds {expected} in 'test'"]
     lines += ["", *(f"warning: {text}" for text in warning_lines(path, found.warnings))]
     if found.faults:
         count = f"{len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
-        lines += [f"{count} for which the file is refused:", *(f"  {fault}" for fault in found.faults)]
-    else:
-        lines.append(f"no fault; can be used as {'iemocap' if kind == 'emotion' else 'mosi or mosei'}")
-    return "\n".join(lines)
+        lines += [f"{count} for which the file is refused as {task.name}:", *(f"  {fault}" for fault in found.faults)]
+    return "\n".join([*lines, *_fits(judged, path)])
+
+
+def _judge(content: Content, tasks: Sequence[Task]) -> list[_Judged]:
+    """What each task makes of a file, which is taken apart once for all tasks with the same keys."""
+    apart: dict[tuple[str, str], RawFile | BenchmarkError] = {}
+    surveys: dict[tuple[str, str], Survey] = {}
+    judged = []
+    for task in tasks:
+        keys = task.keys if isinstance(content.value, list | tuple) else named_only(task.keys)
+        place = (keys.model_dump_json(), task.modalities)
+        if place not in apart:
+            try:
+                apart[place] = parse(content.path, keys, task.modalities, content)
+            except BenchmarkError as error:
+                apart[place] = error
+        raw = apart[place]
+        if isinstance(raw, BenchmarkError):
+            judged.append(_Judged(task, None, Examined(), str(raw)))
+            continue
+        if place not in surveys:
+            surveys[place] = Survey(raw)
+        judged.append(_Judged(task, raw, examine(raw, task, surveys[place])))
+    return judged
+
+
+def _subject(judged: Sequence[_Judged], path: Path, own: Sequence[Task]) -> _Judged:
+    """The task as which a file is described: the first that it fits, of those that its name tells if there are any."""
+    asked = {task.name for task in own}
+    for group in (
+        [one for one in judged if one.task.name in asked],
+        [one for one in judged if path.name in one.task.file_names],
+    ):
+        if group:
+            return next((one for one in group if not one.fault), next((one for one in group if one.raw), group[0]))
+    apart = [one for one in judged if one.raw is not None] or list(judged)
+    return min(apart, key=lambda one: (len(one.found.faults), len(one.found.warnings)))
+
+
+def _fits(judged: Sequence[_Judged], path: Path) -> list[str]:
+    fitting = [one.task.name for one in judged if not one.fault]
+    reasons: dict[str, list[str]] = {}
+    for one in judged:
+        if one.fault:
+            reason = one.fault.removeprefix(str(path)).lstrip(":, ")
+            reasons.setdefault(one_line(reason, _REASON), []).append(one.task.name)
+    told = f"fits: {', '.join(fitting)}" if fitting else "fits no task; docs/own-data.md shows how to write one"
+    return [told, *(f"does not fit {', '.join(names)}: {reason}" for reason, names in reasons.items())]
 
 
 def _modality(split: RawSplit, m: str, found: Examined, name: str) -> list[str]:
     x = split.features[m]
     label = f"{MODALITY_NAMES[m]:<9}"
+    if m in split.absent:
+        return [f"{label} none"]
     lines = [f"{label} {' x '.join(map(str, x.shape))} (samples x frames x features), {x.dtype}"]
     if x.size == 0:
         return lines
@@ -109,28 +225,48 @@ def _unusable(x: NDArray[np.generic], ids: list[str] | None) -> list[str]:
     return found
 
 
-def _labels(labels: NDArray[np.generic], kind: str) -> list[str]:
+def _labels(labels: NDArray[np.generic], task: Task) -> list[str]:
     shape = " x ".join(map(str, labels.shape))
-    if kind == "emotion" and labels.shape[1:] in ((4,), (4, 2)):
-        marks = emotion_marks(labels)
-        counts = ", ".join(f"{count} {name}" for name, count in zip(EMOTIONS, marks.sum(0), strict=True))
-        none, several = int((marks.sum(1) == 0).sum()), int((marks.sum(1) > 1).sum())
-        return [f"{shape}: {counts}; {none} with none, {several} with several"]
-    flat = labels.astype(np.float64).ravel()
-    finite = flat[np.isfinite(flat)]
-    if len(finite) == 0:
-        return [f"{shape}: no number"]
-    lines = [
-        f"{shape}: {finite.min():g} to {finite.max():g}, {len(np.unique(finite))} distinct; {int((finite < 0).sum())} "
-        f"negative, {int((finite == 0).sum())} zero, {int((finite > 0).sum())} positive"
-        + (f", {len(flat) - len(finite)} NaN or infinite" if len(finite) < len(flat) else "")
-    ]
-    if np.abs(finite).max() > STRONGEST:
-        lines.append("labels beyond -3 to 3: is this a sentiment task?")
-    rounded = np.clip(np.round(finite), -3, 3)
-    if len(np.unique(finite)) > 2:
+    target = task.target
+    lines = [f"{shape}: {_texts(labels) if labels.dtype.kind in 'SU' else _numbers(labels)}"]
+    width = len(target.names)
+    marks = labels.dtype.kind not in "SU" and labels.shape[1:] in ((width,), (width, 2))
+    if target.kind == CATEGORY and (marks or labels.size == len(labels) > 0):
+        shown = category_marks(labels, task)
+        counts = ", ".join(f"{count} {name}" for name, count in zip(target.names, shown.sum(0), strict=True))
+        none, several = int((shown.sum(1) == 0).sum()), int((shown.sum(1) > 1).sum())
+        told = f"{counts}; {none} with none, {several} with several"
+        return [f"{shape}: {told}"] if marks else [*lines, f"as {task.name}: {counts}; {none} of none"]
+    if target.kind == CATEGORY or labels.dtype.kind in "SU":
+        return lines
+    numbers = labels.astype(np.float64).ravel()
+    finite = numbers[np.isfinite(numbers)]
+    low, high = target.range
+    if ((finite < low) | (finite > high)).any():
+        lines.append(f"labels beyond {low:g} to {high:g}: is this a sentiment task?")
+    if [low, high] == [-3, 3] and len(np.unique(finite)) > 2:
+        rounded = np.clip(np.round(finite), -3, 3)
         lines.append("rounded: " + ", ".join(f"{k:+d}: {int((rounded == k).sum())}" for k in range(-3, 4)))
     return lines
+
+
+def _numbers(labels: NDArray[np.generic]) -> str:
+    numbers = labels.astype(np.float64).ravel()
+    finite = numbers[np.isfinite(numbers)]
+    if len(finite) == 0:
+        return "no number"
+    return (
+        f"{finite.min():g} to {finite.max():g}, {len(np.unique(finite))} distinct; {int((finite < 0).sum())} negative, "
+        f"{int((finite == 0).sum())} zero, {int((finite > 0).sum())} positive"
+        + (f", {len(numbers) - len(finite)} NaN or infinite" if len(finite) < len(numbers) else "")
+    )
+
+
+def _texts(labels: NDArray[np.generic]) -> str:
+    texts, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:_MOST_TEXTS]
+    shown = ", ".join(f"{counts[place]} {one_line(repr(str(texts[place])), 40)}" for place in order)
+    return f"text, {len(texts)} distinct: {shown}{', …' if len(texts) > _MOST_TEXTS else ''}"
 
 
 def _ids(raw: RawFile) -> list[str]:

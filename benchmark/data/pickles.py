@@ -8,7 +8,6 @@ memory that it is asked for.
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
 import stat
@@ -20,31 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.file_kinds import describe
+from benchmark.data.guarded import Budget, Refused, checked_size, filled
 from benchmark.errors import BenchmarkError, one_line
 
-_KINDS = "biufSU"  # booleans, numbers, byte strings and text; no objects, no records
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iu][1248]|f(?:2|4|8|12|16)|[SU]\d{1,9}|O[48]?)")
-_ALWAYS = 2**20  # bytes that any file may take,
-_INFLATION = 32  # and that many times its size
 _DEPTH = 20  # of containers within containers; the files that people pass around have four
 _ARGUMENTS = 8  # of a name that is called
-_AXES = 32
-
-
-class _Refused(Exception):
-    """Something that does not belong into a data file."""
-
-
-class _Budget:
-    """The bytes that a file may still take in memory."""
-
-    def __init__(self, size: int) -> None:
-        self.left = _ALWAYS + _INFLATION * size
-
-    def spend(self, number: int, what: str = "what its size does not account for") -> None:
-        if number > self.left:
-            raise _Refused(f"{what}, more than {_INFLATION} times the file")
-        self.left -= number
 
 
 class _Name:
@@ -61,25 +41,25 @@ class _Shell:
 
     __slots__ = ("_budget", "array")
 
-    def __init__(self, budget: _Budget) -> None:
+    def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self.array: NDArray[Any] | None = None
 
     def build(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise _Refused("an array of unknown form")
+            raise Refused("an array of unknown form")
         _, shape, dtype, is_fortran, content = state
         order: Literal["C", "F"] = "F" if is_fortran is True else "C"
         dtype = _checked_dtype(dtype)
         if dtype.kind == "O":
-            size = _checked_size(shape, 8, self._budget)
+            size = checked_size(shape, 8, self._budget)
             if not isinstance(content, list) or len(content) != size:
-                raise _Refused("an array of objects of unknown form")
+                raise Refused("an array of objects of unknown form")
             self.array = _objects(content).reshape(shape, order=order)
             return
         if isinstance(content, str):  # Python 2 wrote bytes as a string
             content = content.encode("latin1")
-        self.array = _filled(content, dtype, shape, order, self._budget)
+        self.array = filled(content, dtype, shape, order, self._budget)
 
 
 class _Dtype:
@@ -91,45 +71,23 @@ class _Dtype:
         if isinstance(name, bytes):
             name = name[:20].decode("latin1")
         if not isinstance(name, str) or not _DTYPE.fullmatch(name):
-            raise _Refused(f"an array of type {name[:20] if isinstance(name, str) else type(name).__name__!r}")
+            raise Refused(f"an array of type {name[:20] if isinstance(name, str) else type(name).__name__!r}")
         try:
             self.dtype = np.dtype(name)
         except TypeError as error:
-            raise _Refused(f"an array of type {name!r}") from error
+            raise Refused(f"an array of type {name!r}") from error
 
     def build(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) < 2:
-            raise _Refused("an array type of unknown form")
+            raise Refused("an array type of unknown form")
         if state[1] in (">", b">"):
             self.dtype = self.dtype.newbyteorder(">")
 
 
 def _checked_dtype(dtype: Any) -> np.dtype[Any]:
     if not isinstance(dtype, _Dtype):
-        raise _Refused(f"an array whose type is a {type(dtype).__name__}")
+        raise Refused(f"an array whose type is a {type(dtype).__name__}")
     return dtype.dtype
-
-
-def _checked_size(shape: Any, itemsize: int, budget: _Budget) -> int:
-    """The number of items, paid for; an empty array's other axes count too, for what is made along them."""
-    if not isinstance(shape, tuple) or len(shape) > _AXES:
-        raise _Refused("an array of unknown shape")
-    if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-        raise _Refused("an array of unknown shape")
-    budget.spend(itemsize * math.prod(max(n, 1) for n in shape), f"an array of shape {one_line(str(shape), 60)}")
-    return math.prod(shape)
-
-
-def _filled(content: Any, dtype: np.dtype[Any], shape: Any, order: Literal["C", "F"], budget: _Budget) -> NDArray[Any]:
-    size = _checked_size(shape, dtype.itemsize, budget)
-    if dtype.kind not in _KINDS or not isinstance(content, bytes | bytearray):
-        raise _Refused("an array of unknown form")
-    if len(content) != size * dtype.itemsize:
-        raise _Refused("an array whose content does not fit its shape")
-    array = np.frombuffer(content, dtype=dtype)
-    if dtype.kind == "U" and (array.view(np.dtype(np.uint32).newbyteorder(dtype.byteorder)) > 0x10FFFF).any():
-        raise _Refused("text of what are no characters")
-    return array.reshape(shape, order=order).copy()
 
 
 def _objects(items: list[Any]) -> NDArray[np.object_]:
@@ -152,7 +110,7 @@ _INSTRUCTIONS = (
     pickle.EMPTY_DICT, pickle.GLOBAL, pickle.STACK_GLOBAL,
 )  # fmt: skip
 """Taken as they are; those that change or call something are written below. Not among them: all other ways to name or
-make an object (extension codes, persistent ids, classes and their instances), sets, and buffers outside the file."""
+make an object (extension codes, persistent ids, classes and their instances), and buffers outside the file."""
 
 
 _Interpreter: Any = pickle._Unpickler
@@ -163,7 +121,7 @@ class _Dispatch(dict[int, Callable[[Any], None]]):
         known = _Interpreter.dispatch.get(code)
         if known is None:
             raise pickle.UnpicklingError(f"there is no instruction {code:#04x}")
-        raise _Refused(f"the instruction {known.__name__.removeprefix('load_')}")
+        raise Refused(f"the instruction {known.__name__.removeprefix('load_')}")
 
 
 class _Unpickler(_Interpreter):  # type: ignore[misc]
@@ -174,7 +132,7 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
     def __init__(self, file: Any, size: int) -> None:
         super().__init__(file, encoding="latin1")
         self._file_read = lambda number: file.read(min(number, size))  # no memory for what is not there
-        self.budget = _Budget(size)
+        self.budget = Budget(size)
         core = ("numpy.core", "numpy._core")
         self._allowed = {
             ("numpy", "ndarray"): _Name(self._ndarray),
@@ -182,6 +140,7 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
             ("_codecs", "encode"): _Name(self._encode),
             ("__builtin__", "bytes"): _Name(self._no_bytes),
             ("collections", "OrderedDict"): _Name(self._ordered),
+            **{(b, s): _Name(self._set) for b in ("builtins", "__builtin__") for s in ("set", "frozenset")},
             **{(f"{c}.multiarray", "_reconstruct"): _Name(self._reconstruct) for c in core},
             **{(f"{c}.multiarray", "scalar"): _Name(self._scalar) for c in core},
             **{(f"{c}.numeric", "_frombuffer"): _Name(self._from_buffer) for c in core},
@@ -191,13 +150,13 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
         try:
             return self._allowed[module, name]
         except KeyError:
-            raise _Refused(f"the name {one_line(f'{module}.{name}', 80)}") from None
+            raise Refused(f"the name {one_line(f'{module}.{name}', 80)}") from None
 
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
         name = self.stack[-1]
         if not isinstance(name, _Name) or not isinstance(arguments, tuple) or len(arguments) > _ARGUMENTS:
-            raise _Refused(f"a call of a {_kind(name)}")
+            raise Refused(f"a call of a {_kind(name)}")
         self.stack[-1] = name.make(*arguments)
 
     dispatch[pickle.REDUCE[0]] = load_reduce
@@ -206,7 +165,7 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
         state = self.stack.pop()
         instance = self.stack[-1]
         if not isinstance(instance, _Shell | _Dtype):
-            raise _Refused(f"a {_kind(instance)} with a state of its own")
+            raise Refused(f"a {_kind(instance)} with a state of its own")
         instance.build(state)
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -221,9 +180,23 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
 
     dispatch[pickle.APPENDS[0]] = load_appends
 
+    # A set comes as a list, in the file's order: nothing is hashed, and what is made of it is the same every time.
+
+    def load_empty_set(self) -> None:
+        self.append([])
+
+    dispatch[pickle.EMPTY_SET[0]] = load_empty_set
+    dispatch[pickle.ADDITEMS[0]] = load_appends
+
+    def load_frozenset(self) -> None:
+        items = self.pop_mark()  # which puts another stack under self.append
+        self.append(items)
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
     def _extend(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
-            raise _Refused(f"a {_kind(self.stack[-1])} that is used as a list")
+            raise Refused(f"a {_kind(self.stack[-1])} that is used as a list")
         self.stack[-1].extend(items)
 
     def load_dict(self) -> None:
@@ -246,7 +219,7 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
 
     def _update(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not dict:
-            raise _Refused(f"a {_kind(self.stack[-1])} that is used as a dictionary")
+            raise Refused(f"a {_kind(self.stack[-1])} that is used as a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][_checked_key(key)] = value
 
@@ -257,24 +230,30 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def _ndarray(self, *_: Any) -> NoReturn:
-        raise _Refused("an array made in an unusual way")  # only named, as an argument of _reconstruct
+        raise Refused("an array made in an unusual way")  # only named, as an argument of _reconstruct
 
     def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-            raise _Refused("a byte string of unknown form")
+            raise Refused("a byte string of unknown form")
         self.budget.spend(len(text), "byte strings")
         return text.encode(encoding)
 
     def _no_bytes(self, *arguments: Any) -> bytes:
         if arguments:
-            raise _Refused("a byte string of unknown form")
+            raise Refused("a byte string of unknown form")
         return b""  # how the oldest protocols write it
 
     def _ordered(self, items: Any = ()) -> dict[Any, Any]:
         if not isinstance(items, list | tuple):
-            raise _Refused("a dictionary of unknown form")
+            raise Refused("a dictionary of unknown form")
         self.budget.spend(64 + 64 * len(items), "dictionaries")
         return {_checked_key(key): value for key, value in items}
+
+    def _set(self, items: Any = ()) -> list[Any]:
+        if not isinstance(items, list | tuple):
+            raise Refused("a set of unknown form")
+        self.budget.spend(64 + 8 * len(items), "sets")
+        return list(items)
 
     def _reconstruct(self, *_: Any) -> _Shell:
         return _Shell(self.budget)
@@ -282,10 +261,10 @@ class _Unpickler(_Interpreter):  # type: ignore[misc]
     def _scalar(self, dtype: Any, content: Any = b"") -> Any:
         dtype = _checked_dtype(dtype)
         content = content.encode("latin1") if isinstance(content, str) else content
-        return _filled(content, dtype, (), "C", self.budget).item()
+        return filled(content, dtype, (), "C", self.budget).item()
 
     def _from_buffer(self, content: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> NDArray[Any]:
-        return _filled(content, _checked_dtype(dtype), shape, "F" if order == "F" else "C", self.budget)
+        return filled(content, _checked_dtype(dtype), shape, "F" if order == "F" else "C", self.budget)
 
 
 def _kind(value: Any) -> str:
@@ -294,14 +273,14 @@ def _kind(value: Any) -> str:
 
 def _checked_key(key: Any) -> Any:
     if not isinstance(key, str | bytes | int):  # nothing whose hash is the work of the file's author
-        raise _Refused(f"a dictionary with a {_kind(key)} for a key")
+        raise Refused(f"a dictionary with a {_kind(key)} for a key")
     return key
 
 
 def load_pickle(path: Path) -> Any:
     """Read a pickle of plain containers, text, numbers and NumPy arrays.
 
-    Python 2's pickles are read too; their byte strings come as text (Latin-1).
+    Python 2's pickles are read too; their byte strings come as text (Latin-1). A set comes as a list.
 
     Parameters
     ----------
@@ -328,7 +307,7 @@ def load_pickle(path: Path) -> Any:
             return _plain(unpickler.load(), unpickler.budget)
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
-    except _Refused as error:
+    except Refused as error:
         if known := _described(path):
             raise BenchmarkError(f"{path} {known}") from error
         raise BenchmarkError(
@@ -354,17 +333,17 @@ def _described(path: Path) -> str | None:
         return None
 
 
-def _plain(value: Any, budget: _Budget, depth: int = 0) -> Any:
+def _plain(value: Any, budget: Budget, depth: int = 0) -> Any:
     """`value` with arrays in the place of their shells, paid for as often as it is met; refuses what is not plain."""
     if depth > _DEPTH:
-        raise _Refused(f"containers nested more than {_DEPTH} deep")
+        raise Refused(f"containers nested more than {_DEPTH} deep")
     if value is None or isinstance(value, bool | float):
         budget.spend(8)
         return value
     if isinstance(value, int):
         budget.spend(8)
         if not -(2**63) <= value < 2**64:
-            raise _Refused("a number of more than 64 bits")
+            raise Refused("a number of more than 64 bits")
         return value
     if isinstance(value, str | bytes):
         budget.spend(8 + len(value))
@@ -372,7 +351,7 @@ def _plain(value: Any, budget: _Budget, depth: int = 0) -> Any:
     budget.spend(64)
     if isinstance(value, _Shell):
         if value.array is None:
-            raise _Refused("an array without content")
+            raise Refused("an array without content")
         value = value.array
         if value.dtype.kind == "O":
             items = [_plain(item, budget, depth + 1) for item in value.ravel().tolist()]
@@ -384,4 +363,4 @@ def _plain(value: Any, budget: _Budget, depth: int = 0) -> Any:
         return {_plain(k, budget, depth + 1): _plain(v, budget, depth + 1) for k, v in value.items()}
     if type(value) in (list, tuple):
         return type(value)(_plain(item, budget, depth + 1) for item in value)
-    raise _Refused(f"a {_kind(value)}")
+    raise Refused(f"a {_kind(value)}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-KEYS = {"l": "text", "a": "audio", "v": "vision"}
-"""What each modality is called in a file."""
+from benchmark.protocol.missing import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,12 @@ class RawSplit:
         BERT's attention mask, where the lengths of language come from it.
     flat : frozenset of str
         The modalities that have no axis of frames in the file; here they have one frame.
+    absent : frozenset of str
+        The modalities that the task does not have: one frame of one zero, and no real frame.
+    names : dict of modality to str
+        What each is called in the file.
+    others : tuple of str
+        The names of further arrays that could be features.
     """
 
     features: dict[str, NDArray[np.generic]]
@@ -36,6 +41,22 @@ class RawSplit:
     ids: list[str] | None
     mask: NDArray[np.bool_] | None = None
     flat: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+    names: dict[str, str] = field(default_factory=lambda: {"l": "text", "a": "audio", "v": "vision"})
+    others: tuple[str, ...] = ()
+
+    def with_absent(self, modalities: str) -> RawSplit:
+        """The same with what stands for the modalities that are not among `modalities`."""
+        absent = frozenset(MODALITIES) - set(modalities)
+        n = len(self.labels)
+        none = {m: np.zeros((n, 1, 1), dtype=np.float32) for m in absent}
+        features = {m: (none | self.features)[m] for m in MODALITIES}
+        return replace(
+            self,
+            features=features,
+            lengths=self.lengths | {m: np.zeros(n, dtype=np.int64) for m in absent},
+            absent=absent,
+        )
 
 
 @dataclass(frozen=True)

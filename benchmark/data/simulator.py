@@ -1,4 +1,4 @@
-"""Simulated stand-ins for MOSI, MOSEI and IEMOCAP.
+"""Simulated stand-ins for the tasks.
 
 They let everything run where the real features cannot be had. They are no evidence for which method is better, and
 everything made from them says `simulated`.
@@ -6,12 +6,13 @@ everything made from them says `simulated`.
 The model. Each utterance has latent affect: a part that all modalities express and, for each modality, a part of its
 own; the label depends on all of them and on noise of its own. Affect drives which *cue words* are spoken, sparse among
 neutral ones; around each cue word, audio and vision move for a few frames, smoothly and overlapping in time. Speakers,
-disjoint between splits, shift audio and vision and have favourite words. The words carry vectors (300), audio 74 and
-vision 35 numbers a frame, and all three are aligned to the words.
+disjoint between splits, shift audio and vision and have favourite words. All three modalities are aligned to the words.
+What sets one task apart stands in the section `simulator` of its file.
 
-Calibration. The three signal strengths of each task, and nothing else, were set so that logistic regression on
-mean-pooled complete features of one modality scores in the range known for the real set (`PROBE_RANGES`); what it
-scores is measured by ``tests/data/test_simulator.py`` and written in ``README.md`` beside this file. No method was
+Calibration. The three signal strengths of MOSI, MOSEI and IEMOCAP, and nothing else, were set so that logistic
+regression on mean-pooled complete features of one modality scores in the range known for the real set
+(`PROBE_RANGES`); those of other tasks are guesses. What the probe scores is measured
+by ``tests/data/test_simulator.py`` and written in ``README.md`` beside this file. No method was
 looked at.
 """
 
@@ -19,79 +20,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.dataset import EMOTIONS, SENTIMENT_CATEGORIES, SPLITS, Dataset, Split, standardise
+from benchmark.data.dataset import Dataset, Split, standardise
+from benchmark.data.task import SPLITS, Task
 from benchmark.protocol.missing import MODALITIES
+from benchmark.protocol.target import CATEGORY, POLARITY
 
 VERSION = 1
 ORIGIN = f"simulator version {VERSION}"
-FEATURE_DIMS = {"l": 300, "a": 74, "v": 35}  # GloVe, COVAREP, Facet
 
 VOCABULARY = 2000
 CUE_WORDS = 400
 CUE_CHANCE = 0.3
 CANDIDATES = 8
 SPEAKER_UTTERANCES = 14
-
-
-@dataclass(frozen=True)
-class SimulatedTask:
-    """What sets one stand-in apart.
-
-    Parameters
-    ----------
-    kind : {"sentiment", "emotion"}
-    sizes : dict of split to int
-        Number of utterances; smaller than the real ones, so that grids fit the time of two cores.
-    shares : dict of split to tuple of float
-        The real split's label distribution: negative, zero, positive; or the four emotions.
-    mean_length, max_length : int
-        Words of an utterance.
-    strengths : dict of modality to float
-        How strongly affect shows in a modality; the calibrated quantities.
-    """
-
-    kind: str
-    sizes: dict[str, int]
-    shares: dict[str, tuple[float, ...]]
-    mean_length: int
-    max_length: int
-    strengths: dict[str, float]
-
-
-# Shares are the counts of the real splits: MOSI and MOSEI as negative / zero / positive, IEMOCAP's test split as
-# implied by the constant predictor's published F1; its other splits are taken to be alike.
-_IEMOCAP = (135, 193, 227, 383)
-TASKS = {
-    "mosi": SimulatedTask(
-        kind="sentiment",
-        sizes={"train": 800, "valid": 200, "test": 400},
-        shares={"train": (552, 53, 679), "valid": (92, 13, 124), "test": (379, 30, 277)},
-        mean_length=11,
-        max_length=20,
-        strengths={"l": 1.6, "a": 0.7, "v": 0.9},
-    ),
-    "mosei": SimulatedTask(
-        kind="sentiment",
-        sizes={"train": 1200, "valid": 250, "test": 500},
-        shares={"train": (4738, 3540, 8048), "valid": (506, 433, 932), "test": (1350, 1025, 2284)},
-        mean_length=12,
-        max_length=20,
-        strengths={"l": 1.6, "a": 0.9, "v": 1.0},
-    ),
-    "iemocap": SimulatedTask(
-        kind="emotion",
-        sizes={"train": 900, "valid": 250, "test": 450},
-        shares=dict.fromkeys(SPLITS, _IEMOCAP),
-        mean_length=10,
-        max_length=20,
-        strengths={"l": 1.6, "a": 0.9, "v": 0.9},
-    ),
-}
+STEPS = 15  # that an intensity takes between 0 and the largest label: MOSI's five annotators give steps of 0.2
 
 # Weighted F1 x 100 of the probe on the test split; on IEMOCAP the mean over emotions. MOSI's ranges were measured on
 # real features; the other two are as recalled from published unimodal results, so wider.
@@ -102,63 +48,72 @@ PROBE_RANGES = {
 }
 
 
-def simulate(task: str, sizes: dict[str, int] | None = None) -> Dataset:
+def simulate(task: Task, sizes: tuple[int, int, int] | None = None) -> Dataset:
     """Generate a stand-in; the same numbers every time.
 
     Parameters
     ----------
-    task : str
-        One of `TASKS`.
-    sizes : dict of split to int, optional
-        Other numbers of utterances.
+    task : Task
+        Its section `simulator` says what sets one stand-in apart.
+    sizes : tuple of int, optional
+        Other numbers of training, validation and test utterances.
 
     Returns
     -------
     Dataset
         With ``source="simulated"``.
     """
-    spec = _spec(task, sizes)
-    world = _World(spec, np.random.default_rng([VERSION, sorted(TASKS).index(task)]))
-    splits = {name: world.split(task, name) for name in SPLITS}
+    world = _World(task, np.random.default_rng([VERSION, _seed(task)]))
+    splits = {name: world.split(name, n) for name, n in zip(SPLITS, sizes or task.simulator.samples, strict=True)}
     return Dataset(
-        name=task,
+        task=task,
         source="simulated",
-        kind=spec.kind,
-        categories=SENTIMENT_CATEGORIES if spec.kind == "sentiment" else EMOTIONS,
         splits=standardise(splits),
         fingerprint=fingerprint(task, sizes),
         origin=ORIGIN,
     )
 
 
-def fingerprint(task: str, sizes: dict[str, int] | None = None) -> str:
+def fingerprint(task: Task, sizes: tuple[int, int, int] | None = None) -> str:
     """What tells a simulated data set from others, without generating it."""
-    definition = json.dumps({"version": VERSION, "task": task, **asdict(_spec(task, sizes))}, sort_keys=True)
+    said = task.simulator.model_dump(mode="json") | {"samples": list(sizes or task.simulator.samples)}
+    definition = json.dumps({"version": VERSION, "dataset": task.data_set, **said, **task.reading()}, sort_keys=True)
     return f"simulated-v{VERSION}-{hashlib.sha256(definition.encode()).hexdigest()[:16]}"
 
 
-def _spec(task: str, sizes: dict[str, int] | None) -> SimulatedTask:
-    return TASKS[task] if sizes is None else replace(TASKS[task], sizes=sizes)
+def _seed(task: Task) -> int:
+    """The task's own, or one made of the name of its data set."""
+    if task.simulator.seed is not None:
+        return task.simulator.seed
+    return int.from_bytes(hashlib.sha256(task.data_set.encode()).digest()[:4], "little")
+
+
+def _shares(task: Task, name: str) -> NDArray[np.float64]:
+    """The label distribution of a split."""
+    even = [1.0] * len(task.target.names) if task.target.kind == CATEGORY else [0.45, 0.1, 0.45]
+    shares: dict[str, list[float]] = dict(task.simulator.shares)  # type: ignore[arg-type]
+    return np.array(shares.get(name, even))
 
 
 class _World:
     """What the splits of a task share: the words, and how affect looks and sounds."""
 
-    def __init__(self, spec: SimulatedTask, rng: np.random.Generator) -> None:
-        self.spec, self.rng = spec, rng
-        self.affects = 1 if spec.kind == "sentiment" else len(EMOTIONS)
-        k = self.affects
+    def __init__(self, task: Task, rng: np.random.Generator) -> None:
+        self.task, self.rng = task, rng
+        self.dims = dict(zip(MODALITIES, task.simulator.features, strict=True))
+        strengths = dict(zip(MODALITIES, task.simulator.strengths, strict=True))
+        k = self.affects = len(task.target.names) if task.target.kind == CATEGORY else 1
         self.valence = np.zeros((VOCABULARY, k))
         self.valence[:CUE_WORDS] = rng.standard_normal((CUE_WORDS, k))  # the first words are the cue words
-        directions = {m: rng.standard_normal((k, d)) / np.sqrt(d) for m, d in FEATURE_DIMS.items()}
-        self.directions = {m: spec.strengths[m] * directions[m] for m in MODALITIES}
-        self.words = rng.standard_normal((VOCABULARY, FEATURE_DIMS["l"])) / np.sqrt(FEATURE_DIMS["l"])
+        directions = {m: rng.standard_normal((k, d)) / np.sqrt(d) for m, d in self.dims.items()}
+        self.directions = {m: strengths[m] * directions[m] for m in MODALITIES}
+        self.words = rng.standard_normal((VOCABULARY, self.dims["l"])) / np.sqrt(self.dims["l"])
         self.words += _project(self.valence, self.directions["l"])
-        self.scales = {m: np.exp(0.5 * rng.standard_normal(FEATURE_DIMS[m])) for m in ("a", "v")}
+        self.scales = {m: np.exp(0.5 * rng.standard_normal(self.dims[m])) for m in ("a", "v")}
 
-    def split(self, task: str, name: str) -> Split:
-        spec, rng = self.spec, self.rng
-        n, k, t = spec.sizes[name], self.affects, spec.max_length
+    def split(self, name: str, n: int) -> Split:
+        task, rng = self.task, self.rng
+        k, (mean_length, t) = self.affects, task.simulator.words
         speaker = np.arange(n) // SPEAKER_UTTERANCES
         num_speakers = int(speaker[-1]) + 1
 
@@ -166,31 +121,27 @@ class _World:
         own = {m: rng.standard_normal((n, k)) for m in MODALITIES}
         affect = {m: (shared + own[m]) / np.sqrt(2.0) for m in MODALITIES}  # what a modality expresses, (N, K)
         score = shared + 0.9 * own["l"] + 0.5 * own["a"] + 0.5 * own["v"] + 0.5 * rng.standard_normal((n, k))
-        labels = _labels(score, np.array(spec.shares[name], dtype=float), spec.kind)
+        labels = _labels(score, _shares(task, name), task)
 
-        lengths = np.clip(3 + rng.poisson(spec.mean_length - 3, size=n), 3, t)
+        lengths = np.clip(3 + rng.poisson(mean_length - 3, size=n), 3, t)
         real = np.arange(t)[None, :] < lengths[:, None]  # (N, T)
         is_cue = (rng.random((n, t)) < CUE_CHANCE) & real
         spoken = self._speak(affect["l"], is_cue, speaker, num_speakers)  # (N, T) word indices
-        features = {
-            "l": self.words[spoken] + 0.2 / np.sqrt(FEATURE_DIMS["l"]) * rng.standard_normal((n, t, FEATURE_DIMS["l"]))
-        }
+        d_l = self.dims["l"]
+        features = {"l": self.words[spoken] + 0.2 / np.sqrt(d_l) * rng.standard_normal((n, t, d_l))}
         for m, lag in (("a", 0), ("v", 1)):  # the face moves a frame after the voice
-            d = FEATURE_DIMS[m]
+            d = self.dims[m]
             envelope = 0.3 + _smooth(_smooth(np.roll(is_cue, lag, axis=1).astype(float)))  # (N, T)
             signal = _project(affect[m], self.directions[m])[:, None, :] * envelope[:, :, None]  # (N, T, d)
             noise = _smooth(rng.standard_normal((n, t, d)))
             nuisance = 0.5 * rng.standard_normal((num_speakers, d))[speaker][:, None, :]
             features[m] = (signal + noise + nuisance) * self.scales[m]
-        ids = np.array([f"{task}-{name}-s{s:03d}$_${i:04d}" for i, s in enumerate(speaker)])
-        return Split(
-            ids=ids,
-            features={
-                m: np.round(np.where(real[..., None], x, 0.0), 4).astype(np.float32) for m, x in features.items()
-            },
-            lengths={m: lengths.astype(np.int64) for m in MODALITIES},
-            labels=labels,
-        )
+        ids = np.array([f"{task.data_set}-{name}-s{s:03d}$_${i:04d}" for i, s in enumerate(speaker)])
+        frames = {m: np.round(np.where(real[..., None], x, 0.0), 4).astype(np.float32) for m, x in features.items()}
+        counts = {m: lengths.astype(np.int64) for m in MODALITIES}
+        for m in task.absent:
+            frames[m], counts[m] = np.zeros((n, 1, 1), dtype=np.float32), np.zeros(n, dtype=np.int64)
+        return Split(ids=ids, features=frames, lengths=counts, labels=labels)
 
     def _speak(
         self, affect: NDArray[np.float64], is_cue: NDArray[np.bool_], speaker: NDArray[np.int64], num_speakers: int
@@ -226,11 +177,11 @@ def _smooth(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
 
 
-def _labels(score: NDArray[np.float64], shares: NDArray[np.float64], kind: str) -> NDArray[np.generic]:
+def _labels(score: NDArray[np.float64], shares: NDArray[np.float64], task: Task) -> NDArray[np.generic]:
     """Labels in the order of the scores, with the given distribution (up to rounding)."""
     n = len(score)
     shares = shares / shares.sum()
-    if kind == "emotion":
+    if task.target.kind == CATEGORY:
         offset = np.zeros(len(shares))
         for step in range(200):  # shift the scores until their argmax has the shares wanted
             counts = np.bincount((score + offset).argmax(1), minlength=len(shares)) / n
@@ -239,13 +190,15 @@ def _labels(score: NDArray[np.float64], shares: NDArray[np.float64], kind: str) 
     rank = score[:, 0].argsort(kind="stable").argsort(kind="stable")  # 0 … N-1
     negative = round(n * shares[0])
     positive = round(n * shares[2])
-    intensity = np.zeros(n)
-    # Five annotators' mean, in steps of 0.2; spread over (0, 3] as a rank's distance from zero.
+    middle = task.target.below if task.target.kind == POLARITY else 0.0
+    low, high = task.target.range
+    intensity = np.full(n, middle)
+    # Steps as of several annotators' mean, spread over (middle, most] as a rank's distance from the middle.
     below, above = rank < negative, rank >= n - positive
-    intensity[below] = -_steps((negative - rank[below]) / max(1, negative))
-    intensity[above] = _steps((rank[above] - (n - positive) + 1) / max(1, positive))
-    return intensity.astype(np.float32)
+    intensity[below] -= (middle - low) * _steps((negative - rank[below]) / max(1, negative)) / STEPS
+    intensity[above] += (high - middle) * _steps((rank[above] - (n - positive) + 1) / max(1, positive)) / STEPS
+    return np.round(intensity, 6).astype(np.float32)
 
 
 def _steps(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(np.ceil(15 * share**1.2), 1, 15) / 5
+    return np.clip(np.ceil(STEPS * share**1.2), 1, STEPS)

@@ -17,21 +17,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.errors import BenchmarkError, unknown
 from benchmark.evidence.choosing import choose, slot_of
 from benchmark.evidence.scores import COLUMNS
 from benchmark.names import visible
-from benchmark.protocol.metrics import (
-    category_indices,
-    count_confusions,
-    metric_names,
-    predicted_categories,
-    score_settings,
-)
+from benchmark.protocol.metrics import metric, metric_names, usual_metrics
 from benchmark.protocol.missing import Setting
+from benchmark.protocol.scoring import Scorer, count_confusions, predicted_of
+from benchmark.protocol.target import INTENSITY, Target
+from benchmark.running.choice import check_metrics
 from benchmark.running.processes import divided
 from benchmark.running.store import Damaged, Predictions, Representations, Store
 
-EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_f1")
+EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_score")
 """What is kept of an epoch's record."""
 
 CONFUSED = (Setting(), Setting("l"), Setting("lav", 0.5))
@@ -44,9 +42,12 @@ class Model:
 
     Parameters
     ----------
-    task, source, kind : str
-        `kind` is that of the task: ``sentiment`` or ``emotion``.
-    categories : tuple of K str
+    task, source : str
+    target : Target
+    metrics : tuple of str
+        That are to be reported, the primary one first.
+    modalities : str
+        Those that the data have.
     method : str
         As it stands in tables.
     seed : int
@@ -54,23 +55,27 @@ class Model:
     labels : ndarray, shape (N,)
         As in the data.
     predicted : ndarray of int8, shape (S, N)
-        Categories.
+        Categories; of an intensity the nearest bins.
+    outputs : ndarray
+        What its scores are made of: `predicted`, where no metric needs more, or the outputs, shape (S, N, K).
     """
 
     task: str
     source: str
-    kind: str
-    categories: tuple[str, ...]
+    target: Target
+    metrics: tuple[str, ...]
+    modalities: str
     method: str
     seed: int
     settings: tuple[tuple[Setting, int], ...]
     labels: NDArray[np.generic]
     predicted: NDArray[np.int8]
+    outputs: NDArray[Any]
 
     @property
     def truth(self) -> NDArray[np.int64]:
         """The true categories, shape (N,)."""
-        return category_indices(self.labels, self.kind)
+        return self.target.category_indices(self.labels)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class Representation:
     seed : int
     setting : Setting
         What the model got to see.
+    names : tuple of str
+        The categories there are, in order; of an intensity its bins.
     categories : ndarray of str, shape (M,)
         True ones.
     values : ndarray of float32, shape (M, D)
@@ -93,6 +100,7 @@ class Representation:
     method: str
     seed: int
     setting: Setting
+    names: tuple[str, ...]
     categories: NDArray[np.str_]
     values: NDArray[np.float32]
 
@@ -110,7 +118,7 @@ class Collection:
     models : list of Model
         The same cells' predictions.
     histories : DataFrame
-        ``task, source, method, seed, stage, epoch, train_loss, valid_loss, valid_f1``, one row an epoch.
+        ``task, source, method, seed, stage, epoch, train_loss, valid_loss, valid_score``, one row an epoch.
     representations : list of Representation
         Of each method's first seed that has any.
     failures : list of dict
@@ -149,7 +157,7 @@ class Collection:
         )
 
 
-def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
+def collect(*stores: Store, keys: Set[str] = frozenset(), metrics: Sequence[str] = ()) -> Collection:
     """Score what is stored: of each row on a task, the cells of one definition.
 
     Parameters
@@ -158,15 +166,19 @@ def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
     keys : set of str
         Those of the cells of a grid. Its definitions of rows, and its data, count before others; where it has none, the
         latest cell's do.
+    metrics : sequence of str
+        To score besides those that the tasks list, where there are such.
 
     Raises
     ------
     BenchmarkError
-        If two folders hold different predictions of one cell, or different definitions of one row.
+        If two folders hold different predictions of one cell, or different definitions of one row, or no task has one
+        of the metrics.
     """
     choice = choose(*stores, keys=keys)
+    listed = _metrics([record for _, record in choice.cells], metrics)
     rows = [list(own) for _, own in groupby(choice.cells, key=lambda cell: slot_of(cell[1])[:3])]
-    calls = (([(store.out, record) for store, record in own],) for own in rows)
+    calls = (([(store.out, record) for store, record in own], listed[slot_of(own[0][1])[:2]]) for own in rows)
     models: list[Model] = []
     scored: list[_Scored] = []
     representations: list[Representation] = []
@@ -179,7 +191,7 @@ def collect(*stores: Store, keys: Set[str] = frozenset()) -> Collection:
                 continue
             records.append(record)
             scored.append(cell)
-            models.append(_model(record, cell, models[-1:]))
+            models.append(_model(record, cell, models[-1:], listed[slot_of(record)[:2]]))
         if representation is not None:
             representations.append(representation)
     return Collection(
@@ -212,9 +224,12 @@ class _Scored:
     settings : tuple of S (Setting, draw)
     labels : ndarray, shape (N,)
     predicted : ndarray of int8, shape (S, N)
+    outputs : ndarray
+        As in :class:`Model`.
     values : ndarray, shape (S, M)
+        As printed.
     n : list of M int
-        With `values`, from :func:`benchmark.protocol.metrics.score_settings`.
+        The number of samples behind each metric.
     history : list of tuple
         An epoch each, as `EPOCH` says.
     """
@@ -222,12 +237,15 @@ class _Scored:
     settings: tuple[tuple[Setting, int], ...]
     labels: NDArray[np.generic]
     predicted: NDArray[np.int8]
+    outputs: NDArray[Any]
     values: NDArray[np.float64]
     n: list[int]
     history: list[tuple[Any, ...]]
 
 
-def _read_row(cells: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[list[_Scored | Damaged], Representation | None]:
+def _read_row(
+    cells: Sequence[tuple[Path, dict[str, Any]]], metrics: tuple[str, ...]
+) -> tuple[list[_Scored | Damaged], Representation | None]:
     """The cells of one row on one task, given by folder and record, and the representations of the first with any."""
     found: list[_Scored | Damaged] = []
     representation: Representation | None = None
@@ -240,35 +258,68 @@ def _read_row(cells: Sequence[tuple[Path, dict[str, Any]]]) -> tuple[list[_Score
         except Damaged as damage:
             found.append(damage)
             continue
-        found.append(_scored(record, predictions, history))
+        found.append(_scored(record, predictions, history, metrics))
         if stored is not None:
             representation = _representation(record, stored)
     return found, representation
 
 
-def _scored(record: dict[str, Any], predictions: Predictions, history: Sequence[Mapping[str, Any]]) -> _Scored:
-    data, labels = record["data"], predictions.labels
-    predicted = predicted_categories(predictions.logits).astype(np.int8)
-    values, n = score_settings(
-        labels=labels, predicted=predicted, kind=data["kind"], categories=tuple(data["categories"])
-    )
-    return _Scored(predictions.settings, labels, predicted, values, n, [_epoch(epoch) for epoch in history])
+def _metrics(records: Sequence[dict[str, Any]], asked: Sequence[str]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """By task and source, what its cells are scored by: what the latest of them lists, then what is asked for.
+
+    Raises
+    ------
+    BenchmarkError
+        If no task has one of the metrics that are asked for, or a cell lists one that there is not.
+    """
+    latest = {slot_of(record)[:2]: record["data"] for record in sorted(records, key=lambda record: record["finished"])}
+    targets = {where: Target.of_record(data) for where, data in latest.items()}
+    found = {}
+    for (task, source), data in latest.items():
+        target = targets[task, source]
+        own = metric_names(target)
+        listed = data.get("metrics") or usual_metrics(target)
+        for name in listed:
+            if name not in own:
+                raise BenchmarkError(f"cells of {task}: {unknown('metric', name, own)}; update the benchmark")
+        found[task, source] = tuple(dict.fromkeys([*listed, *(name for name in asked if name in own)]))
+    if targets:
+        check_metrics(asked, targets.values())
+    return found
+
+
+def _scored(
+    record: dict[str, Any],
+    predictions: Predictions,
+    history: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+) -> _Scored:
+    target = Target.of_record(record["data"])
+    predicted = predicted_of(predictions.logits, target).astype(np.int8)
+    whole = target.kind == INTENSITY or any(metric(name).needs_outputs for name in names)
+    outputs = predictions.logits if whole else predicted
+    scorer = Scorer(target=target, labels=predictions.labels, metrics=names)
+    values = (scorer.scores(outputs)[:, :, 0] * scorer.scales[:, None]).T  # (S, M)
+    epochs = [_epoch(epoch) for epoch in history]
+    return _Scored(predictions.settings, predictions.labels, predicted, outputs, values, scorer.n, epochs)
 
 
 def _representation(record: dict[str, Any], stored: Representations) -> Representation:
     task, source, method, seed = slot_of(record)
+    target = Target.of_record(record["data"])
     return Representation(
         task=task,
         source=source,
         method=method,
         seed=seed,
         setting=Setting.parse(stored.setting.rpartition("#")[0]),
-        categories=np.array(record["data"]["categories"])[category_indices(stored.labels, record["data"]["kind"])],
+        names=target.categories,
+        categories=np.array(target.categories)[target.category_indices(stored.labels)],
         values=stored.values,
     )
 
 
-def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model]) -> Model:
+def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model], metrics: tuple[str, ...]) -> Model:
     """A cell's model; where its labels are those of the model before it, as nearly always, they are kept once."""
     data, labels = record["data"], scored.labels
     for model in before:
@@ -277,13 +328,15 @@ def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model]) -> 
     return Model(
         task=record["task"]["name"],
         source=data["source"],
-        kind=data["kind"],
-        categories=tuple(data["categories"]),
+        target=Target.of_record(data),
+        metrics=metrics,
+        modalities=data.get("modalities", "lav"),
         method=record["label"],
         seed=record["seed"],
         settings=scored.settings,
         labels=labels,
         predicted=scored.predicted,
+        outputs=scored.outputs,
     )
 
 
@@ -297,7 +350,7 @@ def _scores(models: Sequence[Model], scored: Sequence[_Scored], keys: Sequence[s
     for model, cell in zip(models, scored, strict=True):
         for name, column in _setting_columns(model.settings, cell.values.shape[1]).items():
             parts[name].append(column)
-        parts["metric"].append(np.tile(_objects(metric_names(model.kind, model.categories)), len(cell.values)))
+        parts["metric"].append(np.tile(_objects(model.metrics), len(cell.values)))
         parts["value"].append(cell.values.ravel())
         parts["n"].append(np.tile(cell.n, len(cell.values)))
     sizes = [len(part) for part in parts["value"]]
@@ -307,6 +360,8 @@ def _scores(models: Sequence[Model], scored: Sequence[_Scored], keys: Sequence[s
         "seed": np.repeat([model.seed for model in models], sizes),
         **{name: np.concatenate(column) for name, column in parts.items()},
         "key": np.repeat(_objects(keys), sizes),
+        "target": np.repeat(_objects([model.target.kind for model in models]), sizes),
+        "modalities": np.repeat(_objects([model.modalities for model in models]), sizes),
     }
     return pd.DataFrame(columns)
 
@@ -330,7 +385,8 @@ def _objects(texts: Sequence[str]) -> NDArray[np.object_]:
 
 def _epoch(record: Mapping[str, Any]) -> tuple[Any, ...]:
     """What is kept of an epoch's record, which is one of very many."""
-    numbers = (record[name] for name in EPOCH[1:])  # null in JSON is a score or loss that is none
+    score = record.get("valid_score", record.get("valid_f1"))  # as earlier versions called it
+    numbers = (*(record[name] for name in EPOCH[1:-1]), score)  # null in JSON is a score or loss that is none
     return (sys.intern(record["stage"]), *(math.nan if number is None else number for number in numbers))
 
 
@@ -360,11 +416,11 @@ def confusions(models: Sequence[Model]) -> pd.DataFrame:
     for model in models:
         places = [i for i, (setting, _) in enumerate(model.settings) if setting in CONFUSED]
         found = count_confusions(
-            truth=model.truth, predicted=model.predicted[places], num_categories=len(model.categories)
+            truth=model.truth, predicted=model.predicted[places], num_categories=len(model.target.categories)
         )
         for place, own in zip(places, found, strict=True):
             slot = (model.task, model.source, model.method, model.settings[place][0].condition)
-            counts[slot] = (model.categories, own + (counts[slot][1] if slot in counts else 0))
+            counts[slot] = (model.target.categories, own + (counts[slot][1] if slot in counts else 0))
     rows = [
         (*slot, truth, category, count)
         for slot, (categories, own) in counts.items()

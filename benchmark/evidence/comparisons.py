@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmark.errors import BenchmarkError
@@ -19,7 +18,6 @@ from benchmark.evidence.resampling import (
     Condition,
     Estimate,
     Pool,
-    Resampler,
     Sampled,
     conditions,
     estimate,
@@ -32,8 +30,9 @@ from benchmark.files.atomic import replace_file
 from benchmark.files.csvfiles import number, read_csv, text, whole
 from benchmark.methods.labels import Row
 from benchmark.names import without_formulas
-from benchmark.protocol.metrics import metric_names
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
 
 ALPHA = 0.05
@@ -134,10 +133,8 @@ class _Group:
 
     def __init__(self, models: Sequence[Model]) -> None:
         first = models[0]
-        polar = _polar(first)
-        self.metrics = metric_names(first.kind, first.categories)
-        num_polar = len(first.labels) if polar is None else int(polar.sum())
-        self.n = [num_polar if metric == "f1" else len(first.labels) for metric in self.metrics]
+        self.metrics, self.modalities = list(first.metrics), first.modalities
+        self.n = Scorer(target=first.target, labels=first.labels, metrics=self.metrics).n
         self.by_method: dict[str, dict[int, Model]] = {}
         for model in models:
             self.by_method.setdefault(model.method, {})[model.seed] = model
@@ -169,7 +166,8 @@ class _Group:
             for methods, pool in pools.items():
                 gathered.setdefault(methods, Pool()).merge(pool)
         self.samples = {
-            methods: _Sample(conditions(self._shared(*methods)), pool.sampled()) for methods, pool in gathered.items()
+            methods: _Sample(conditions(self._shared(*methods), self.modalities), pool.sampled())
+            for methods, pool in gathered.items()
         }
 
     def compare(self, method: str, against: str, *, by_seed: bool) -> _Plan:
@@ -238,11 +236,6 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
     return Evidence(_concatenated(intervals), _concatenated(comparisons))
 
 
-def _polar(model: Model) -> NDArray[np.bool_] | None:
-    """The samples on which `f1` is computed in sentiment tasks."""
-    return model.labels != 0 if model.kind == "sentiment" else None
-
-
 def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dict[Methods, Pool]:
     """Score some seeds of a task on the draws of its test split, seed by seed.
 
@@ -254,18 +247,18 @@ def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dic
         What to score, each method for itself first, and in which settings.
     """
     first = models[0]
-    resampler = Resampler(
-        truth=first.truth,
-        polar=_polar(first),
+    scorer = Scorer(
+        target=first.target,
+        labels=first.labels,
+        metrics=first.metrics,
         weights=sample_draws(len(first.labels)),
-        num_categories=len(first.categories),
     )
-    found = {methods: conditions(own) for methods, own in settings.items()}
+    found = {methods: conditions(own, first.modalities) for methods, own in settings.items()}
     pools = {methods: Pool() for methods in settings}
     with threadpool_limits(1):
         for seed, of_seed in groupby(models, key=lambda model: model.seed):
             own = {model.method: model for model in of_seed}
-            by_setting = {m: resampler.scores(model.predicted) for m, model in own.items()}
+            by_setting = {m: scorer.scores(model.outputs) for m, model in own.items()}
             summed: dict[tuple[str, Methods], Array] = {}  # by method, and methods with the same settings
             for methods in settings:
                 if methods[0] not in own:
@@ -275,7 +268,7 @@ def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dic
                     alike = (m,) if settings[(m,)] == settings[methods] else methods
                     if (m, alike) not in summed:
                         places = [own[m].settings.index(s) for s in settings[methods]]
-                        summed[m, alike] = in_conditions(by_setting[m][:, places], found[methods])
+                        summed[m, alike] = in_conditions(by_setting[m][:, places], found[methods], scorer.scales)
                     terms.append(summed[m, alike])
                 pools[methods].add(seed, terms[0] if len(terms) == 1 else terms[0] - terms[1])
     return pools
@@ -294,12 +287,12 @@ def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
     std = sample.sampled.values.std(0, ddof=1) if len(seeds) > 1 else np.full_like(found.value, np.nan)
     rows = []
     for c, condition in enumerate(sample.conditions):
-        bounds = (-np.inf, np.inf) if condition.name == DROP else (0.0, 100.0)
-        for m, metric in enumerate(group.metrics):
+        for m, name in enumerate(group.metrics):
+            bounds = (-np.inf, np.inf) if condition.name == DROP else metric(name).bounds
             low, high = np.clip([found.low[c, m], found.high[c, m]], *bounds)
             rows.append(
                 {
-                    "metric": metric,
+                    "metric": name,
                     "condition": condition.name,
                     "kind": condition.kind,
                     "available": condition.available,
@@ -341,7 +334,7 @@ def _plain(group: _Group, rows: Mapping[str, Row], trains_on: str) -> dict[str, 
 def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
-            "metric": metric,
+            "metric": metric_name,
             "condition": name,
             "method": compared.method,
             "against": compared.against,
@@ -352,7 +345,7 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
         }
         for compared in comparisons
         for c, name in enumerate(compared.conditions)
-        for m, metric in enumerate(metrics)
+        for m, metric_name in enumerate(metrics)
     ]
     if not rows:
         return pd.DataFrame()

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, INCOMPLETE
-from benchmark.protocol.missing import Setting
+from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP
+from benchmark.protocol.missing import Setting, incomplete_subsets
 
 DRAWS = 1000
 CONFIDENCE = 0.95
@@ -56,18 +56,21 @@ class Condition:
     weights: Array
 
 
-def conditions(settings: Sequence[tuple[Setting, int]]) -> list[Condition]:
+def conditions(settings: Sequence[tuple[Setting, int]], modalities: str = "lav") -> list[Condition]:
     """All conditions that some settings give.
 
     Parameters
     ----------
     settings : sequence of S (Setting, draw)
         Several draws of a setting are averaged.
+    modalities : str
+        Those that the data have.
 
     Returns
     -------
     list of Condition
-        Each setting; and, where their settings are there: `Avg.`, the mean of the six subsets that lack a modality;
+        Each setting; and, where their settings are there: `Avg.`, the mean of the six subsets that lack a modality
+        (the two, where the data have two modalities);
         `AUDC`, the area under the degradation curve (trapezoids over p, divided by its range); `drop`, the complete
         setting less `Avg.`.
     """
@@ -81,7 +84,7 @@ def conditions(settings: Sequence[tuple[Setting, int]]) -> list[Condition]:
         return weights
 
     found = [Condition(s.condition, s.kind, s.available, s.ratio, one(s)) for s in draws]
-    six = [Setting(subset) for subset in INCOMPLETE]
+    six = [Setting(subset) for subset in incomplete_subsets(modalities)]
     if all(s in draws for s in six):
         average = np.mean([one(s) for s in six], axis=0)
         found.append(Condition(AVERAGE, DERIVED, "", np.nan, average))
@@ -102,135 +105,32 @@ def sample_draws(num_samples: int, draws: int = DRAWS) -> Array:
     return np.concatenate([np.ones((1, num_samples)), counts]).astype(np.float32)
 
 
-class Resampler:
-    """Scores models on draws of one test split.
-
-    Parameters
-    ----------
-    truth : ndarray of int, shape (N,)
-        Categories.
-    polar : ndarray of bool, shape (N,), or None
-        Sentiment tasks: the samples on which `f1` is computed. None in emotion tasks.
-    weights : ndarray, shape (B, N)
-        From :func:`sample_draws`.
-    num_categories : int
-        K.
-    """
-
-    def __init__(
-        self,
-        *,
-        truth: NDArray[np.integer[Any]],
-        polar: NDArray[np.bool_] | None,
-        weights: Array,
-        num_categories: int,
-    ) -> None:
-        self.num_draws, self.num_categories, self.sentiment = len(weights), num_categories, polar is not None
-        by_category = [truth == category for category in range(num_categories)]
-        parts = [rows & half for rows in by_category for half in ([polar, ~polar] if polar is not None else [True])]
-        # A product with the weights of the samples of one true category counts a row of the confusions.
-        by_part = [(np.flatnonzero(part), np.ascontiguousarray(weights[:, part].T)) for part in parts]
-        supports = [w.sum(0) for _, w in by_part]  # each (B,)
-        self._strata = [(rows, w, support) for (rows, w), support in zip(by_part, supports, strict=True)]
-        self._polar_support = supports[::2]
-        self._support = (
-            [a + b for a, b in zip(supports[::2], supports[1::2], strict=True)] if self.sentiment else supports
-        )
-        self._all_there = all(support.all() for support in self._support)
-
-    def scores(self, predicted: NDArray[np.integer[Any]]) -> Array:
-        """All scores of one model in all settings, on each draw.
-
-        Parameters
-        ----------
-        predicted : ndarray of int, shape (S, N)
-            Categories.
-
-        Returns
-        -------
-        ndarray of float32, shape (metrics, S, B)
-            In [0, 1], metrics as :func:`benchmark.protocol.metrics.metric_names` says. NaN where a draw
-            holds no sample that counts, or none of an emotion, which is then left out of the draw's mean.
-        """
-        counts = [self._count(predicted[:, rows], *weights) for rows, *weights in self._strata]  # each K x (S, B)
-        if not self.sentiment:
-            everything = counts
-        else:
-            everything = [
-                [a + b for a, b in zip(*halves, strict=True)] for halves in zip(counts[::2], counts[1::2], strict=True)
-            ]
-        hits = [everything[k][k] for k in range(self.num_categories)]
-        with np.errstate(invalid="ignore"):
-            accuracy = sum(hits[1:], start=hits[0]) / sum(self._support)
-            if self.sentiment:  # with two categories, one against the rest is both
-                only_polar = counts[::2]
-                return np.stack(
-                    [
-                        _f1_against_rest(only_polar, self._polar_support, 0),
-                        _f1_against_rest(everything, self._support, 0),
-                        accuracy,
-                    ]
-                )
-            f1 = [_f1_against_rest(everything, self._support, k) for k in range(self.num_categories)]
-            if self._all_there:
-                return np.stack([sum(f1[1:], start=f1[0]) / np.float32(len(f1)), *f1, accuracy])
-            there = [support > 0 for support in self._support]  # each (B,)
-            number = np.sum(there, axis=0, dtype=np.float32)
-            total = sum(np.where(own, score, np.float32(0)) for own, score in zip(there, f1, strict=True))
-            f1 = [np.where(own, score, np.float32(np.nan)) for own, score in zip(there, f1, strict=True)]
-            return np.stack([total / number, *f1, accuracy])
-
-    def _count(self, predicted: NDArray[np.integer[Any]], weights: Array, support: Array) -> list[Array]:
-        """How often each category was predicted, K arrays of shape (S, B)."""
-        found = [(predicted == k).astype(np.float32) @ weights for k in range(self.num_categories - 1)]
-        return [*found, support - sum(found)]
-
-
-def in_conditions(scores: Array, found: Sequence[Condition]) -> Array:
+def in_conditions(scores: Array, found: Sequence[Condition], scales: Array) -> Array:
     """Scores by setting → weighted sums of them.
 
     Parameters
     ----------
     scores : ndarray, shape (metrics, S, B)
-        From :meth:`Resampler.scores`.
+        From :meth:`benchmark.protocol.scoring.Scorer.scores`.
     found : sequence of C Condition
+    scales : ndarray, shape (metrics,)
+        The scorer's.
 
     Returns
     -------
     ndarray of float64, shape (B, C, metrics)
-        Times 100; a view, in which the scores of one metric and condition lie side by side.
+        As printed; a view, in which the scores of one metric and condition lie side by side. NaN where one of the
+        settings that a condition is made of has no score.
     """
     weights = np.stack([condition.weights for condition in found])  # (C, S)
-    return np.matmul(weights, np.multiply(scores, 100.0, dtype=np.float64)).transpose(2, 1, 0)
-
-
-def resampled_scores(
-    predicted: NDArray[np.integer[Any]],
-    *,
-    truth: NDArray[np.integer[Any]],
-    polar: NDArray[np.bool_] | None,
-    weights: Array,
-    num_categories: int,
-) -> Array:
-    """All scores of one model in all settings, on each draw of the test split; parameters as in :class:`Resampler`.
-
-    Returns
-    -------
-    ndarray of float64, shape (B, S, metrics)
-        Times 100.
-    """
-    resampler = Resampler(truth=truth, polar=polar, weights=weights, num_categories=num_categories)
-    return 100.0 * resampler.scores(predicted).transpose(2, 1, 0).astype(np.float64)
-
-
-def _f1_against_rest(confusions: Sequence[Sequence[Array]], supports: Sequence[Array], category: int) -> Array:
-    """Weighted F1 of a category against the rest, on K x K counts of shape (S, B) → (S, B)."""
-    hits, support, total = confusions[category][category], supports[category], sum(supports)
-    predicted = sum((row[category] for row in confusions[1:]), start=confusions[0][category])
-    rest_hits, rest_support, rest_predicted = (total - support) - predicted + hits, total - support, total - predicted
-    own = 2 * hits / np.maximum(support + predicted, 1)  # 0 where a category is neither there nor predicted
-    rest = 2 * rest_hits / np.maximum(rest_support + rest_predicted, 1)
-    return (support * own + rest_support * rest) / total
+    values = np.multiply(scores, scales[:, None, None], dtype=np.float64)
+    undefined = np.isnan(values)
+    if undefined.any():
+        values[undefined] = 0.0  # NaN times a weight of zero would be NaN
+    sums = np.matmul(weights, values)  # (metrics, C, B)
+    if undefined.any():
+        sums[np.matmul((weights != 0).astype(np.float32), undefined.astype(np.float32)) > 0] = np.nan
+    return sums.transpose(2, 1, 0)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.protocol.missing import SUBSETS
+from benchmark.evidence.scores import TASK
+from benchmark.protocol.metrics import metric
+from benchmark.protocol.missing import SUBSETS, incomplete_subsets
 
 INCOMPLETE = SUBSETS[:-1]
-"""The six subsets that lack a modality; `Avg.` is over these."""
+"""The six subsets that lack a modality; `Avg.` is over these, or those of them that the data have."""
 
 AVERAGE, DROP, AREA = "Avg.", "drop", "AUDC"
 """Conditions of several settings: the mean of the six, complete less that, the area under the degradation curve."""
@@ -40,8 +42,8 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `task, source, method, seed, metric, kind, available, ratio, value, n`, rows in the order of
-        `scores`. The value is NaN where one of the draws is.
+        Columns `task, source, method, seed, metric, kind, available, ratio, target, modalities, value, n`, rows in the
+        order of `scores`. The value is NaN where one of the draws is.
 
     Raises
     ------
@@ -55,12 +57,12 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
     if twice.any():
         first = scores.loc[twice, [*setting, "draw"]].iloc[0].to_dict()
         raise ValueError(f"{int(twice.sum())} scores stand there twice, the first of {first}; keep one key per cell")
-    groups = scores.groupby(setting, sort=False, observed=True)
+    groups = scores.groupby([*setting, *TASK], sort=False, observed=True)
     return pd.DataFrame({"value": groups["value"].mean(skipna=False), "n": groups["n"].max()}).reset_index()
 
 
 def average_inter(values: pd.DataFrame) -> pd.DataFrame:
-    """`Avg.`: each trained model's mean of the six conditions that lack a modality, without {l,a,v}.
+    """`Avg.`: each trained model's mean of the conditions that lack a modality, without the complete one.
 
     Parameters
     ----------
@@ -70,11 +72,20 @@ def average_inter(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `task, source, method, seed, metric, value`; a model that lacks one of the six has no row.
+        Columns `task, source, method, seed, metric, target, modalities, value`; a model that lacks one of the six (of
+        the two, where the data have two modalities) has no row.
     """
     six = values[values["available"].isin(INCOMPLETE) & (values["ratio"] == 0.0)]
-    groups = six.groupby(RUN, sort=False, observed=True)["value"]
-    return groups.mean()[groups.count() == len(INCOMPLETE)].reset_index()
+    groups = six.groupby([*RUN, *TASK], sort=False, observed=True)["value"]
+    found = pd.DataFrame({"value": groups.mean(), "count": groups.count()}).reset_index()
+    wanted = {own: len(incomplete_subsets(own)) for own in found["modalities"].unique()}
+    return found[found["count"] == found["modalities"].map(wanted)].drop(columns="count").reset_index(drop=True)
+
+
+def of_primary(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each task's primary metric, the first that stands among its scores."""
+    first = scores.groupby(["task", "source"], sort=False, observed=True)["metric"].transform("first")
+    return scores[scores["metric"] == first]
 
 
 def over_seeds(values: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -107,11 +118,15 @@ def missing_conditions(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The rows of `f1` in the six incomplete subsets, and at ratios above 0 and below 1 on all modalities.
+        The rows of the primary metric in the six incomplete subsets, and at ratios above 0 and below 1 on all
+        modalities; their values turned, where less is better, so that more is.
     """
-    subset = values["available"].isin(INCOMPLETE) & (values["ratio"] == 0.0)
-    frames = (values["kind"] == "intra") & values["ratio"].between(0.0, 1.0, inclusive="neither")
-    return values[(values["metric"] == "f1") & (subset | frames)]
+    primary = of_primary(values)
+    subset = primary["available"].isin(INCOMPLETE) & (primary["ratio"] == 0.0)
+    frames = (primary["kind"] == "intra") & primary["ratio"].between(0.0, 1.0, inclusive="neither")
+    found = primary[subset | frames]
+    signs = {name: -1.0 if metric(name).lower_is_better else 1.0 for name in found["metric"].unique()}
+    return found.assign(value=found["value"] * found["metric"].map(signs).astype(float))
 
 
 def condition_blocks(values: pd.DataFrame) -> pd.DataFrame:

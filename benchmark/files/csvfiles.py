@@ -16,7 +16,7 @@ import pandas as pd
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.names import as_written
 
-LARGEST = 1e9
+LARGEST = 1e30
 """More than any score, difference or end of an interval."""
 
 
@@ -66,8 +66,12 @@ def number(low: float = -LARGEST, high: float = LARGEST, *, empty: bool = False)
     return Column(parse, "d")
 
 
-def read_csv(path: Path, columns: Mapping[str, Column], *, may_be_empty: bool = False) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: Mapping[str, Column], *, may_be_empty: bool = False, optional: Mapping[str, Any] = {}
+) -> pd.DataFrame:
     """The named columns of a file that was written by :func:`benchmark.names.without_formulas`; others are left out.
+
+    A column of `optional` that the file lacks has the value given there in every row; with None it is left out.
 
     Raises
     ------
@@ -77,18 +81,19 @@ def read_csv(path: Path, columns: Mapping[str, Column], *, may_be_empty: bool = 
         If it lacks a column, or a line is not as a report writes it. One without any row need not have the columns
         if it `may_be_empty`.
     """
-    found: dict[str, Any] = {name: array(column.code) if column.code else [] for name, column in columns.items()}
     line, name = 1, ""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
-            lacking = [column for column in columns if column not in header]
+            lacking = [column for column in columns if column not in header and column not in optional]
             if lacking and may_be_empty and next(reader, None) is None:
                 return pd.DataFrame()
             if lacking:
                 raise BenchmarkError(f"{path} lacks the column {lacking[0]!r}; it must be as a report writes it")
-            parts = [(own, header.index(own), column.parse, found[own].append) for own, column in columns.items()]
+            read = {own: column for own, column in columns.items() if own in header}
+            found: dict[str, Any] = {own: array(column.code) if column.code else [] for own, column in read.items()}
+            parts = [(own, header.index(own), column.parse, found[own].append) for own, column in read.items()]
             for row in reader:
                 line, name = reader.line_num, ""
                 if len(row) != len(header):
@@ -106,4 +111,5 @@ def read_csv(path: Path, columns: Mapping[str, Column], *, may_be_empty: bool = 
         raise BenchmarkError(
             f"{path}, line {line}: {what}{one_line(str(error))}; the file must be as a report writes it"
         ) from error
-    return pd.DataFrame({name: np.array(c) if isinstance(c, array) else c for name, c in found.items()})
+    frame = pd.DataFrame({name: np.array(c) if isinstance(c, array) else c for name, c in found.items()})
+    return frame.assign(**{own: value for own, value in optional.items() if own not in read and value is not None})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,17 +54,6 @@ class _Manifest(BaseModel):
     machine: dict[str, Any] = {}
     tasks: list[dict[str, Any]] = []
     cells: list[_Cell] = []
-
-
-def simulated_samples(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """How many training samples the simulated tasks of a manifest have, by name, where it says so."""
-    found = {}
-    for task in manifest.get("tasks", []):
-        samples = task.get("samples")
-        count = samples.get("train") if isinstance(samples, dict) and task.get("source") == "simulated" else None
-        if isinstance(count, int) and count > 0:
-            found[str(task.get("name"))] = count
-    return found
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

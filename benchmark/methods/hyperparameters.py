@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from string import digits
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from benchmark.data.source import TASKS
+from benchmark.data.task import Task, known_tasks
 from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import validated
 from benchmark.protocol.method import Method
@@ -18,12 +20,12 @@ from benchmark.protocol.training_config import TrainingConfig
 
 
 def hyperparameters(
-    cls: type[Method], name: str, task: str, overrides: Sequence[Mapping[str, Any]]
+    cls: type[Method], name: str, task: Task, overrides: Sequence[Mapping[str, Any]]
 ) -> tuple[dict[str, Any], TrainingConfig]:
     """What a method is built and trained with.
 
-    Later ones win: the constructor's and the harness's defaults, the class's `training_defaults` and `per_task`, then
-    `overrides` in order.
+    Later ones win: the constructor's and the harness's defaults, the class's `training_defaults` and its `per_task` of
+    the data set, then of the task, then `overrides` in order.
 
     Returns
     -------
@@ -58,20 +60,28 @@ def hyperparameters(
     return constructor, validated(TrainingConfig, training, f"training of {name}")
 
 
-def _said_by_class(cls: type[Method], name: str, task: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _said_by_class(cls: type[Method], name: str, task: Task) -> list[Mapping[str, Any]]:
     """Its `training_defaults`, and its `per_task` of a task; raises BenchmarkError where these are none."""
     per_task = cls.per_task
-    if isinstance(per_task, Mapping):
-        for each in per_task:
-            if each not in TASKS:
-                raise BenchmarkError(unknown(f"task in per_task of {name}", each, TASKS))
     if not isinstance(per_task, Mapping) or not all(isinstance(values, Mapping) for values in per_task.values()):
         raise BenchmarkError(
             f"per_task of {name} must name tasks and their hyper-parameters: {{'mosei': {{'heads': 8}}}}"
         )
     if not isinstance(cls.training_defaults, Mapping):
         raise BenchmarkError(f"training_defaults of {name} must name hyper-parameters: {{'learning_rate': 1e-3}}")
-    return cls.training_defaults, per_task.get(task, {})
+    for each in per_task:
+        if each not in (task.name, task.data_set) and _misspelt(str(each)):
+            raise BenchmarkError(unknown(f"task in per_task of {name}", each, known_tasks()))
+    of_task = [per_task[each] for each in dict.fromkeys((task.data_set, task.name)) if each in per_task]
+    return [cls.training_defaults, *of_task]
+
+
+def _misspelt(name: str) -> bool:
+    """Whether a name is likely meant for a task that comes with the benchmark; other names are people's own tasks."""
+    known = {*known_tasks(), *(task.data_set for task in known_tasks().values())}
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.85)
+    # Names that differ in a number at their end alone, as iemocap4 and iemocap6, are of different tasks.
+    return name not in known and any(name.rstrip(digits) != each.rstrip(digits) for each in near)
 
 
 def _check_plain(value: Any, what: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.protocol.method import Batch, Method, Stage
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
+from benchmark.protocol.target import INTENSITY
 
 _FLOATS = (torch.float32, torch.float64)
 
@@ -34,26 +35,39 @@ def stages_of(method: Method) -> Sequence[Stage]:
     return stages
 
 
-def logits_of(method: Method, batch: Batch) -> Tensor:
-    """`predict`'s answer: float32 or float64 logits, shape (N, K).
+def outputs_of(method: Method, batch: Batch) -> Tensor:
+    """`predict`'s answer, float32 or float64, shape (N, task.num_outputs): logits, or one intensity a sample.
+
+    On an intensity task, logits of its bins become the expectation over them.
 
     Raises
     ------
     ContractError
         If it is none.
     """
-    logits = method.predict(batch)
-    expected = (len(batch), method.task.num_categories)
-    wanted = f"predict must return logits of shape (N, K) = {expected}, float32"
-    if not isinstance(logits, Tensor):
-        raise ContractError(f"predict returned {_kind(logits)}; {wanted}")
-    if tuple(logits.shape) != expected:
-        raise ContractError(
-            f"predict returned logits of shape {tuple(logits.shape)}; {wanted} (K is task.num_categories)"
+    outputs = method.predict(batch)
+    task, n = method.task, len(batch)
+    wanted = f"predict must return logits of shape (N, K) = {(n, task.num_categories)}, float32"
+    allowed = [(n, task.num_categories)]
+    if task.kind == INTENSITY:
+        allowed.insert(0, (n, 1))
+        wanted = (
+            f"predict must return intensities of shape (N, 1) = {(n, 1)}, or logits of the task's "
+            f"{task.num_categories} bins, float32"
         )
-    if logits.dtype not in _FLOATS:
-        raise ContractError(f"predict returned logits of type {_type(logits)}; {wanted}: return logits.float()")
-    return logits
+    if not isinstance(outputs, Tensor):
+        raise ContractError(f"predict returned {_kind(outputs)}; {wanted}")
+    if tuple(outputs.shape) not in allowed:
+        more = (
+            "(a head of task.num_outputs numbers gives it)" if task.kind == INTENSITY else "(K is task.num_categories)"
+        )
+        raise ContractError(f"predict returned logits of shape {tuple(outputs.shape)}; {wanted} {more}")
+    if outputs.dtype not in _FLOATS:
+        raise ContractError(f"predict returned logits of type {_type(outputs)}; {wanted}: return logits.float()")
+    if task.kind == INTENSITY and outputs.shape[1] > 1:
+        bins = torch.tensor(task.bins, dtype=outputs.dtype, device=outputs.device)  # (K,)
+        return outputs.softmax(1) @ bins[:, None]  # (N, K) @ (K, 1)
+    return outputs
 
 
 def terms_of(method: Method, batch: Batch) -> dict[str, Tensor]:
@@ -70,7 +84,7 @@ def terms_of(method: Method, batch: Batch) -> dict[str, Tensor]:
         raise ContractError(f"terms(batch) returned {_kind(terms)}; it must return a dict of scalar tensors by name")
     for name, term in terms.items():
         what = f"term {name!r} of terms(batch)" if by_terms else "loss(batch)"
-        wanted = "it must be a scalar tensor, such as F.cross_entropy(logits, batch.labels)"
+        wanted = "it must be a scalar tensor, such as self.task_loss(outputs, batch)"
         if not isinstance(term, Tensor):
             raise ContractError(f"{what} is {_kind(term)}; {wanted}, and not .item() or float() of one")
         if term.ndim != 0:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import BenchmarkError
+from benchmark.protocol.target import CATEGORY, INTENSITY
 
 
 @dataclass(frozen=True)
@@ -19,19 +21,33 @@ class TaskSpec:
     Parameters
     ----------
     name : str
-        ``mosi``, ``mosei``, ``iemocap``.
+        Such as ``mosi``.
     num_categories : int
-        K, the number of logits.
+        K: two for polarity; of an intensity the number of `bins`.
     feature_dims : dict of modality to int
         d_m.
     max_frames : dict of modality to int
         The largest T_m of any sample.
+    kind : {"polarity", "category", "intensity"}
+        What is asked for.
+    span : (float, float)
+        The least and the largest label of a polarity or an intensity.
+    bins : tuple of K float
+        Of an intensity: the values of the classes of Acc-7, for methods that need categories.
     """
 
     name: str
     num_categories: int
     feature_dims: Mapping[str, int]
     max_frames: Mapping[str, int]
+    kind: str = CATEGORY
+    span: tuple[float, float] = (-3.0, 3.0)
+    bins: tuple[float, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers that `predict` gives for a sample: K logits, or one intensity."""
+        return 1 if self.kind == INTENSITY else self.num_categories
 
 
 @dataclass
@@ -42,9 +58,10 @@ class Batch:
     ----------
     ids : list of str, length N
     labels : Tensor of int64, shape (N,)
-        Category indices in training batches; -1 everywhere else, so that nothing can look.
+        Category indices in training batches, of an intensity the nearest bin's; -1 everywhere else, so that nothing can
+        look.
     intensity : Tensor of float32, shape (N,), or None
-        The label of the data in sentiment tasks; NaN outside training batches. None in emotion tasks.
+        The label of the data for polarity and intensity; NaN outside training batches. None for categories.
     features : dict of modality to float32 Tensor, shape (N, T_m, d_m)
         Missing frames and padding are zero.
     present : dict of modality to bool Tensor, shape (N, T_m)
@@ -105,8 +122,9 @@ class Method(nn.Module):
     training_defaults : dict
         What the paper says of the training where it differs from the harness's defaults: any field of
         :class:`benchmark.running.grid_file.TrainingConfig`, such as ``learning_rate`` or ``batch_size``.
-    per_task : dict of task name to dict
-        Hyper-parameters, of the constructor or the training, that the paper sets by data set.
+    per_task : dict of task or data set name to dict
+        Hyper-parameters, of the constructor or the training, that the paper sets by data set; those under a task's own
+        name count before those of its data set.
     augmentable : bool
         Whether training under Modality Random Missing differs from training on whole samples; False for `constant` and
         `linear`. It must be written in the class body, where it is read without an import.
@@ -146,8 +164,27 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def task_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """The task's own loss: cross-entropy for polarity and category, the mean absolute error for intensity.
+
+        Parameters
+        ----------
+        outputs : Tensor, shape (N, task.num_outputs)
+            Logits, or intensities. On an intensity task also (N, K) logits of its `bins`, for methods that need
+            categories: then it is their cross-entropy.
+        batch : Batch
+            A training batch.
+        """
+        if self.task.kind == INTENSITY and outputs.shape[1] == 1:
+            assert batch.intensity is not None
+            return F.l1_loss(outputs[:, 0], batch.intensity)
+        return F.cross_entropy(outputs, batch.labels)
+
     def predict(self, batch: Batch) -> Tensor:
-        """Logits, shape (N, K), for a batch in which anything, or everything, may be missing."""
+        """Outputs, shape (N, task.num_outputs), for a batch in which anything, or everything, may be missing.
+
+        Logits of the categories; of an intensity one number, or (N, K) logits of its bins, whose expectation counts.
+        """
         raise NotImplementedError
 
     def represent(self, batch: Batch) -> Tensor | None:

@@ -1,189 +1,161 @@
-"""Predictions → scores. Truth and prediction are keyword-only, so they cannot be swapped.
-
-Every score is a closed form of how often each true category was predicted as which, and all settings of a model are
-scored in one pass. The tests hold the forms to scikit-learn's.
-"""
+"""The metrics: what each is called, which way is better, and which a task has; `scoring` computes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-PRIMARY = "f1"
+from benchmark.protocol.target import CATEGORY, INTENSITY, POLARITY, Target
+
+CALIBRATION_BINS = 15  # of equal width, as in Guo et al., ICML 2017
 
 
 @dataclass(frozen=True)
-class Score:
-    """One number: its metric's name, its value times 100, and the number of samples it was computed on."""
-
-    metric: str
-    value: float
-    n: int
-
-
-def metric_names(kind: str, categories: Sequence[str]) -> list[str]:
-    """The metrics of a task, the primary one first.
-
-    Sentiment: ``f1`` (weighted F1, negative against positive, on samples whose label is not 0), ``f1_nonneg`` (negative
-    against non-negative, all samples), ``accuracy`` (all samples). Emotion: ``f1`` (the mean of those that follow and
-    are defined), ``f1_<emotion>`` (weighted F1 of that emotion against the rest, undefined where no sample shows it),
-    ``accuracy``.
-    """
-    if kind == "sentiment":
-        return [PRIMARY, "f1_nonneg", "accuracy"]
-    return [PRIMARY, *(f"f1_{name}" for name in categories), "accuracy"]
-
-
-def count_confusions(
-    *, truth: NDArray[np.integer], predicted: NDArray[np.integer], num_categories: int
-) -> NDArray[np.int64]:
-    """How often each true category was predicted as which.
+class Metric:
+    """What a metric is called, which way is better, and what it needs.
 
     Parameters
     ----------
-    truth : ndarray of int, shape (N,)
-    predicted : ndarray of int, shape (S, N)
-        Once for each setting.
-    num_categories : int
-        K.
-
-    Returns
-    -------
-    ndarray of int64, shape (S, K, K)
-        Setting, true category, predicted category.
+    name : str
+        As in ``scores.csv``.
+    title : str
+        As printed over a table.
+    text : str
+        What it is, in words, for captions.
+    percent : bool
+        Whether values are times 100.
+    lower_is_better : bool
+    bounds : (float, float)
+        The least and the largest value.
+    needs_outputs : bool
+        Whether predicted categories are not enough.
     """
-    shape = (len(predicted), num_categories, num_categories)
-    places = np.arange(shape[0])[:, None] * num_categories**2 + truth * num_categories + predicted  # (S, N)
-    return np.bincount(places.ravel(), minlength=int(np.prod(shape))).reshape(shape)
+
+    name: str
+    title: str
+    text: str
+    percent: bool = True
+    lower_is_better: bool = False
+    bounds: tuple[float, float] = (0.0, 100.0)
+    needs_outputs: bool = False
+
+    @property
+    def decimals(self) -> int:
+        """As printed in tables: of per cents two, of others three."""
+        return 2 if self.percent else 3
 
 
-def weighted_f1(*, y_true: NDArray[np.generic], y_pred: NDArray[np.generic]) -> float:
-    """F1 of each class present, weighted by its frequency in `y_true`, in [0, 1].
+_POLAR = "of negative against positive, on the test samples whose label is not 0"
+_METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("f1", "F1", f"Weighted F1 × 100 {_POLAR}"),
+        Metric("f1_nonneg", "F1, 0 as non-negative", "Weighted F1 × 100 of negative against non-negative"),
+        Metric("f1_pos", "F1, 0 as non-positive", "Weighted F1 × 100 of positive against non-positive"),
+        Metric("f1_weighted", "weighted F1", "F1 × 100 of the categories, weighted by their frequency"),
+        Metric("accuracy", "accuracy", "Accuracy × 100"),
+        Metric("balanced_accuracy", "balanced accuracy", "Mean recall × 100 of the categories"),
+        Metric("auroc", "AUROC", "Area × 100 under the ROC curve, which no threshold moves", needs_outputs=True),
+        Metric(
+            "log_loss", "log loss", "Mean negative log-likelihood of the true category, in nats",
+            percent=False, lower_is_better=True, bounds=(0.0, np.inf), needs_outputs=True,
+        ),
+        Metric(
+            "calibration", "calibration error",
+            f"Expected calibration error × 100: by how much confidence and accuracy differ, in {CALIBRATION_BINS} bins",
+            lower_is_better=True, needs_outputs=True,
+        ),
+        Metric(
+            "mae", "MAE", "Mean absolute error of the intensity",
+            percent=False, lower_is_better=True, bounds=(0.0, np.inf), needs_outputs=True,
+        ),
+        Metric(
+            "corr", "Corr", "Correlation (Pearson) of predicted and true intensity",
+            percent=False, bounds=(-1.0, 1.0), needs_outputs=True,
+        ),
+        Metric("acc7", "Acc-7", "Accuracy × 100 of seven classes", needs_outputs=True),
+        Metric("acc5", "Acc-5", "Accuracy × 100 of five classes", needs_outputs=True),
+        Metric("acc3", "Acc-3", "Accuracy × 100 of three classes", needs_outputs=True),
+        Metric("acc2", "Acc-2", f"Accuracy × 100 {_POLAR}", needs_outputs=True),
+        Metric(
+            "acc2_nonneg", "Acc-2, 0 as non-negative", "Accuracy × 100 of negative against non-negative",
+            needs_outputs=True,
+        ),
+        Metric(
+            "acc2_pos", "Acc-2, 0 as non-positive", "Accuracy × 100 of positive against non-positive",
+            needs_outputs=True,
+        ),
+    )
+}  # fmt: skip
+_OF_CATEGORIES = {
+    "f1": Metric("f1", "mean F1", "Mean of the weighted F1 × 100 of each category against the rest"),
+}
+_OF_POLARITY = {
+    "auroc": replace(_METRICS["auroc"], text=f"Area × 100 under the ROC curve {_POLAR}"),
+    "balanced_accuracy": replace(_METRICS["balanced_accuracy"], text=f"Mean recall × 100 {_POLAR}"),
+}
+ROUNDED = {"acc7": 3.0, "acc5": 2.0, "acc3": 1.0}
+"""Classes of an intensity from -3 to 3: cut at ± this, then rounded."""
+RESERVED = frozenset(name.removeprefix("f1_") for name in _METRICS if name.startswith("f1_"))
+"""What no category may be called, since ``f1_<category>`` would be another metric."""
 
-    Swapping the arguments would weight by the frequency in the predictions, which inflates the score of a skewed
-    predictor.
+
+def metric(name: str, kind: str = "") -> Metric:
+    """A metric by its name; ``f1_<category>`` is that category against the rest.
 
     Parameters
     ----------
-    y_true, y_pred : ndarray, shape (N,)
-
-    Returns
-    -------
-    float
-        NaN for N = 0.
-    """
-    classes, places = np.unique(np.concatenate([y_true, y_pred]), return_inverse=True)
-    truth, predicted = places[: len(y_true)], places[len(y_true) :]
-    return float(_weighted_f1(count_confusions(truth=truth, predicted=predicted[None], num_categories=len(classes)))[0])
-
-
-def _weighted_f1(confusions: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(..., K, K) → (...); a class that is neither there nor predicted counts nothing, no samples give NaN."""
-    hits = np.diagonal(confusions, axis1=-2, axis2=-1)  # (..., K)
-    support = confusions.sum(-1)
-    f1 = 2 * hits / np.maximum(support + confusions.sum(-2), 1)
-    with np.errstate(invalid="ignore"):
-        return (f1 * support).sum(-1) / support.sum(-1)
-
-
-def _against_rest(confusions: NDArray[np.int64], category: int) -> NDArray[np.int64]:
-    """(S, K, K) → (S, 2, 2): the rest first, then the category."""
-    hits = confusions[:, category, category]
-    missed, false = confusions[:, category].sum(-1) - hits, confusions[:, :, category].sum(-1) - hits
-    rest = confusions.sum((1, 2)) - hits - missed - false
-    return np.stack([rest, false, missed, hits], axis=-1).reshape(-1, 2, 2)
-
-
-def score_settings(
-    *, labels: NDArray[np.generic], predicted: NDArray[np.integer], kind: str, categories: tuple[str, ...]
-) -> tuple[NDArray[np.float64], list[int]]:
-    """All scores of one model in all settings.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (N,)
-        As in the data: intensity in sentiment tasks, category index in emotion tasks.
-    predicted : ndarray of int, shape (S, N)
-        Categories.
-    kind : {"sentiment", "emotion"}
-    categories : tuple of K str
-
-    Returns
-    -------
-    values : ndarray of float64, shape (S, M)
-        Times 100, metrics as :func:`metric_names` says; NaN where one is undefined.
-    n : list of M int
-        The number of samples that each metric is computed on.
-    """
-    truth, k = category_indices(labels, kind), len(categories)
-    everything = count_confusions(truth=truth, predicted=predicted, num_categories=k)
-    with np.errstate(invalid="ignore"):
-        accuracy = np.trace(everything, axis1=1, axis2=2) / np.float64(len(truth))
-    if kind == "sentiment":
-        polar = labels != 0
-        only_polar = count_confusions(truth=truth[polar], predicted=predicted[:, polar], num_categories=k)
-        values = np.stack([_weighted_f1(only_polar), _weighted_f1(everything), accuracy], axis=-1)
-        return 100 * values, [int(polar.sum()), len(truth), len(truth)]
-    against_rest = np.stack([100 * _weighted_f1(_against_rest(everything, c)) for c in range(k)], axis=-1)  # (S, K)
-    there = np.bincount(truth, minlength=k) > 0
-    against_rest[:, ~there] = np.nan  # of a category that no sample shows, only false alarms could be scored
-    mean = against_rest[:, there].mean(-1) if there.any() else np.full(len(predicted), np.nan)
-    values = np.concatenate([mean[:, None], against_rest, 100 * accuracy[:, None]], axis=-1)
-    return values, [len(truth)] * (k + 2)
-
-
-def scores(
-    *, labels: NDArray[np.generic], logits: NDArray[np.floating], kind: str, categories: tuple[str, ...]
-) -> list[Score]:
-    """All scores of one setting, in the order of :func:`metric_names`.
-
-    Parameters
-    ----------
-    labels : ndarray, shape (N,)
-        As in the data: intensity in sentiment tasks, category index in emotion tasks.
-    logits : ndarray, shape (N, K)
-    kind : {"sentiment", "emotion"}
-    categories : tuple of K str
+    name : str
+    kind : str
+        Of the target, where title and text are to be those that the metric has there.
 
     Raises
     ------
-    ValueError
-        If a logit is NaN or infinite.
+    KeyError
+        If there is none.
     """
-    predicted = predicted_categories(logits)
-    values, n = score_settings(labels=labels, predicted=predicted[None], kind=kind, categories=categories)
-    return list(map(Score, metric_names(kind, categories), values[0].tolist(), n))
+    if name not in _METRICS and name.startswith("f1_"):
+        category = name.removeprefix("f1_")
+        return Metric(name, f"F1 {category}", f"Weighted F1 × 100 of {category} against the rest")
+    own = {CATEGORY: _OF_CATEGORIES, POLARITY: _OF_POLARITY}.get(kind, {})
+    return own.get(name) or _METRICS[name]
 
 
-def predicted_categories(logits: NDArray[np.floating]) -> NDArray[np.intp]:
-    """The category of the largest logit, (..., K) → (...).
+def category_of(name: str) -> str | None:
+    """The category that a metric is of, ``happy`` for ``f1_happy``; None for one that is of all."""
+    return name.removeprefix("f1_") if name.startswith("f1_") and name not in _METRICS else None
 
-    Raises
-    ------
-    ValueError
-        If a logit is NaN or infinite.
+
+def metric_names(target: Target) -> list[str]:
+    """All metrics that there are for a target; the field's own first, those that need no threshold behind.
+
+    Polarity: ``f1`` (weighted F1, negative against positive, on samples whose label is not neutral), ``f1_nonneg``
+    (negative against non-negative, all samples), ``accuracy`` (all samples). Category: ``f1`` (the mean of those that
+    follow and are defined), ``f1_<category>`` (weighted F1 of it against the rest, undefined where no sample shows it),
+    ``f1_weighted``, ``accuracy``. Both: ``auroc`` and ``balanced_accuracy`` (on the samples of ``f1``; the mean over
+    categories), ``log_loss``, ``calibration``.
+
+    Intensity, as MMSA's code has them: ``mae``, ``corr``; ``acc7``, ``acc5``, ``acc3`` (cut to ±3, ±2, ±1 and rounded,
+    half to even; or classes by `Target.cuts`); ``acc2_nonneg`` and ``f1_nonneg`` (negative against non-negative),
+    ``acc2`` and ``f1`` (negative against positive, without labels of 0), ``acc2_pos`` and ``f1_pos`` (positive against
+    non-positive, as for CH-SIMS), where labels have signs.
     """
-    if not np.isfinite(logits).all():
-        raise ValueError("logits hold NaN or infinity")
-    return logits.argmax(-1)
+    if target.kind == INTENSITY:
+        cuts = dict(target.cuts)
+        classes = [name for name in ROUNDED if name in cuts or (not cuts and target.span == (-3.0, 3.0))]
+        signs = ["acc2_nonneg", "f1_nonneg", "acc2", "f1", "acc2_pos", "f1_pos"]
+        return ["mae", "corr", *classes, *(signs if target.span[0] < 0 < target.span[1] else ())]
+    own = ["f1", "f1_nonneg", "accuracy"]
+    if target.kind == CATEGORY:
+        own = ["f1", *(f"f1_{name}" for name in target.categories), "f1_weighted", "accuracy"]
+    return [*own, "auroc", "balanced_accuracy", "log_loss", "calibration"]
 
 
-def primary(
-    *, labels: NDArray[np.generic], logits: NDArray[np.floating], kind: str, categories: tuple[str, ...]
-) -> float:
-    """The primary score alone; parameters as for :func:`scores`."""
-    found = scores(labels=labels, logits=logits, kind=kind, categories=categories)
-    return next(score.value for score in found if score.metric == PRIMARY)
-
-
-def category_indices(labels: NDArray[np.generic], kind: str) -> NDArray[np.int64]:
-    """Labels as in the data → indices of the categories trained, shape (N,).
-
-    Sentiment: 0 negative (< 0), 1 non-negative. Emotion labels are indices already.
-    """
-    if kind == "sentiment":
-        return (labels >= 0).astype(np.int64)  # type: ignore[operator]
-    return labels.astype(np.int64)
+def usual_metrics(target: Target) -> list[str]:
+    """Those that papers of the field print, for a task that lists none; the primary one first."""
+    if target.kind == POLARITY:
+        return ["f1", "f1_nonneg", "accuracy"]
+    if target.kind == CATEGORY:
+        return ["f1", *(f"f1_{name}" for name in target.categories), "accuracy"]
+    return [name for name in metric_names(target) if not name.endswith("_pos")]

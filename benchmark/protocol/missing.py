@@ -95,6 +95,20 @@ class Setting:
         return ratio if self.available == "lav" else f"{subset} {ratio}"
 
 
+def settings_for(settings: Sequence[Setting], modalities: str) -> list[Setting]:
+    """Those settings that mean something where the data have some modalities only; all of them where they have all.
+
+    With language and audio alone, ``{v}`` would be nothing at all, and ``{l,a}`` is what is complete.
+    """
+    own = set(modalities)
+    return [s for s in settings if s.available == SUBSETS[-1] or set(s.available) < own]
+
+
+def incomplete_subsets(modalities: str = "lav") -> tuple[str, ...]:
+    """The subsets that lack a modality which the data have; `Avg.` is over these, six where there are three."""
+    return tuple(subset for subset in SUBSETS[:-1] if set(subset) < set(modalities))
+
+
 def format_ratio(ratio: float) -> str:
     """One decimal where that is exact (``0.3``), all digits where it is not (``0.35``)."""
     return f"{ratio:.1f}" if round(ratio, 1) == ratio else repr(float(ratio))

@@ -20,19 +20,23 @@ from benchmark.evidence.statistics import (
     average_inter,
     condition_blocks,
     counted_tasks,
+    of_primary,
     over_seeds,
     ranks,
 )
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table, leads
 from benchmark.report.tables import (
     COMPLETE,
     FEWER,
+    compared_metrics,
     fewer_seeds,
     order_methods,
-    printed_metrics,
     tell_fewer,
+    tell_metrics,
     tell_undefined,
+    titled,
 )
 
 MARK = "*"
@@ -68,16 +72,12 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
     caption = table.caption
     if not tests.empty and against in table.methods:
         different = summary[summary["p_holm"] < ALPHA].set_index(key).index
-        printed = {title: metric for metric, title in printed_metrics(list(summary["metric"])).items()}
         columns = [COMPLETE if column == "p=0.0" else column for column in table.columns]
         marked = [
-            Block(
-                block.title,
-                [(m, _marked(cells, m, printed[block.title], columns, different)) for m, cells in block.rows],
-            )
-            for block in table.blocks
+            Block(block.title, [(m, _marked(cells, m, name, columns, different)) for m, cells in block.rows])
+            for name, block in zip(table.metrics, table.blocks, strict=True)
         ]
-        caption += " " + _test_caption(tests, str(against))
+        caption += " " + _test_caption(tests[tests["metric"].isin(list(table.metrics))], str(against))
     summary = summary.assign(condition=table.summary["condition"])
     return replace(table, summary=summary, blocks=marked, caption=caption)
 
@@ -129,7 +129,7 @@ def _interval_words(intervals: pd.DataFrame) -> str:
     return f"95 % interval over seeds and test samples, or over {alone} where there is one seed"
 
 
-def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Table | None:
+def interval_table(scores: Table, evidence: Evidence, against: str | None, asked: Sequence[str] = ()) -> Table | None:
     """Complete, `Avg.`, their difference and the area under the curve, each with its interval, and the test of `Avg.`.
 
     Parameters
@@ -138,6 +138,8 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
         Any table of the task: it says which methods there are, and in which order.
     evidence : Evidence
     against : str or None
+    asked : sequence of str
+        The metrics to print; by default the primary one, and those of categories that it is a mean of.
 
     Returns
     -------
@@ -148,7 +150,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
     columns = [name for name in _SUMMED if not own.empty and name in set(own["condition"])]
     if len(columns) < 2:
         return None
-    titles = printed_metrics(list(own["metric"]))
+    titles = titled(asked or compared_metrics(list(own["metric"])), scores.target)
     own = own[own["metric"].isin(list(titles)) & own["condition"].isin(columns)]
     tests = _of(evidence.comparisons, scores, purpose=REFERENCE)
     tests = tests if tests.empty else tests[(tests["against"] == against) & (tests["condition"] == AVERAGE)]
@@ -156,18 +158,20 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
     versus = [f"{AVERAGE} less {against}", "p"] if compared else []
     blocks = []
     fewer = fewer_seeds(own.groupby("method", observed=True)["seeds"].max())
-    for metric, title in titles.items():
-        numbers = own[own["metric"] == metric].set_index(["method", "condition"])
-        rows = {m: [_cell(numbers, (m, c)) for c in columns] for m in scores.methods}
-        ranked = _ranked(rows, ascending=[c == DROP for c in columns], fewer=fewer)
+    for name, title in titles.items():
+        numbers = own[own["metric"] == name].set_index(["method", "condition"])
+        digits, lower = metric(name).decimals, metric(name).lower_is_better
+        rows = {m: [_cell(numbers, (m, c), digits=digits) for c in columns] for m in scores.methods}
+        ranked = _ranked(rows, ascending=[(c == DROP) != lower for c in columns], fewer=fewer)
         if compared:
-            found = tests[tests["metric"] == metric].set_index("method")
+            found = tests[tests["metric"] == name].set_index("method")
             for m in scores.methods:
-                ranked[m] += [_cell(found, m, "difference", signed=True), Cell(_p(found["p_holm"].get(m)))]
+                difference = _cell(found, m, "difference", signed=True, digits=digits)
+                ranked[m] += [difference, Cell(_p(found["p_holm"].get(m)))]
         blocks.append(Block(title, list(ranked.items())))
     caption = [
-        f"Weighted F1 × 100; mean [{_interval_words(own)}]. {DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under",
-        "the degradation curve, divided by the range of p.",
+        f"{tell_metrics(list(titles), scores.target)}; mean [{_interval_words(own)}].",
+        f"{DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under the degradation curve, divided by the range of p.",
         *tell_undefined(own, titles),
     ]
     if compared and tests["p"].isna().all():
@@ -176,23 +180,24 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None) -> Ta
         caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
     return replace(
         scores,
-        stem=f"{scores.stem.rpartition('_')[0]}_intervals",
+        stem=f"{scores.prefix}_intervals",
         title="Intervals and tests",
         kind="intervals",
         caption=" ".join(caption) + _absent(scores, against) + tell_fewer(fewer),
         columns=[*columns, *versus],
         summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
         blocks=blocks,
+        metrics=titles,
     )
 
 
-def _cell(numbers: pd.DataFrame, at: Any, value: str = "mean", *, signed: bool = False) -> Cell:
+def _cell(numbers: pd.DataFrame, at: Any, value: str = "mean", *, signed: bool = False, digits: int = 2) -> Cell:
     if at not in numbers.index or pd.isna(numbers.loc[at, value]):
         return Cell("")
     row = numbers.loc[at]
     sign = "+" if signed else ""
-    spread = "" if pd.isna(row["low"]) else f"[{row['low']:{sign}z.1f}, {row['high']:{sign}z.1f}]"
-    return Cell(f"{row[value]:{sign}z.2f}", spread)
+    spread = "" if pd.isna(row["low"]) else f"[{row['low']:{sign}z.{digits - 1}f}, {row['high']:{sign}z.{digits - 1}f}]"
+    return Cell(f"{row[value]:{sign}z.{digits}f}", spread)
 
 
 def _p(p: float | None) -> str:
@@ -229,6 +234,8 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
     found, tasks = ranks(pairs), counted_tasks(scores, pairs)
     if found.empty:
         return None
+    first = scores.drop_duplicates(["task", "source"]).set_index(["task", "source"]).loc[tasks][["metric", "target"]]
+    primary = {metric(name, target).title: name for name, target in first.itertuples(index=False, name=None)}
     methods = order_methods(list(found.index), method_order)
     rows = {m: [Cell(f"{found['rank'][m]:.2f}"), Cell(f"{found['wins'][m]:.1f}")] for m in methods}
     cells = scores.drop_duplicates(["task", "source", "method", "seed"])  # counted over the tasks
@@ -242,18 +249,19 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         lead=leads(tasks),
         caption=(
             f"Over {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of task and condition in which something, but "
-            "not everything, is missing; only those in which every method stands count; mean f1 over seeds. rank: 1 is "
-            "best, ties share. wins: per cent of the comparisons with another method that are won, a tie counting "
-            "half. Conditions of a task are not independent: this describes and tests nothing." + tell_fewer(fewer)
+            "not everything, is missing; only those in which every method stands count; means of each task's primary "
+            f"metric over seeds ({', '.join(primary)}). rank: 1 is best, ties share. wins: per cent of the comparisons "
+            "with another method that are won, a tie counting half. Conditions of a task are not independent: this "
+            "describes and tests nothing." + tell_fewer(fewer)
         ),
         methods=methods,
         columns=["rank", "wins"],
-        summary=found.loc[methods].reset_index().assign(metric="f1"),
-        blocks=[Block("f1", list(_ranked(rows, ascending=[True, False], fewer=fewer).items()))],
+        summary=found.loc[methods].reset_index().assign(metric=", ".join(dict.fromkeys(primary.values()))),
+        blocks=[Block("", list(_ranked(rows, ascending=[True, False], fewer=fewer).items()))],
     )
 
 
-def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
+def augmentation_table(scores: Table, evidence: Evidence, asked: Sequence[str] = ()) -> Table | None:
     """What training on incomplete samples gives each method, and what its idea gives beyond that.
 
     Parameters
@@ -261,6 +269,8 @@ def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
     scores : Table
         Any table of the task.
     evidence : Evidence
+    asked : sequence of str
+        The metrics to print, as in :func:`interval_table`.
 
     Returns
     -------
@@ -273,20 +283,22 @@ def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
         return None
     ideas = _of(evidence.comparisons, scores, purpose=IDEA)
     intervals = _of(evidence.intervals, scores)
-    means = intervals.set_index(["metric", "method", "condition"])
+    key = ["metric", "method", "condition"]
+    means = intervals.set_index(key)
+    differences = [frame if frame.empty else frame.set_index(key) for frame in (gains, ideas)]
     blocks = []
-    for metric, title in printed_metrics(list(gains["metric"])).items():
+    titles = titled(asked or compared_metrics(list(gains["metric"])), scores.target)
+    for name, title in titles.items():
+        digits = metric(name).decimals
         rows: dict[str, list[Cell]] = {}
-        for _, pair in gains[(gains["metric"] == metric) & (gains["condition"] == names[0])].iterrows():
+        for _, pair in gains[(gains["metric"] == name) & (gains["condition"] == names[0])].iterrows():
             new, old = str(pair["method"]), str(pair["against"])
             cells: list[Cell] = []
-            for name in names:
-                cells += [_cell(means, (metric, label, name)) for label in (old, new)]
-                for frame in (gains, ideas):
-                    here = frame if frame.empty else frame[(frame["metric"] == metric) & (frame["condition"] == name)]
-                    here = here if here.empty else here.set_index("method")
-                    cell = _cell(here, new, "difference", signed=True)
-                    significant = cell.value and here["p_holm"][new] < ALPHA
+            for condition in names:
+                cells += [_cell(means, (name, label, condition), digits=digits) for label in (old, new)]
+                for frame in differences:
+                    cell = _cell(frame, (name, new, condition), "difference", signed=True, digits=digits)
+                    significant = cell.value and frame["p_holm"][name, new, condition] < ALPHA
                     cells.append(replace(cell, mark=MARK if significant else ""))
             rows[old.removesuffix("-mrm")] = cells
         ordered = [m for m in scores.methods if m in rows]
@@ -295,18 +307,20 @@ def augmentation_table(scores: Table, evidence: Evidence) -> Table | None:
     against = "" if ideas.empty else f" idea: against the {ideas['against'].iloc[0]}."
     return replace(
         scores,
-        stem=f"{scores.stem.rpartition('_')[0]}_augmentation",
+        stem=f"{scores.prefix}_augmentation",
         title="What the augmentation gives, and what the idea",
         kind="augmentation",
         caption=(
-            f"Weighted F1 × 100 [{_interval_words(intervals)}] of each method trained on whole and on incomplete "
-            f"samples (Modality Random Missing). augmentation: incomplete less whole.{against} {MARK} not zero in a "
-            f"paired two-sided test over seeds and test samples (alpha = {ALPHA}, corrected by Holm)."
+            f"{tell_metrics(list(titles), scores.target)}; mean [{_interval_words(intervals)}] of each method trained "
+            "on whole and on incomplete samples (Modality Random Missing). augmentation: incomplete less whole."
+            f"{against} {MARK} not zero in a paired two-sided test over seeds and test samples (alpha = {ALPHA}, "
+            "corrected by Holm)."
         ),
         methods=ordered,
         columns=columns,
         summary=pd.concat([gains, ideas], ignore_index=True).drop(columns=["task", "source"]),
         blocks=blocks,
+        metrics=titles,
     )
 
 
@@ -343,43 +357,48 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
     ours = over_seeds(values, ["method", "metric", "available"]).set_index(["method", "metric", "available"])["mean"]
     conditions = {s: Setting(s).condition for s in SUBSETS[:-1]} | {"avg": AVERAGE, "lav": COMPLETE}
     methods = [m for m in table.methods if any(label == m for label, _, _ in published)]
-    metrics = [m for m in printed_metrics(list(part["metric"].unique())) if any(x == m for _, x, _ in published)]
+    metrics = [m for m in part["metric"].unique() if any(x == m for _, x, _ in published)]
+    if not metrics:
+        return None
 
-    def cell(method: str, metric: str, condition: str) -> Cell:
-        row, own = published.get((method, metric, condition)), ours.get((method, metric, condition))
+    def cell(method: str, name: str, condition: str) -> Cell:
+        row, own = published.get((method, name, condition)), ours.get((method, name, condition))
         if row is None or pd.isna(own):
             return Cell("")
-        return Cell(f"{own:.2f}", f"({row['value']:.2f}, {own - row['value']:+.2f})")
+        digits = metric(name).decimals
+        return Cell(f"{own:.{digits}f}", f"({row['value']:.{digits}f}, {own - row['value']:+.{digits}f})")
 
     found = [
         {
-            "metric": metric,
+            "metric": name,
             "method": method,
             "condition": conditions[condition],
-            "ours": ours.get((method, metric, condition)),
+            "ours": ours.get((method, name, condition)),
             "published": row["value"],
             "status": row["status"],
             "citation": row["source"],
         }
-        for (method, metric, condition), row in published.items()
+        for (method, name, condition), row in published.items()
     ]
     sources = sorted({str(row["source"]) for row in published.values()})
     return replace(
         table,
-        stem=f"{table.stem.rpartition('_')[0]}_published",
+        stem=f"{table.prefix}_published",
         title="Beside the published numbers",
         kind="published",
         caption=(
-            f"Weighted F1 × 100: ours (published, ours less published). Published: {'; '.join(sources)}; as reported "
-            "there, without spread. Features, splits and labels of the file need not be those behind them."
+            f"{tell_metrics(metrics, table.target)}: ours (published, ours less published). Published: "
+            f"{'; '.join(sources)}; as reported there, without spread. Features, splits and labels of the file "
+            "need not be those behind them."
         ),
         methods=methods,
         columns=list(conditions.values()),
         summary=pd.DataFrame(found),
         blocks=[
-            Block(metric.removeprefix("f1_"), [(m, [cell(m, metric, c) for c in conditions]) for m in methods])
-            for metric in metrics
+            Block(title, [(m, [cell(m, name, c) for c in conditions]) for m in methods])
+            for name, title in titled(metrics, table.target).items()
         ],
+        metrics=titled(metrics, table.target),
     )
 
 
@@ -389,7 +408,7 @@ def methods_table(
     cells: Sequence[Mapping[str, Any]],
     cards: Mapping[str, Mapping[str, Any]],
 ) -> Table | None:
-    """What each method is and costs: year, idea, parameters, seconds an epoch, mean F1 where a modality is missing.
+    """What each method is and costs: year, idea, parameters, seconds an epoch, mean score where a modality is missing.
 
     Parameters
     ----------
@@ -413,7 +432,8 @@ def methods_table(
     methods = [method for method in table.methods if method in by_method]
     if not methods:
         return None
-    part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & (scores["metric"] == "f1")]
+    part = of_primary(scores[(scores["task"] == table.task) & (scores["source"] == table.source)])
+    name = str(part["metric"].iloc[0])
     average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
     found = []
     for method in methods:
@@ -426,30 +446,30 @@ def methods_table(
                 "idea": cards.get(method, {}).get("idea"),
                 "parameters": max(cell["parameters"] for cell in own),
                 "seconds_an_epoch": sum(cell["training_seconds"] for cell in own) / epochs if epochs else None,
-                "average_f1": average.get(method),
+                "average": average.get(method),
             }
         )
     columns = ["Year", "Idea", "Parameters", "s/epoch", AVERAGE]
 
     def row(entry: Mapping[str, Any]) -> tuple[str, list[Cell]]:
-        seconds, score = entry["seconds_an_epoch"], entry["average_f1"]
+        seconds, score = entry["seconds_an_epoch"], entry["average"]
         texts = (
             str(entry["year"] or "–"),
             str(entry["idea"] or "–"),
             f"{entry['parameters']:,}",
             "–" if seconds is None else f"{seconds:.2f}",
-            "–" if score is None or pd.isna(score) else f"{score:.2f}",
+            "–" if score is None or pd.isna(score) else f"{score:.{metric(name).decimals}f}",
         )
         return str(entry["method"]), [Cell(text) for text in texts]
 
     return replace(
         table,
-        stem=f"{table.stem.rpartition('_')[0]}_methods",
+        stem=f"{table.prefix}_methods",
         title="Methods",
         kind="methods",
         caption="All parameters, frozen ones too; seconds of an epoch in one thread, with validation, as stored with "
-        f"the cells (other work on the machine counts); {AVERAGE} = mean weighted F1 × 100 of the six conditions in "
-        "which a modality is missing.",
+        f"the cells (other work on the machine counts); {AVERAGE} = {metric(name, table.target).title}, averaged over "
+        "the conditions in which a modality is missing.",
         methods=methods,
         columns=columns,
         summary=pd.DataFrame(found).astype({"year": "Int64"}),

@@ -43,6 +43,8 @@ class Content:
     cards : dict of label to dict
     from_cells : bool
         Whether it was made of cells; else of the csv files of an earlier report.
+    metrics : tuple of str
+        Of which tables are asked for; by default one of all that a task lists.
     """
 
     collection: Collection
@@ -52,6 +54,7 @@ class Content:
     against: str | None
     cards: dict[str, dict[str, Any]]
     from_cells: bool
+    metrics: tuple[str, ...] = ()
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -70,6 +73,7 @@ class Content:
             "collection": self.collection,
             "cards": self.cards,
             "costs": self.manifest.get("cells", []),
+            "metrics": self.metrics,
         }
 
     @cached_property
@@ -92,6 +96,7 @@ def gather(
     must_be_there: bool = False,
     keys: Set[str] = frozenset(),
     only: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
 ) -> Content:
     """Read what is stored and weigh it.
 
@@ -112,6 +117,8 @@ def gather(
         Of the cells of a grid, whose definitions count before others.
     only : sequence of str, optional
         The rows to show; by default all that are stored.
+    metrics : sequence of str
+        Of which tables are asked for.
 
     Raises
     ------
@@ -125,10 +132,16 @@ def gather(
     manifest = read_manifest(folders[0] / "manifest.json")
     if empty:  # a folder with scores but without cells, such as the reference results
         collection = Collection(read_scores(folders[0] / "scores.csv"))
+        there = list(collection.scores["metric"].unique())
+        for name in metrics:
+            if name not in there:
+                raise BenchmarkError(
+                    f"{unknown('metric in --metrics', name, there)}; others need the cells, which are not in {empty[0]}"
+                )
         evidence = read_evidence(folders[0], collection.scores)
         rows = [methods.label_row(label, entries) for label in collection.scores["method"].unique()]
     else:
-        collection = collect(*stores, keys=keys)
+        collection = collect(*stores, keys=keys, metrics=metrics)
         evidence = Evidence()
         rows = list({record["label"]: methods.stored_row(record) for record in collection.records}.values())
     if only is not None:
@@ -154,7 +167,9 @@ def gather(
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
         manifest = build_manifest(collection, command=command, grid=grid, methods=texts, against=reference)
     cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
-    return Content(collection, evidence, manifest, texts, reference, cards, from_cells=not empty)
+    return Content(
+        collection, evidence, manifest, texts, reference, cards, from_cells=not empty, metrics=tuple(metrics)
+    )
 
 
 def write(content: Content, out: Path, say: Callable[[str], None]) -> None:

@@ -87,6 +87,12 @@ class Table:
         What is printed; titles count only where there is more than one.
     words : tuple of str
         The columns of words, which are printed to the left; numbers stand to the right.
+    metrics : dict of str to str
+        The metrics of the blocks, each with its title, the primary one first.
+    prefix : str
+        What the names of all files of the task and source begin with.
+    target : str
+        The kind of the task's target.
     """
 
     stem: str
@@ -101,6 +107,9 @@ class Table:
     summary: pd.DataFrame
     blocks: list[Block]
     words: tuple[str, ...] = ()
+    metrics: dict[str, str] = field(default_factory=dict)
+    prefix: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True)

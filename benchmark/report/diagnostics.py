@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import matplotlib as mpl
@@ -196,7 +197,8 @@ def representation_plots(
     methods = order_methods(list(shown), order)
     first = shown[methods[0]]
     about = lead(first.task, first.source)
-    categories = sorted({str(category) for r in shown.values() for category in r.categories})
+    there = {str(category) for r in shown.values() for category in r.categories}
+    categories = [name for name in first.names if name in there]
     colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.9, len(categories)))  # by lightness, for grey
     rows, columns = panel_grid(len(methods), 5)
     width = ONE_COLUMN if columns <= 2 else TWO_COLUMNS
@@ -207,7 +209,7 @@ def representation_plots(
         size = fitting_size(methods, side - 0.1, 8)
         for axes, method in zip(grid.flat, methods, strict=False):
             plane = places(shown[method]) if places else embed(shown[method].values)
-            for category, colour, marker in zip(categories, colours, MARKERS, strict=False):
+            for category, colour, marker in zip(categories, colours, cycle(MARKERS), strict=False):
                 at = plane[shown[method].categories == category]
                 axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")
             axes.set(xticks=[], yticks=[])
@@ -218,7 +220,7 @@ def representation_plots(
             axes.set_axis_off()
         handles = [
             Line2D([], [], color=colour, marker=marker, linestyle="none")
-            for colour, marker in zip(colours, MARKERS, strict=False)
+            for colour, marker in zip(colours, cycle(MARKERS), strict=False)
         ]
         add_legend(figure, handles, categories, 1.0)
     counts = number_range(pd.Series([len(r.values) for r in shown.values()]))

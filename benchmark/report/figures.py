@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from benchmark.evidence.statistics import AVERAGE
+from benchmark.evidence.statistics import AVERAGE, of_primary
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
-from benchmark.report.tables import BASELINE, COMPLETE, number_range, order_methods, printed_metrics
+from benchmark.report.tables import BASELINE, COMPLETE, compared_metrics, number_range, order_methods, sentence
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
@@ -55,10 +56,9 @@ STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a method's name is no formula
 }
 
-F1 = "weighted F1 (%)"
 RATIO = "ratio p of missing frames"
-METRICS = {"f1": "weighted F1", "f1_nonneg": "F1, all samples", "accuracy": "accuracy"}
-"""How metrics are called where figures have room for it; those of emotions are called by the emotion."""
+MOST_METRICS = {True: 6, False: 4}
+"""Panels side by side in the overview, where they share a y axis and where each has its own."""
 
 Look = dict[str, Any]
 
@@ -110,6 +110,13 @@ def label_ratios(row: Sequence[Axes], width: float) -> None:
         axes.set_xlabel(RATIO if text_width(RATIO, 7.5) < 0.85 * width / len(row) else "ratio p")
 
 
+def add_title(axes: Axes, title: str, width: float) -> None:
+    """Put a title above a panel that is `width` inches wide, in two lines where one would be too long."""
+    if text_width(title, 8) > width:
+        title = title.replace(", ", ",\n", 1)
+    axes.set_title(title, fontsize=fitting_size(title.split("\n"), width, 8))
+
+
 def legend_rows(names: Sequence[str], width: float) -> int:
     """How many rows a legend needs in a figure that is `width` inches wide."""
     widest = max(text_width(name, STYLE["legend.fontsize"]) for name in names)
@@ -125,6 +132,13 @@ def add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str], 
         handles, names, loc="outside lower center", ncols=ceil(len(names) / rows), frameon=False,
         handlelength=handlelength, columnspacing=1.2, labelspacing=0.3, borderaxespad=0.6,
     )  # fmt: skip
+
+
+def axis_label(name: str) -> str:
+    """A metric as axes and captions call it: ``F1 (%)``, ``MAE (less is better)``."""
+    said = metric(name)
+    notes = ["%"] * said.percent + ["less is better"] * said.lower_is_better
+    return said.title + (f" ({', '.join(notes)})" if notes else "")
 
 
 def interval(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -180,10 +194,11 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
     Returns
     -------
     Picture
-        One column wide for one metric. Emotions are panels, side by side (``intra``) or stacked (``inter``).
+        One column wide for one metric. Categories are panels, side by side (``intra``) or stacked (``inter``).
     """
     summary = table.summary
-    titles = printed_metrics(list(summary["metric"]))
+    titles = {name: table.metrics[name] for name in compared_metrics(list(table.metrics))}
+    words = axis_label(next(iter(titles)))
     curves = table.kind == "intra"
     panels, names = len(titles), table.methods
     width = ONE_COLUMN if panels == 1 and (curves or len(names) <= 5) else TWO_COLUMNS
@@ -193,20 +208,20 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
     with styled():
         figure = new_figure(width, height, table.lead)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-        for axes, (metric, title) in zip(grid.flat, titles.items(), strict=True):
-            shown = summary[summary["metric"] == metric]
+        for axes, (name, title) in zip(grid.flat, titles.items(), strict=True):
+            shown = summary[summary["metric"] == name]
             handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
-            if shown["mean"].isna().all():  # no test sample shows the emotion
+            if shown["mean"].isna().all():  # no test sample shows the category
                 axes.set_yticks([])
             if panels > 1:
-                axes.set_title(title, fontsize=fitting_size([title], (width - 0.6) / columns, 8))
+                add_title(axes, title, (width - 0.6) / columns)
         if curves:
-            grid[0, 0].set_ylabel(F1)
+            grid[0, 0].set_ylabel(words)
             label_ratios(grid[0], width)
         else:
-            figure.supylabel(F1, fontsize=7.5)
+            figure.supylabel(words, fontsize=7.5)
         add_legend(figure, handles, names, 2.6 if curves else 1.0)
-    what = "Curves: weighted F1 against the ratio p of missing frames" if curves else "Dots: weighted F1 by modalities"
+    what = f"Curves: {words} against the ratio p of missing frames" if curves else f"Dots: {words} by modalities"
     alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
     shown = summary[summary["metric"].isin(list(titles))]
     caption = f"{table.lead} {what}; {describe_interval(shown, 'bands' if curves else 'bars')}."
@@ -230,7 +245,8 @@ def small_multiples(
     Returns
     -------
     Picture or None
-        Tasks down, the metrics that all of them have across. None where no task has two ratios, or no metric is common.
+        Tasks down, and across the first metrics that all of them have; where the primary metric of a task is none of
+        these, each task's primary metric alone. None where no task has two ratios.
     """
     curves = intervals[intervals["kind"] == Setting().kind]
     tasks = {
@@ -238,30 +254,37 @@ def small_multiples(
         for (task, source), rows in curves.groupby(["task", "source"], sort=False, observed=True)
         if rows["ratio"].nunique() > 1
     }
-    metrics = [m for m in curves["metric"].unique() if all(m in set(rows["metric"]) for rows in tasks.values())]
-    if not tasks or not metrics:
+    if not tasks:
         return None
-    shown = pd.concat(tasks.values())
-    shown = shown[shown["metric"].isin(metrics)]
+    metrics = [list(rows["metric"].unique()) for rows in tasks.values()]
+    common = [name for name in metrics[0] if all(name in own for own in metrics)]
+    alike = all(own[0] in common for own in metrics)
+    share = alike and all(metric(name).percent for name in common[: MOST_METRICS[True]])
+    panels = [common[: MOST_METRICS[share]] if alike else own[:1] for own in metrics]
+    shown = pd.concat(rows[rows["metric"].isin(own)] for rows, own in zip(tasks.values(), panels, strict=True))
     methods = order_methods(list(shown["method"]), order)
     about, sources = leads(tasks), {source for _, source in tasks}
-    width = ONE_COLUMN if len(metrics) == 1 else TWO_COLUMNS
+    columns = len(panels[0])
+    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
     with styled():
         figure = new_figure(width, 1.25 * len(tasks) + 0.65, about)
-        grid = figure.subplots(len(tasks), len(metrics), squeeze=False, sharex=True, sharey="row")
-        for ((name, source), rows), line in zip(tasks.items(), grid, strict=True):
-            line[0].set_ylabel(f"{name} (%)" if len(sources) == 1 else f"{name} (%),\n{source}")
-            for metric, axes in zip(metrics, line, strict=True):
-                handles = _curves(axes, rows[rows["metric"] == metric], methods, looks)
-        for metric, axes in zip(metrics, grid[0], strict=True):
-            axes.set_title(METRICS.get(metric, metric.removeprefix("f1_")))
+        grid = figure.subplots(len(tasks), columns, squeeze=False, sharex=True, sharey="row" if share else False)
+        for ((task, source), rows), own, line in zip(tasks.items(), panels, grid, strict=True):
+            named = [task, *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
+            line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
+            for name, axes in zip(own, line, strict=True):
+                handles = _curves(axes, rows[rows["metric"] == name], methods, looks)
+        for name, axes in zip(panels[0] if alike else (), grid[0], strict=False):
+            add_title(axes, axis_label(name), (width - 0.6) / columns - 0.35 * (not share))
         label_ratios(grid[-1], width)
         add_legend(figure, handles, methods)
     what = "Scores against the ratio p of missing frames, which are scattered over all modalities"
-    bands = describe_interval(shown, "bands")
-    caption = f"{about} {what}; {describe_samples(shown)}; {bands}. The y axis is shared within a row."
-    alt = f"{what}, a row of panels a task and a column a metric, for {', '.join(methods)}. {about}"
-    return Picture("overview", "All tasks and metrics", caption, alt, figure)
+    caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
+    if share and columns > 1:
+        caption += " The y axis is shared within a row."
+    across = " and a column a metric" if alike else ", of its primary metric"
+    alt = f"{what}, a row of panels a task{across}, for {', '.join(methods)}. {about}"
+    return Picture("overview", "All tasks and metrics" if alike else "All tasks", caption, alt, figure)
 
 
 def pattern_curves(
@@ -283,9 +306,9 @@ def pattern_curves(
     Returns
     -------
     Picture or None
-        A panel a pattern, F1 against p. None where there are not two patterns.
+        A panel a pattern, the primary metric against p. None where there are not two patterns.
     """
-    intervals = intervals[intervals["metric"] == "f1"]
+    intervals = of_primary(intervals)
     complete = intervals["kind"] == Setting().kind
     ends = intervals[complete & intervals["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
     panels = {}
@@ -298,6 +321,7 @@ def pattern_curves(
         return None
     shown = pd.concat(panels.values())
     task, about = about_one_task(shown)
+    words = axis_label(str(shown["metric"].iloc[0]))
     methods = order_methods(list(shown["method"]), order)
     with styled():
         figure = new_figure(TWO_COLUMNS, 2.1, about)
@@ -305,11 +329,13 @@ def pattern_curves(
         for axes, (pattern, rows) in zip(grid, panels.items(), strict=True):
             handles = _curves(axes, rows, methods, looks)
             axes.set_title(pattern.replace("_", " "))
-        grid[0].set_ylabel(F1)
+        grid[0].set_ylabel(words)
         label_ratios(grid, TWO_COLUMNS)
         add_legend(figure, handles, methods)
     names = " or ".join(pattern.replace("_", " ") for pattern in panels)
-    what = f"Weighted F1 against the ratio p of missing frames by their pattern ({names}), all modalities available"
+    what = (
+        f"{sentence(words)} against the ratio p of missing frames by their pattern ({names}), all modalities available"
+    )
     caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
     alt = f"{what}, a panel a pattern, for {', '.join(methods)}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_patterns", "Patterns of missing frames", caption, alt, figure)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,24 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from seaborn.utils import relative_luminance
 
-from benchmark.evidence.statistics import AVERAGE, INCOMPLETE
+from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, of_primary
+from benchmark.protocol.metrics import Metric, metric
 from benchmark.protocol.missing import SUBSETS, Setting, format_ratio
+from benchmark.protocol.target import INTENSITY
 from benchmark.report.content import Picture, file_prefix
 from benchmark.report.figures import (
-    F1,
     ONE_COLUMN,
     RATIO,
     TWO_COLUMNS,
     about_one_task,
+    axis_label,
     describe_samples,
     fitting_size,
     new_figure,
     panel_grid,
     styled,
 )
-from benchmark.report.tables import BASELINE, order_methods
+from benchmark.report.tables import BASELINE, order_methods, sentence
 
 COLOURS = "cividis"
 
@@ -35,7 +38,7 @@ COLOURS = "cividis"
 def condition_heatmap(
     intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
 ) -> Picture | None:
-    """F1 of every method in every condition, for one task and source.
+    """The primary score of every method in every condition, for one task and source.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ def condition_heatmap(
         Methods down; across whole modalities missing, their average, nothing missing, frames missing. None where
         there are not two conditions.
     """
-    scores = intervals[intervals["metric"] == "f1"].dropna(subset="mean")
+    scores = of_primary(intervals).dropna(subset="mean")
     ratios = sorted(scores.loc[(scores["kind"] == Setting().kind) & (scores["ratio"] > 0), "ratio"].unique())
     groups = [
         [Setting(subset).condition for subset in INCOMPLETE],
@@ -68,13 +71,14 @@ def condition_heatmap(
     shown = scores[scores["condition"].isin(conditions)]
     methods = order_methods(list(shown["method"]), order)
     means = shown.pivot(index="method", columns="condition", values="mean").reindex(index=methods, columns=conditions)
-    printed = means.round(1)  # what looks tied is tied
-    best = printed.eq(printed.max()).to_numpy()
+    said, words = metric(str(shown["metric"].iloc[0])), axis_label(str(shown["metric"].iloc[0]))
+    printed = means.round(said.decimals - 1)  # what looks tied is tied
+    best = printed.eq(printed.min() if said.lower_is_better else printed.max()).to_numpy()
     task, about = about_one_task(shown)
     with styled():
         figure = new_figure(TWO_COLUMNS, max(0.17 * len(methods), 0.85) + 0.75, about)
         axes = figure.subplots()
-        mesh = _heat_map(axes, means, means.map("{:.1f}".format), 6.0)
+        mesh = _heat_map(axes, means, means.map(f"{{:.{said.decimals - 1}f}}".format), 6.0, cmap=_colours(said))
         for text in axes.texts:
             x, y = text.get_position()
             text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
@@ -84,17 +88,17 @@ def condition_heatmap(
             axes.axvline(place, color="white", linewidth=2.5)
         if methods[-1] == BASELINE and len(methods) > 1:
             axes.axhline(len(methods) - 1, color="white", linewidth=2.5)
-        figure.colorbar(mesh, ax=axes, label=F1, pad=0.01, aspect=12).outline.set_linewidth(0.0)
-    what = "Weighted F1 × 100 of each method (down) in each condition (across)"
+        figure.colorbar(mesh, ax=axes, label=words, pad=0.01, aspect=12).outline.set_linewidth(0.0)
+    what = f"{sentence(words)} of each method (down) in each condition (across)"
     caption = f"{about} {what}, best of each condition in bold; {describe_samples(shown)}."
     if AVERAGE in conditions:
-        caption += f" {AVERAGE} = mean of the six missing conditions, without {Setting().condition}."
+        caption += f" {AVERAGE} = mean of the conditions that lack a modality, without {Setting().condition}."
     alt = f"{what}, methods {', '.join(methods)}; conditions {', '.join(conditions)}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_heatmap", "All conditions", caption, alt, figure)
 
 
 def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "") -> Picture | None:
-    """F1 where modalities and frames are missing at once, for one task and source.
+    """The primary score where modalities and frames are missing at once, for one task and source.
 
     Parameters
     ----------
@@ -111,7 +115,7 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         A panel a method: available modalities down, ratio of missing frames across, colours alike in all panels. None
         where no frames are missing under incomplete modalities.
     """
-    scores = intervals[intervals["metric"] == "f1"].dropna(subset="mean")
+    scores = of_primary(intervals).dropna(subset="mean")
     scores = scores[scores["kind"].isin([Setting(subset).kind for subset in SUBSETS])]
     crossed = scores[(scores["available"] != SUBSETS[-1]) & scores["ratio"].between(0, 1, inclusive="neither")]
     if crossed.empty:
@@ -122,6 +126,9 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
     subsets = [subset for subset in SUBSETS if subset in available]
     ratios = sorted(shown["ratio"].unique())
     task, about = about_one_task(shown)
+    said, words = metric(str(shown["metric"].iloc[0])), axis_label(str(shown["metric"].iloc[0]))
+    short: Callable[[float], str] = "{:.0f}".format if said.percent else _short
+    limits = {"vmin": shown["mean"].min(), "vmax": shown["mean"].max(), "cmap": _colours(said)}
     rows, columns = panel_grid(len(methods), 3)
     width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
     cell = (width - 0.7) / columns / len(ratios) - 0.015  # inches across; labels and colour bar take the rest
@@ -129,24 +136,23 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         figure = new_figure(width, rows * (0.14 * len(subsets) + 0.25) + 0.55, about)
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         size = fitting_size(methods, cell * len(ratios), 8)
+        numbers = fitting_size([short(mean) for mean in shown["mean"]], 0.8 * cell, 6)
         for i, axes in enumerate(grid.flat):
             if i >= len(methods):
                 axes.set_axis_off()
                 continue
             means = shown[shown["method"] == methods[i]].pivot(index="available", columns="ratio", values="mean")
             means = means.reindex(index=subsets, columns=ratios)
-            texts = means.map("{:.0f}".format)
-            numbers = fitting_size(["00"], 0.8 * cell, 6)
-            mesh = _heat_map(axes, means, texts, numbers, vmin=shown["mean"].min(), vmax=shown["mean"].max())
+            mesh = _heat_map(axes, means, means.map(short), numbers, **limits)
             axes.set_title(methods[i], fontsize=size, pad=3)
             axes.set_yticklabels([Setting(subset).condition for subset in subsets], rotation=0, fontsize=6)
-            names = [format_ratio(ratio) for ratio in ratios] if i + columns >= len(methods) else []
+            ticks = [format_ratio(ratio) for ratio in ratios] if i + columns >= len(methods) else []
             axes.set_xticks(
-                axes.get_xticks() if names else [], names, rotation=0, fontsize=fitting_size(["0.00"], cell, 6)
+                axes.get_xticks() if ticks else [], ticks, rotation=0, fontsize=fitting_size(["0.00"], cell, 6)
             )
         figure.supxlabel(RATIO, fontsize=7.5)
-        figure.colorbar(mesh, ax=grid, label=F1, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
-    what = "Weighted F1 × 100 by the modalities available (down) and the ratio of frames missing in them (across)"
+        figure.colorbar(mesh, ax=grid, label=words, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
+    what = f"{sentence(words)} by the modalities available (down) and the ratio of frames missing in them (across)"
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
     return Picture(
@@ -155,7 +161,7 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
 
 
 def confusion_matrices(
-    confusions: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = ""
+    confusions: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "", target: str = ""
 ) -> Picture | None:
     """What each method takes each category for, for one task and source.
 
@@ -167,6 +173,8 @@ def confusion_matrices(
         See :func:`benchmark.report.tables.order_methods`.
     prefix : str
         What the file's name begins with, by default the task.
+    target : str
+        The kind of the task's target, for the caption.
 
     Returns
     -------
@@ -180,8 +188,8 @@ def confusion_matrices(
     conditions = list(confusions["condition"].unique())
     categories = list(confusions["truth"].unique())
     categories += [category for category in confusions["predicted"].unique() if category not in categories]
-    least = max(0.8, 0.16 * len(categories))  # inches that a panel needs
-    blocks, columns = panel_grid(len(methods), int((TWO_COLUMNS - 1.0) / least))
+    least = max(0.8, 0.19 * len(categories))  # inches that a panel needs
+    blocks, columns = panel_grid(len(methods), max(1, int((TWO_COLUMNS - 1.0) / least)))
     width = ONE_COLUMN if columns * least + 1.0 <= ONE_COLUMN else TWO_COLUMNS
     across, down = (width - 1.0) / columns, max(0.5, 0.17 * len(categories))
     height = blocks * (len(conditions) * (down + 0.05) + 0.75) + 0.4
@@ -213,22 +221,28 @@ def confusion_matrices(
         figure.supxlabel("prediction", fontsize=7.5)
         bar = figure.colorbar(mesh, ax=grid, label="share of the category in truth", pad=0.01, aspect=8 * height)
         bar.outline.set_linewidth(0.0)
-    what = "Confusion matrices: categories in truth (down) and as predicted (across)"
+    kind = "intensities to the nearest bin," if target == INTENSITY else "categories"
+    what = f"Confusion matrices: {kind} in truth (down) and as predicted (across)"
     caption = f"{about} {what}, methods across and conditions down, over all seeds; each row sums to 1."
     alt = f"{what}, for {', '.join(methods)} in the conditions {', '.join(conditions)}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure)
 
 
-def _short(share: float) -> str:
+def _colours(said: Metric) -> str:
+    """Light is better."""
+    return f"{COLOURS}_r" if said.lower_is_better else COLOURS
+
+
+def _short(number: float) -> str:
     """Two decimals without the leading zero: ``.72``, ``1.0``."""
-    return f"{share:.2f}".removeprefix("0").replace("1.00", "1.0")
+    return re.sub(r"^(-?)0\.", r"\1.", f"{number:z.2f}").replace("1.00", "1.0")
 
 
 def _heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: float, **limits: Any) -> ScalarMappable:
     """Coloured cells with their numbers in them, grey where there is none; all labels of the axes set by the caller."""
     sns.heatmap(
-        numbers, ax=axes, cmap=COLOURS, cbar=False, annot=texts, fmt="", annot_kws={"size": size},
-        xticklabels=False, yticklabels=False, linewidths=0.3, linecolor="white", **limits,
+        numbers, ax=axes, cbar=False, annot=texts, fmt="", annot_kws={"size": size},
+        xticklabels=False, yticklabels=False, linewidths=0.3, linecolor="white", **({"cmap": COLOURS} | limits),
     )  # fmt: skip
     # Labels that seaborn sets it also measures, with a canvas of the whole figure for each.
     axes.set_xticks(np.arange(numbers.shape[1]) + 0.5, numbers.columns)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from benchmark.evidence.collect import Collection
 
 
+_OF_DATA = ("display", "metrics", "modalities", "max_frames", "feature_dims")
+
+
 def build_manifest(
     collection: Collection, *, command: str, grid: str, methods: dict[str, str], against: str | None
 ) -> dict[str, Any]:
@@ -43,6 +46,8 @@ def build_manifest(
             "origin": data["origin"],
             "fingerprint": task["fingerprint"],
             "samples": data["samples"],
+            "target": {name: data[name] for name in ("kind", "categories") if name in data},
+            **{name: data[name] for name in _OF_DATA if name in data},
         }
         if data.get("warnings"):
             tasks[identity]["warnings"] = data["warnings"]

@@ -18,7 +18,8 @@ from benchmark.report.content import Picture, Section, Table
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
 _ORDER = (
-    *("name", "source", "origin", "samples", "warnings", "fingerprint", "train", "valid", "test"),  # of data
+    *("name", "display", "source", "origin", "samples", "target", "metrics", "modalities"),  # of data
+    *("warnings", "fingerprint", "train", "valid", "test"),
     *("started", "finished", "git_commit", "machine", "processor", "cores", "memory_gib", "versions"),
 )
 MOST_FAILURES = 100

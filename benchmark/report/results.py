@@ -72,13 +72,15 @@ class Results:
         task : str, optional
             Not needed for tables of all tasks, such as ``overall``.
         kind : str
-            As its file is called behind the task: ``inter``, ``intra``, ``intervals``, ``methods``, …
+            As its file is called behind the task: ``inter``, ``intra``, ``intervals``, ``methods``, …; where metrics
+            were asked for, ``inter_auroc`` and so on.
 
         Returns
         -------
         DataFrame
-            Methods down, conditions or columns across. Means over seeds of the F1 scores, times 100, for ``inter`` and
-            ``intra``, with the metric as an outer level where there are several; texts as printed for the others.
+            Methods down, conditions or columns across. Means over seeds for ``inter`` and ``intra``; where a table has
+            several metrics, their names in ``scores.csv`` are an outer level, the primary one first:
+            ``table("mosi").loc["f1"]``. Texts as printed for the others.
 
         Raises
         ------
@@ -86,12 +88,9 @@ class Results:
             If there is no such table; names those there are.
         """
         table: Any = self._part("tables", task, kind)
-        if {"metric", "method", "condition", "mean"} <= set(table.summary.columns) and kind in ("inter", "intra"):
-            titles = [block.title for block in table.blocks]
+        if table.kind in ("inter", "intra"):
             found = table.summary.pivot(index=["metric", "method"], columns="condition", values="mean")
-            printed = [
-                metric for metric in found.index.unique(0) if metric == "f1" or metric.removeprefix("f1_") in titles
-            ]
+            printed = list(table.metrics)
             found = found.reindex(
                 index=pd.MultiIndex.from_product([printed, table.methods], names=["metric", "method"]),
                 columns=pd.Index(table.columns, name="condition"),

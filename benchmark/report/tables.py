@@ -14,7 +14,8 @@ import pandas as pd
 
 from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 from benchmark.names import visible, without_formulas
-from benchmark.protocol.missing import Setting, format_ratio
+from benchmark.protocol.metrics import category_of, metric
+from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
@@ -30,15 +31,26 @@ def order_methods(methods: Iterable[str], preferred: Sequence[str] | None = None
     return sorted(set(methods), key=lambda m: (m == BASELINE, rank.get(m, len(rank)), m))
 
 
-def printed_metrics(metrics: Sequence[str]) -> dict[str, str]:
-    """The metrics that tables and figures show, each with its title: any emotions, then `f1`."""
-    emotions = [m for m in dict.fromkeys(metrics) if m.startswith("f1_") and m != "f1_nonneg"]
-    titles = {m: m.removeprefix("f1_") for m in emotions} | {"f1": "mean" if emotions else "f1"}
-    return {metric: title for metric, title in titles.items() if metric in set(metrics)}
+def titled(metrics: Sequence[str], target: str) -> dict[str, str]:
+    """Metrics, each once, with their titles."""
+    return {name: metric(name, target).title for name in dict.fromkeys(metrics)}
+
+
+def compared_metrics(metrics: Sequence[str]) -> list[str]:
+    """Those that figures, intervals and tests are printed of: the first, and with a mean of categories those of each.
+
+    All others are in the csv files, and have tables where they are asked for.
+    """
+    first, *others = dict.fromkeys(metrics)
+    return [first, *(name for name in others if first == "f1" and category_of(name) is not None)]
 
 
 def build_tables(
-    scores: pd.DataFrame, *, selection: str = "", method_order: Sequence[str] | None = None
+    scores: pd.DataFrame,
+    *,
+    selection: str = "",
+    method_order: Sequence[str] | None = None,
+    metrics: Sequence[str] = (),
 ) -> list[Table]:
     """Make all tables that the scores can fill.
 
@@ -50,6 +62,8 @@ def build_tables(
         How checkpoints were selected, for the captions.
     method_order : sequence of str, optional
         See :func:`order_methods`.
+    metrics : sequence of str
+        Make a table of each of these, where a task has one of them, instead of one of all that there are.
 
     Returns
     -------
@@ -64,12 +78,13 @@ def build_tables(
     sources = values.groupby("task")["source"].nunique().to_dict()
     for (task, source), part in values.groupby(["task", "source"], sort=False):
         methods = order_methods(part["method"].unique(), method_order)
-        metrics = list(part["metric"].unique())
-        titles = printed_metrics(metrics)
+        names = list(part["metric"].unique())
+        target = str(part["target"].iloc[0])
+        wanted = [[name] for name in dict.fromkeys(metrics) if name in names] or [names]
         prefix = file_prefix(str(task)) + (f"-{file_prefix(str(source))}" if sources[task] > 1 else "")
         part = part.assign(
             method=pd.Categorical(part["method"], categories=methods, ordered=True),
-            metric=pd.Categorical(part["metric"], categories=metrics, ordered=True),
+            metric=pd.Categorical(part["metric"], categories=names, ordered=True),
         )
         fewer = fewer_seeds(part.groupby("method", observed=True)["seed"].nunique())
         by_kind = {kind: _in_conditions(part, kind) for kind in KINDS}
@@ -79,25 +94,31 @@ def build_tables(
             columns = list(values["condition"].cat.categories)
             by = ["metric", "method", "condition"]
             summary = over_seeds(values, by).sort_values(by, ignore_index=True).astype(dict.fromkeys(by, str))
-            blocks = [
-                Block(title, _rows(summary[summary["metric"] == metric], methods, columns, fewer))
-                for metric, title in titles.items()
-            ]
-            tables.append(
-                Table(
-                    stem=f"{prefix}_{kind}",
-                    title=KINDS[kind],
-                    task=str(task),
-                    source=str(source),
-                    kind=kind,
-                    lead=lead(str(task), str(source)),
-                    caption=_caption(values, summary, titles, kind, selection) + tell_fewer(fewer),
-                    methods=methods,
-                    columns=columns,
-                    summary=summary,
-                    blocks=blocks,
+            for shown in wanted:
+                titles = titled(shown, target)
+                blocks = [
+                    Block(title, _rows(summary[summary["metric"] == name], methods, columns, fewer, name))
+                    for name, title in titles.items()
+                ]
+                asked = shown[0] if shown[0] in metrics and len(shown) == 1 else ""
+                tables.append(
+                    Table(
+                        stem=f"{prefix}_{kind}_{asked}".removesuffix("_"),
+                        title=KINDS[kind] + (f": {titles[asked]}" if asked else ""),
+                        task=str(task),
+                        source=str(source),
+                        kind=kind,
+                        lead=lead(str(task), str(source)),
+                        caption=_caption(values, summary, titles, kind, selection, target) + tell_fewer(fewer),
+                        methods=methods,
+                        columns=columns,
+                        summary=summary,
+                        blocks=blocks,
+                        metrics=titles,
+                        prefix=prefix,
+                        target=target,
+                    )
                 )
-            )
     return tables
 
 
@@ -132,18 +153,20 @@ def tell_fewer(fewer: Mapping[str, str]) -> str:
 
 
 def _rows(
-    summary: pd.DataFrame, methods: list[str], columns: list[str], fewer: Collection[str]
+    summary: pd.DataFrame, methods: list[str], columns: list[str], fewer: Collection[str], metric_name: str
 ) -> list[tuple[str, list[Cell]]]:
+    said = metric(metric_name)
+
     def printed(name: str) -> pd.DataFrame:
         numbers = summary.pivot(index="method", columns="condition", values=name)
         numbers = numbers.reindex(index=methods, columns=columns)
-        return numbers.map(lambda x: "" if pd.isna(x) else f"{x:.2f}")
+        return numbers.map(lambda x: "" if pd.isna(x) else f"{x:.{said.decimals}f}")
 
     mean, std = printed("mean"), printed("std")
     # Ranks are those of the printed numbers: what looks tied is tied.
     ranked = mean.apply(pd.to_numeric)
     ranked.loc[[method for method in methods if method in fewer]] = float("nan")
-    rank = ranked.rank(method="dense", ascending=False).fillna(0).astype(int)
+    rank = ranked.rank(method="dense", ascending=said.lower_is_better).fillna(0).astype(int)
     spread = std.map(lambda text: f"± {text}" if text else "")
     return [
         (
@@ -157,23 +180,69 @@ def _rows(
     ]
 
 
-def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str) -> str:
-    if len(titles) > 1:
-        metric = "Weighted F1 × 100 of each emotion against the rest, and their mean, on all test samples"
-    else:
-        metric = "Weighted F1 × 100 of negative against positive, on the test samples whose label is not 0"
+def tell_metrics(names: Sequence[str], target: str, counts: Mapping[str, str] = {}) -> str:
+    """What a caption says of metrics, without the full stop: what each is, and which way is better.
+
+    Parameters
+    ----------
+    names : sequence of str
+    target : str
+        The kind of the task's target.
+    counts : mapping of metric to str
+        The numbers of test samples behind them, where these are to be told.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name in names:
+        if category_of(name) is not None and "f1" in names:
+            continue  # the mean of the categories says what each is
+        said = metric(name, target)
+        title, comma, qualifier = said.title.partition(", ")
+        what, percent, of = said.text.partition(" × 100")  # metrics that differ in these first words share a sentence
+        what = what[0].lower() + what[1:] if what[1].islower() else what
+        end = percent + of + ", less is better" * said.lower_is_better
+        groups.setdefault((comma + qualifier, end), []).append((title, what))
+    told = []
+    for (qualifier, end), own in groups.items():
+        titles, whats = (" and ".join(words) for words in zip(*own, strict=True))
+        told.append(whats + end if titles == whats else f"{titles}{qualifier}: {whats}{end}")
+    return sentence("; ".join(told)) + (_tell_counts(names, target, counts) if counts else "")
+
+
+def sentence(text: str) -> str:
+    """A text as it begins a sentence."""
+    return text[:1].upper() + text[1:]
+
+
+def _tell_counts(names: Sequence[str], target: str, counts: Mapping[str, str]) -> str:
+    """`` (n = 400, of F1 383)``: the usual number of test samples, then those of the metrics that have another."""
+    usual = max(counts.values(), key=list(counts.values()).count)
+    others: dict[str, list[str]] = {}
+    for name in names:
+        if counts[name] != usual:
+            others.setdefault(counts[name], []).append(metric(name, target).title)
+    told = [f"n = {usual}", *(f"of {' and '.join(titles)} {count}" for count, titles in others.items())]
+    return f" ({', '.join(told)})"
+
+
+def _caption(
+    values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str, target: str
+) -> str:
     across = {
         "inter": "only the modalities in braces are available",
         "intra": "a ratio p of the frames is missing in each modality",
     }[kind]
-    samples = number_range(values.loc[values["metric"].isin(list(titles)), "n"].dropna())
+    counts = {name: number_range(values.loc[values["metric"] == name, "n"].dropna()) for name in titles}
     seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]
     count = number_range(seeds)
     spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
-    parts = [f"{metric} (n = {samples}); {across}.", f"Cells are {spread}; best in bold, second underlined."]
+    parts = [f"{tell_metrics(list(titles), target, counts)}; {across}."]
+    parts.append(f"Cells are {spread}; best in bold, second underlined.")
+    absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
+    if absent:
+        parts.append(f"The data have no {MODALITY_NAMES[absent[0]]}, in {COMPLETE} neither.")
     if AVERAGE in set(summary["condition"]):
-        parts.append(f"{AVERAGE} = mean of the six missing conditions, without {COMPLETE}.")
+        parts.append(f"{AVERAGE} = mean of the {'two' if absent else 'six'} missing conditions, without {COMPLETE}.")
     parts += tell_undefined(summary, titles)
     if selection:
         parts.append(f"Checkpoint selection: {selection.strip().rstrip('.')}.")
@@ -181,21 +250,26 @@ def _caption(values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str]
 
 
 def tell_undefined(summary: pd.DataFrame, titles: Mapping[str, str]) -> list[str]:
-    """What a caption says of the emotions that no test sample shows: one sentence, or none.
+    """What a caption says of scores that there cannot be: a sentence on categories, one on Corr, or none.
 
     Parameters
     ----------
     summary : DataFrame
         Columns `metric` and `mean`.
     titles : mapping of metric to str
-        From :func:`printed_metrics`.
+        From :func:`titled`.
     """
+    told = []
     known = summary.groupby("metric")["mean"].count()
-    absent = [title for metric, title in titles.items() if metric != "f1" and known.get(metric, 0) == 0]
-    if not absent:
-        return []
-    are, is_left = ("is", "its score is") if len(absent) == 1 else ("are", "their scores are")
-    return [f"{' and '.join(absent)} {are} not among the test samples: {is_left} undefined and left out of the mean."]
+    absent = [name for name in map(category_of, titles) if name is not None and known.get(f"f1_{name}", 0) == 0]
+    if absent:
+        are, is_left = ("is", "its score is") if len(absent) == 1 else ("are", "their scores are")
+        told.append(
+            f"{' and '.join(absent)} {are} not among the test samples: {is_left} undefined and left out of the mean."
+        )
+    if "corr" in titles and summary.loc[summary["metric"] == "corr", "mean"].isna().any():
+        told.append("There is no Corr where a method answers alike for all samples.")
+    return told
 
 
 def number_range(numbers: pd.Series) -> str:
@@ -217,7 +291,7 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """A pipe table under its caption, safe to render with HTML allowed."""
     blocks = len(table.blocks) > 1
-    head = ["Emotion"] * blocks + ["Method", *table.columns]
+    head = ["Metric"] * blocks + ["Method", *table.columns]
     lines = [head, ["---"] * (1 + blocks) + ["---" if name in table.words else "---:" for name in table.columns]]
     for block in table.blocks:
         for method, cells in block.rows:

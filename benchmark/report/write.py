@@ -18,6 +18,7 @@ from benchmark.evidence.statistics import (
     average_draws,
     average_inter,
     counted_tasks,
+    of_primary,
     seed_blocks,
     seed_level_test,
 )
@@ -55,14 +56,14 @@ def write_report(
     collection: Collection | None = None,
     cards: Mapping[str, Mapping[str, Any]] = {},
     costs: Sequence[Mapping[str, Any]] = (),
+    metrics: Sequence[str] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
     Parameters
     ----------
     scores : DataFrame
-        Tidy scores, columns `task, source, method, seed, kind, available, ratio, draw, metric, value, n,
-        key`; possibly empty.
+        Tidy scores, columns as in ``scores.csv``; possibly empty.
     out : Path
         The folder; what else is in it stays.
     provenance : dict
@@ -83,6 +84,8 @@ def write_report(
         For the page, the table of methods and the published numbers.
     costs : sequence of mapping
         Parameters and times of the cells, as the manifest lists them. Without them there is no table of methods.
+    metrics : sequence of str
+        Print a table of each of these, instead of one of all that a task lists.
 
     Returns
     -------
@@ -115,6 +118,7 @@ def write_report(
             collection=collection,
             cards=cards,
             costs=costs,
+            metrics=metrics,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -158,6 +162,7 @@ def sections(
     collection: Collection,
     cards: Mapping[str, Mapping[str, Any]],
     costs: Sequence[Mapping[str, Any]],
+    metrics: Sequence[str] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -166,7 +171,9 @@ def sections(
     """
     if scores.empty:
         return
-    tables = build_tables(scores, selection=provenance.get("selection") or "", method_order=method_order)
+    tables = build_tables(
+        scores, selection=provenance.get("selection") or "", method_order=method_order, metrics=metrics
+    )
     tables = [with_evidence(table, evidence, against) for table in tables]
     order = order_methods([m for table in tables for m in table.methods], method_order)
     looks = method_looks(order)
@@ -180,13 +187,14 @@ def sections(
         critical_difference(
             blocks,
             about=leads(counted_tasks(scores, blocks)),
-            block="task and seed with every method: mean f1 where something is missing",
+            block="task and seed with every method: mean primary score where something is missing",
         ),
     )
     yield Section("All tasks", [part for part in together if part is not None])
     confused = confusions(collection.models)
     for (task, source), own in groups.items():
-        first, prefix = own[0], own[0].stem.rpartition("_")[0]
+        first, prefix = own[0], own[0].prefix
+        asked = [name for name in metrics if name in set(first.summary["metric"])]
         parts: list[Table | Picture | None] = []
         for table in own:
             parts += [with_failures(table, failures), draw(table, looks) if len(table.columns) > 1 else None]
@@ -196,8 +204,8 @@ def sections(
 
         intervals = here(evidence.intervals)
         parts += [
-            interval_table(first, evidence, against),
-            augmentation_table(first, evidence),
+            interval_table(first, evidence, against, asked),
+            augmentation_table(first, evidence, asked),
             methods_table(scores, first, costs, cards),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
@@ -209,7 +217,7 @@ def sections(
                 prefix=prefix,
                 places=places,
             ),
-            _if_any(confusion_matrices, here(confused), order, prefix=prefix),
+            _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target),
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
@@ -224,5 +232,5 @@ def _if_any(
 
 
 def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:
-    part = scores[(scores["task"] == task) & (scores["source"] == source) & (scores["metric"] == "f1")]
+    part = of_primary(scores[(scores["task"] == task) & (scores["source"] == source)])
     return seed_level_test(average_inter(average_draws(part)), against, alpha=ALPHA)

@@ -35,7 +35,7 @@ from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
-from benchmark.running.evaluation import REPRESENTED, predict_settings, represent_test
+from benchmark.running.evaluation import predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.store import (
     DONE,
@@ -68,7 +68,7 @@ class Outcome:
     state: str
     error: str = ""
     seconds: float = 0.0
-    valid_f1: float = float("nan")
+    valid_score: float = float("nan")
 
 
 def state_of(store: Store, cell: Cell, grid: Grid) -> str:
@@ -81,7 +81,7 @@ def state_of(store: Store, cell: Cell, grid: Grid) -> str:
         return TODO
     if record["state"] == FAILED:
         return FAILED
-    return DONE if grid.setting_names.issubset(record["settings"]) else EXTEND
+    return DONE if grid.setting_names[cell.task.task.modalities].issubset(record["settings"]) else EXTEND
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ def _leave_with(parent: int) -> None:
 def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) -> Outcome:
     started = time.time()
     dataset, device = _dataset(cell), _device(work.device)
-    settings, draw = work.settings, work.draw
+    settings, draw = cell.settings(work.settings), work.draw
     with store.attempt(cell.key) as side:
         with (side / "history.jsonl").open("a", encoding="utf-8") as log:
 
@@ -272,12 +272,14 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                 trained = time.time()
                 logits = predict_settings(method, dataset, settings, draw=draw, device=device)
                 check()
-                represented = represent_test(method, dataset, draw=draw, device=device)
+                joint = represent_test(method, dataset, draw=draw, device=device)
         test = dataset.splits["test"]
         write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
-        if represented is not None:
-            rows, values = represented
-            named = Representations(test.ids[rows], test.labels[rows], setting_name(REPRESENTED, draw), values)
+        if joint is not None:
+            rows, values = joint
+            named = Representations(
+                test.ids[rows], test.labels[rows], setting_name(represented(dataset.task.modalities), draw), values
+            )
             write_representations(side, named)
         (side / "model.safetensors").write_bytes(packed_weights(method))
         seconds = time.time() - started
@@ -290,13 +292,13 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
         }
         write_record(side, record)
     best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
-    return Outcome(cell.key, DONE, seconds=seconds, valid_f1=best["valid_f1"] if best else float("nan"))
+    return Outcome(cell.key, DONE, seconds=seconds, valid_score=best["valid_score"] if best else float("nan"))
 
 
 def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check: Callable[[], None]) -> Outcome:
     """Test a trained model in the settings that are not stored yet."""
     started, draw = time.time(), work.draw
-    lacking = [s for s in work.settings if setting_name(s, draw) not in record["settings"]]
+    lacking = [s for s in cell.settings(work.settings) if setting_name(s, draw) not in record["settings"]]
     if not lacking:  # done by another run, or by a worker that was killed before it could say so
         return Outcome(cell.key, DONE, seconds=record["seconds"])
     old = store.predictions(cell.key)
@@ -382,8 +384,10 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
                 "source": dataset.source,
                 "origin": dataset.origin,
                 "warnings": list(dataset.warnings),
-                "kind": dataset.kind,
-                "categories": list(dataset.categories),
+                "display": dataset.task.title,
+                **dataset.target.record(),
+                "modalities": dataset.task.modalities,
+                "metrics": dataset.task.scored,
                 "samples": {name: len(split) for name, split in dataset.splits.items()},
                 "feature_dims": dataset.feature_dims,
                 "max_frames": dataset.max_frames,

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import methods as known_methods
 from benchmark.data.source import Identity, TaskSource, find_tasks
+from benchmark.data.task import Task, find_task
 from benchmark.errors import BenchmarkError, one_line, storing, unknown
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.files.validation import validated
 from benchmark.methods.registry import Entry, name_of
+from benchmark.protocol.metrics import metric_names
+from benchmark.protocol.target import Target
 from benchmark.running.grid_file import GridConfig, load_grid
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from benchmark.running.grid import Cell, Grid
 
 Overrides = Mapping[str, Mapping[str, Any]]
+TaskName = str | Path | Task | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Choice:
     overrides: Overrides
     remarks: list[str]
 
+    def check(self, against: str | None, metrics: Sequence[str] = ()) -> None:
+        """Refuse a reference that is no row, or a metric that no task has; raises BenchmarkError."""
+        check_against(against, self.labels)
+        check_metrics(metrics, (source.task.as_target for source in self.tasks))
+
     @property
     def labels(self) -> list[str]:
         """The rows' labels."""
@@ -68,7 +77,7 @@ def choose(
     grid: str | Path | Mapping[str, Any],
     *,
     methods: Sequence[str | type[Method]] | None = None,
-    tasks: Sequence[str] | None = None,
+    tasks: Sequence[TaskName] | None = None,
     seeds: int | None = None,
     overrides: Overrides | None = None,
     plugins: Iterable[Path] = (),
@@ -82,7 +91,8 @@ def choose(
         A grid's name, the path of a YAML file, or the content of one.
     methods : sequence of str or type, optional
         Labels of rows, groups, or decorated classes; by default as the grid says, and what the plug-ins bring.
-    tasks : sequence of str, optional
+    tasks : sequence, optional
+        Names, paths of task files, or :class:`Task`.
     seeds : int, optional
     overrides : mapping of method to mapping, optional
     plugins : iterable of Path
@@ -100,7 +110,8 @@ def choose(
     name, config = load_grid(grid)
     place = name if isinstance(grid, Mapping) else str(grid)
     if seeds is not None:
-        config = validated(GridConfig, {**config.model_dump(), "seeds": seeds}, "--seeds")
+        given = {name: getattr(config, name) for name in GridConfig.model_fields}
+        config = validated(GridConfig, {**given, "seeds": seeds}, "--seeds")
     files = dict.fromkeys(path.resolve() for path in (*map(Path, config.plugins), *plugins))
     classes = [method for method in methods or () if not isinstance(method, str)]
     remarks: list[str] = []
@@ -123,8 +134,10 @@ def choose(
         with naming(f"'against' of grid {place}"):
             known_methods.rows([config.against], entries, config.variants)
     simulator = config.simulator
+    with naming("--tasks"):
+        asked_for = None if tasks is None else [find_task(task) for task in tasks]
     found, said = find_tasks(
-        tasks or config.tasks,
+        asked_for or config.tasks,
         data,
         asked=tasks is not None,
         sizes=None if simulator is None else (simulator.train, simulator.valid, simulator.test),
@@ -146,7 +159,7 @@ def _labels(config: GridConfig, entries: dict[str, Entry], plugins: Iterable[Pat
 
 def several(given: Any) -> list[Any]:
     """A sequence, or the one text, path or class that was given instead of it."""
-    return [given] if isinstance(given, str | Path | type) else list(given)
+    return [given] if isinstance(given, str | Path | type | Task | Mapping) else list(given)
 
 
 def check_how(
@@ -173,6 +186,14 @@ def check_against(label: str | None, labels: Sequence[str]) -> None:
     """Refuse a reference that is no row; raises BenchmarkError."""
     if label is not None and label not in labels:
         raise BenchmarkError(unknown("row in --against", label, labels))
+
+
+def check_metrics(names: Sequence[str], targets: Iterable[Target]) -> None:
+    """Refuse a metric that none of some targets has; raises BenchmarkError."""
+    known = list(dict.fromkeys(name for target in targets for name in metric_names(target)))
+    for name in names:
+        if name not in known:
+            raise BenchmarkError(unknown("metric in --metrics", name, known))
 
 
 @contextmanager
@@ -226,7 +247,7 @@ def without_empty_shards(folders: Sequence[Path]) -> list[Path]:
 
 def spelled_call(function: str, *arguments: Any, **named: Any) -> str:
     """A call of :mod:`benchmark.api` as one would write it, without what is left at its default."""
-    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "fresh": False}
+    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "metrics": (), "fresh": False}
     given = {k: v for k, v in named.items() if v is not None and v != defaults.get(k)}
     texts = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in given.items())]
     return f"benchmark.{function}({', '.join(texts)})"
@@ -237,6 +258,8 @@ def _shown(value: Any) -> str:
         return repr(str(value))
     if isinstance(value, type):
         return value.__name__
+    if isinstance(value, Task):
+        return f"<task {value.name}>"
     if isinstance(value, list | tuple) and not isinstance(value, str):
         return f"[{', '.join(map(_shown, value))}]"
     return repr(value)

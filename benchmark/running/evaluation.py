@@ -1,4 +1,4 @@
-"""A trained model over all settings → logits."""
+"""A trained model over all settings → its outputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset, Split
-from benchmark.protocol.answers import lack_of_frames, logits_of, representation_of
+from benchmark.protocol.answers import lack_of_frames, outputs_of, representation_of
 from benchmark.protocol.method import Method
-from benchmark.protocol.metrics import category_indices
 from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
-
-REPRESENTED = Setting("l", 0.5)
-"""The setting in which joint representations are kept for plots, as in the paper's figure."""
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
 _REPRESENTED_A_CATEGORY = 100
@@ -26,7 +22,7 @@ _REPRESENTED_A_CATEGORY = 100
 def predict_settings(
     method: Method, dataset: Dataset, settings: Sequence[Setting], *, draw: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """Logits of the test split in every setting.
+    """Outputs for the test split in every setting: logits, or intensities.
 
     Samples of similar length go together, each in all settings at once, so that a few large batches do; the longest
     first, so that what a batch leaves free is large enough for the next.
@@ -43,6 +39,7 @@ def predict_settings(
     Returns
     -------
     ndarray of float32, shape (S, N, K)
+        K is 1 for an intensity.
 
     Raises
     ------
@@ -51,7 +48,7 @@ def predict_settings(
     """
     test = SplitTensors(dataset, "test", device)
     split, num_settings = test.split, len(settings)
-    logits = np.zeros((num_settings, len(test), len(dataset.categories)), dtype=np.float32)
+    logits = np.zeros((num_settings, len(test), dataset.target.num_outputs), dtype=np.float32)
     kept = {
         m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
@@ -64,7 +61,7 @@ def predict_settings(
         rows = order[start : start + rows_a_batch]
         masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
         batch = test.batch(np.tile(rows, num_settings), masks, training=False)
-        predicted = logits_of(method, batch).cpu().numpy()  # (S * rows, K)
+        predicted = outputs_of(method, batch).cpu().numpy()  # (S * rows, K)
         logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
     if not np.isfinite(logits).all():
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
@@ -81,11 +78,19 @@ def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np
     return frame_mask(split.ids, num_frames, modality, setting, draw, lengths=split.lengths[modality])
 
 
+def represented(modalities: str) -> Setting:
+    """The setting in which joint representations are kept for plots: half of language alone, as in the paper's figure.
+
+    Where the data have no language, it is their first modality.
+    """
+    return Setting(modalities[0], 0.5)
+
+
 @torch.no_grad()
 def represent_test(
     method: Method, dataset: Dataset, *, draw: int, device: torch.device
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    """Joint representations of some test samples in the setting `REPRESENTED`: the first 100 of each category.
+    """Joint representations of some test samples in the setting `represented`: the first 100 of each category.
 
     Parameters
     ----------
@@ -103,10 +108,10 @@ def represent_test(
         None for a method that has no joint representation.
     """
     test = SplitTensors(dataset, "test", device)
-    categories = category_indices(test.split.labels, dataset.kind)
+    categories = dataset.target.category_indices(test.split.labels)
     rows = np.sort(
         np.concatenate([np.flatnonzero(categories == k)[:_REPRESENTED_A_CATEGORY] for k in np.unique(categories)])
     )
-    masks = {m: mask(test.split, m, REPRESENTED, draw)[rows] for m in MODALITIES}
+    masks = {m: mask(test.split, m, represented(dataset.task.modalities), draw)[rows] for m in MODALITIES}
     values = representation_of(method.eval(), test.batch(rows, masks, training=False))
     return None if values is None else (rows, values.cpu().numpy())

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmark.data.source import Identity, TaskSource, identify
+from benchmark.data.source import Identity, Size, TaskSource, identify
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.methods.labels import Row
 from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.registry import Entry
-from benchmark.protocol.missing import Setting
+from benchmark.protocol.missing import Setting, settings_for
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.grid_file import EVERY_METHOD, GridConfig
 from benchmark.running.store import setting_name
@@ -36,6 +36,8 @@ class Cell:
     seed : int
     definition : dict
         All that decides what comes out; see `key`.
+    size : Size, optional
+        Of the data, for estimates of the time.
     """
 
     row: Row
@@ -43,6 +45,7 @@ class Cell:
     task: TaskSource
     seed: int
     definition: dict[str, Any]
+    size: Size | None = None
 
     @cached_property
     def key(self) -> str:
@@ -54,6 +57,10 @@ class Cell:
     def title(self) -> str:
         """For people: ``mult on mosi, seed 0``."""
         return f"{self.row.label} on {self.task.name}, seed {self.seed}"
+
+    def settings(self, settings: Sequence[Setting]) -> list[Setting]:
+        """Those of some settings that mean something for the cell's task."""
+        return settings_for(settings, self.task.task.modalities)
 
     @property
     def training(self) -> TrainingConfig:
@@ -72,9 +79,13 @@ class Grid:
     draw: int
 
     @cached_property
-    def setting_names(self) -> frozenset[str]:
-        """The settings as stored cells name them."""
-        return frozenset(setting_name(setting, self.draw) for setting in self.settings)
+    def setting_names(self) -> dict[str, frozenset[str]]:
+        """The settings as stored cells name them, by the modalities that a task has."""
+        found = {cell.task.task.modalities for cell in self.cells}
+        return {
+            own: frozenset(setting_name(setting, self.draw) for setting in settings_for(self.settings, own))
+            for own in found
+        }
 
 
 def build(
@@ -124,7 +135,7 @@ def build(
             row.label: hyperparameters(
                 there[row.name],
                 row.name,
-                task.name,
+                task.task,
                 [
                     config.training,
                     config.set.get(EVERY_METHOD, {}),
@@ -151,7 +162,7 @@ def build(
                         **training.model_dump(mode="json"),
                     },
                 }
-                cells.append(Cell(row, sources[row.name], task, seed, definition))
+                cells.append(Cell(row, sources[row.name], task, seed, definition, identity.size))
     first: dict[str, Cell] = {}
     for cell in cells:
         if (same := first.setdefault(cell.key, cell)) is not cell:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from benchmark.data.source import TASKS
+from benchmark.data.task import Task, find_task
 from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import Strict, describe, validated
 from benchmark.files.yamlfiles import read_value, read_yaml
@@ -44,7 +45,8 @@ class GridConfig(Strict):
         incomplete samples.
     variants : dict of name to Variant
         Further rows, under names of their own.
-    tasks : list of str
+    tasks : list
+        Names of tasks, or paths of task files relative to the grid file; from Python also :class:`Task`.
     seeds : int
         How many; they are 0, 1, ….
     ratios : list of float
@@ -72,7 +74,7 @@ class GridConfig(Strict):
     description: str
     methods: list[str] | str = "all"
     variants: dict[str, Variant] = {}
-    tasks: list[str]
+    tasks: list[Any]
     seeds: int = Field(ge=1, le=10_000)
     ratios: list[float] = []
     subsets: list[str] = []
@@ -94,12 +96,12 @@ class GridConfig(Strict):
 
     @field_validator("tasks")
     @classmethod
-    def _tasks(cls, value: list[str]) -> list[str]:
+    def _tasks(cls, value: list[Any]) -> list[Any]:
         if not value:
             raise ValueError("name at least one task")
         for task in value:
-            if task not in TASKS:
-                raise ValueError(unknown("task", task, TASKS))
+            if not isinstance(task, str | Path | Task | dict):
+                raise ValueError(f"{one_line(repr(task))} is no task; write its name, or the path of its .yaml file")
         return value
 
     @field_validator("ratios")
@@ -176,7 +178,7 @@ def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
     str
         Its name: the file's stem; ``grid`` for one given by its content, unless that has a key ``name``.
     GridConfig
-        Paths in it are absolute, or as given where the grid is no file.
+        Its tasks are :class:`Task`; paths of plug-ins are absolute, or as given where the grid is no file.
 
     Raises
     ------
@@ -187,7 +189,9 @@ def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
         content = dict(grid)
         name = str(content.pop("name", "grid"))
         _check_grid_name(name, "grid")
-        return name, validated(GridConfig, {"description": name, **content}, f"grid {name}")
+        config = validated(GridConfig, {"description": name, **content}, f"grid {name}")
+        with _in_line(None, f"grid {name}"):
+            return name, config.model_copy(update={"tasks": [find_task(task) for task in config.tasks]})
     name = str(grid)
     path = GRIDS / f"{name}.yaml"
     if name not in grid_names():
@@ -201,7 +205,18 @@ def load_grid(grid: str | Path | Mapping[str, Any]) -> tuple[str, GridConfig]:
         raise BenchmarkError(f"cannot read grid file {path}: {error.strerror}") from error
     config = validated(GridConfig, content, f"grid file {path.name}", lines)
     folder, said = path.parent.resolve(), map(os.path.expanduser, config.plugins)
-    return path.stem, config.model_copy(update={"plugins": [str(folder / plugin) for plugin in said]})
+    with _in_line(lines.get(("tasks",)), f"grid file {path.name}"):
+        tasks = [find_task(task, folder) for task in config.tasks]
+    return path.stem, config.model_copy(update={"plugins": [str(folder / plugin) for plugin in said], "tasks": tasks})
+
+
+@contextmanager
+def _in_line(line: int | None, where: str) -> Iterator[None]:
+    """Say where in a grid the task stands that is wrong."""
+    try:
+        yield
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{where}{'' if line is None else f', line {line}'}: key 'tasks': {error}") from error
 
 
 def _check_grid_name(name: str, where: str) -> None:

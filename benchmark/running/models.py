@@ -11,6 +11,7 @@ from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.registry import Entry
 from benchmark.methods.weights import unpack_weights
 from benchmark.protocol.method import Method, TaskSpec
+from benchmark.protocol.target import Target
 from benchmark.running.store import DONE, Store
 
 
@@ -32,7 +33,16 @@ def load_model(cell: Path, entries: Mapping[str, Entry]) -> Method:
     data, entry = record["data"], entries[record["method"]]
     if "feature_dims" not in data:
         raise BenchmarkError(f"{cell} was made by an earlier version, which did not store the sizes; compute it again")
-    spec = TaskSpec(record["task"]["name"], len(data["categories"]), data["feature_dims"], data["max_frames"])
+    target = Target.of_record(data)
+    spec = TaskSpec(
+        record["task"]["name"],
+        len(target.categories),
+        data["feature_dims"],
+        data["max_frames"],
+        kind=target.kind,
+        span=target.span,
+        bins=target.bins,
+    )
     cls = load(entry)
     if digest_as_loaded(entry) != record["source"]:
         warnings.warn(f"the code of {entry.name} has changed since {key} was trained", stacklevel=3)

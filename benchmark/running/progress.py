@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,8 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.files.manifest import read_manifest, simulated_samples
+from benchmark.data import known_tasks
+from benchmark.data.source import Size, simulated_size, size_of
+from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import ROOT
+from benchmark.protocol.metrics import metric
 from benchmark.running.cell import Outcome
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.store import DONE, FAILED, Store
@@ -23,35 +28,25 @@ from benchmark.running.store import DONE, FAILED, Store
 REFERENCE = ROOT / "results" / "reference"
 
 
-class _Mean:
-    """Of numbers that come one at a time."""
-
-    def __init__(self) -> None:
-        self.total, self.count = 0.0, 0
-
-    def add(self, number: float) -> None:
-        self.total += number
-        self.count += 1
-
-    @property
-    def value(self) -> float:
-        return self.total / self.count
+_FARTHEST = 8.0
+"""By how much more or less a sample may cost than one that is known; beyond that nothing is said."""
 
 
 @dataclass(frozen=True)
 class _Past:
-    """A cell that was run elsewhere: its seconds, on how many training samples, for how many epochs."""
+    """A cell that was run: its seconds, on data of which size, for how many epochs (0: not told)."""
 
     seconds: float
-    samples: int
+    size: Size | None
     epochs: int
 
 
 class Estimates:
-    """Seconds to expect of a cell: the mean of its like in this folder, else of the reference results.
+    """Seconds to expect of a cell: the mean of its like in this folder, else of what is nearest, scaled.
 
-    Its like has the same data. Of simulated data the reference counts too, in proportion to the training samples and,
-    where fewer are asked for, the epochs. A data file is like none other: nothing is said until some cells are done.
+    Its like has the same data. Else what its row, or its method, took on other data counts, in this folder and in the
+    reference results: in proportion to the training samples, to what a sample costs by frames and widths, and, where
+    fewer are asked for, to the epochs. What is too far from all that is known is not guessed.
 
     Parameters
     ----------
@@ -61,54 +56,83 @@ class Estimates:
     """
 
     def __init__(self, store: Store, reference: Path = REFERENCE) -> None:
-        self._seconds: dict[tuple[str, str], _Mean] = {}  # by row and fingerprint of the data
-        self._reference: dict[tuple[str, str], list[_Past]] = {}  # by row and task
+        self._own: dict[tuple[str, str], list[float]] = {}  # by row and fingerprint of the data
+        self._past: dict[str, list[_Past]] = {}  # by row, on any data
         for path in sorted(reference.glob("*/manifest.json")):
             manifest = read_manifest(path)
-            samples = simulated_samples(manifest)
+            sizes = {(t.get("name"), t.get("source")): _size_told(t) for t in manifest.get("tasks", [])}
             for cell in manifest.get("cells", []):
-                if cell["source"] in ("", "simulated"):
-                    past = _Past(cell["seconds"], samples.get(cell["task"], 0), cell["epochs"])
-                    self._reference.setdefault((cell["method"], cell["task"]), []).append(past)
+                size = sizes.get((cell["task"], cell["source"] or "simulated"))
+                self._past.setdefault(cell["method"], []).append(_Past(cell["seconds"], size, cell["epochs"]))
         for key in store.stored_keys():
             record = store.readable(key)
             if record is not None and record["state"] == DONE:
                 self._note(record["label"], record["task"]["fingerprint"], record["seconds"])
+                past = _Past(record["seconds"], size_of(record["data"]), record.get("epochs", 0))
+                self._past.setdefault(record["label"], []).append(past)
 
     def _note(self, label: str, fingerprint: str, seconds: float) -> None:
-        self._seconds.setdefault((label, fingerprint), _Mean()).add(seconds)
+        self._own.setdefault((label, fingerprint), []).append(seconds)
 
     def add(self, cell: Cell, seconds: float) -> None:
         """Learn from a cell that is done."""
         self._note(cell.row.label, cell.definition["task"]["fingerprint"], seconds)
+        self._past.setdefault(cell.row.label, []).append(_Past(seconds, cell.size, 0))
 
     def of(self, cell: Cell) -> float | None:
         """Seconds to expect, or None where nothing like it was ever run."""
         labels = (cell.row.label, cell.row.name)
         for label in labels:
-            own = self._seconds.get((label, cell.definition["task"]["fingerprint"]))
-            if own is not None:
-                return own.value
-        if cell.task.path is not None:
-            return None
+            if own := self._own.get((label, cell.definition["task"]["fingerprint"])):
+                return sum(own) / len(own)
         for label in labels:
-            if past := self._reference.get((label, cell.task.name)):
-                return sum(self._scaled(each, cell) for each in past) / len(past)
+            if found := self._scaled(self._past.get(label, []), cell):
+                return found
         return None
 
-    def _scaled(self, past: _Past, cell: Cell) -> float:
-        samples = cell.task.sizes[0] if cell.task.sizes else past.samples
-        seconds = past.seconds * (samples / past.samples if past.samples else 1.0)
-        return seconds * min(1.0, cell.training.epochs / past.epochs if past.epochs else 1.0)
+    def _scaled(self, past: Sequence[_Past], cell: Cell) -> float | None:
+        """The mean of those whose samples cost most nearly the same; None where all are too far."""
+        known = [each for each in past if each.size is not None]
+        if cell.size is None or not known:
+            return None
+
+        def times(each: _Past) -> float:
+            assert each.size is not None
+            assert cell.size is not None
+            return cell.size.effort / each.size.effort
+
+        nearest = min(abs(math.log(times(each))) for each in known)
+        if nearest > math.log(_FARTHEST):
+            return None
+        chosen = [each for each in known if abs(math.log(times(each))) < nearest + 1e-9]
+        seconds = [
+            each.seconds
+            * times(each)
+            * (cell.size.samples / each.size.samples if each.size else 1.0)
+            * min(1.0, cell.training.epochs / each.epochs if each.epochs else 1.0)
+            for each in chosen
+        ]
+        return sum(seconds) / len(seconds)
 
     def total(self, cells: list[Cell], jobs: int) -> str:
         """For people: the time for some cells, and how many of them it leaves out."""
         known = [seconds for seconds in map(self.of, cells) if seconds is not None]
         unknown = len(cells) - len(known)
         if not known:
-            return "time unknown until the first cells are done" if cells else "nothing to do"
+            return "not known yet, until the first cells are done" if cells else "nothing to do"
         text = f"about {duration(sum(known) / jobs)}"
-        return text + (f" and {unknown} cells of unknown length" if unknown else "")
+        cells_are = "1 cell is" if unknown == 1 else f"{unknown} cells are"
+        return text + (f", and {cells_are} not known yet" if unknown else "")
+
+
+def _size_told(task: Mapping[str, Any]) -> Size | None:
+    """The size of a task's data in a manifest; earlier versions told only the samples of what they had simulated."""
+    found = size_of(task)
+    known, samples = known_tasks().get(str(task.get("name"))), task.get("samples")
+    if found is None and task.get("source") == "simulated" and known is not None and isinstance(samples, Mapping):
+        train = samples.get("train")
+        return simulated_size(known, train) if isinstance(train, int) and train > 0 else None
+    return found
 
 
 def duration(seconds: float) -> str:
@@ -117,6 +141,13 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _printed(cell: Cell, score: float) -> str:
+    """A cell's primary score: ``F1 61.2``, ``MAE 0.93``."""
+    task = cell.task.task
+    said = metric(task.scored[0], task.target.kind)
+    return f"{said.title} {score:.{said.decimals - 1}f}"
 
 
 def _console() -> Console:
@@ -160,7 +191,7 @@ class Display:
         else:
             self.done += 1
             self.estimates.add(cell, outcome.seconds)
-            score = "" if outcome.valid_f1 != outcome.valid_f1 else f", validation F1 {outcome.valid_f1:.1f}"
+            score = "" if math.isnan(outcome.valid_score) else f", validation {_printed(cell, outcome.valid_score)}"
             text = f"done {cell.title}: {duration(outcome.seconds)}{score}"
         line = f"[{self.done + self.failed}/{self.total}] {text}; {self._time_left()}"
         self.console.print(Text(line), soft_wrap=True)
@@ -174,16 +205,16 @@ class Display:
         if not self.left:
             return f"{duration(time.time() - self.started)} in all"
         text = self.estimates.total(list(self.left.values()), self.jobs)
-        return text if text.startswith("time unknown") else f"{text} left"
+        return f"time left: {text}" if text.startswith("not known") else f"{text} left"
 
     def _render(self) -> RenderableType:
-        table = Table("running", "stage", "epoch", "validation F1", box=None, pad_edge=False)
+        table = Table("running", "stage", "epoch", "validation", box=None, pad_edge=False)
         for key, record in self.store.running():
             cell = self.left.get(key)
             if cell is None:
                 continue
             if record:
-                score = "–" if record["valid_f1"] is None else f"{record['valid_f1']:.1f}"
+                score = "–" if record["valid_score"] is None else _printed(cell, record["valid_score"])
                 table.add_row(cell.title, record["stage"], str(record["epoch"]), score)
             else:
                 table.add_row(cell.title, "", "", "")

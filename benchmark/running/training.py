@@ -17,15 +17,16 @@ from torch import Tensor
 
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
-from benchmark.protocol.answers import ContractError, lack_of_frames, logits_of, stages_of, terms_of
+from benchmark.protocol.answers import ContractError, lack_of_frames, outputs_of, stages_of, terms_of
 from benchmark.protocol.method import Batch, Method
-from benchmark.protocol.metrics import primary
 from benchmark.protocol.missing import MODALITIES, MRM
+from benchmark.protocol.scoring import scores
+from benchmark.protocol.target import INTENSITY
 from benchmark.protocol.training_config import TrainingConfig
 
 # Part of every cell's key: raise it when the loop changes what a trained model is.
 PROTOCOL_VERSION = 2  # 2: a last batch of one sample goes with the one before it
-SELECTION = "checkpoint with the lowest cross-entropy on the validation split"
+SELECTION = "lowest cross-entropy, of an intensity lowest mean absolute error, on the validation split"
 _SHUFFLE, _TRAINING_MASKS, _VALIDATION_MASKS = range(3)
 _VALIDATION_BATCH = 256
 
@@ -68,13 +69,13 @@ def train(
     Returns
     -------
     list of dict
-        A record an epoch: ``stage, epoch, train_loss, terms, valid_loss, valid_f1, seconds``; ``terms`` are what
-        ``train_loss`` is a sum of, where the method names them.
+        A record an epoch: ``stage, epoch, train_loss, terms, valid_loss, valid_score, seconds``; ``terms`` are what
+        ``train_loss`` is a sum of, where the method names them; ``valid_score`` is of the task's primary metric.
 
     Raises
     ------
     TrainingError
-        If a loss, a gradient or a validation logit becomes NaN or infinite; says where, and which term of the loss.
+        If a loss, a gradient or a validation output becomes NaN or infinite; says where, and which term of the loss.
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
@@ -95,7 +96,7 @@ def train(
             batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
             try:
                 terms = train_epoch(method, optimiser, batches, config.clip_norm)
-                valid_loss, valid_f1 = _validate(method, dataset, validation, examined)
+                valid_loss, valid_score = _validate(method, dataset, validation, examined)
             except TrainingError as error:
                 hint = ""
                 if error.batch is not None:  # the epoch's batches again, up to the one that it came of
@@ -109,7 +110,7 @@ def train(
                     "train_loss": sum(terms.values()),
                     **({"terms": terms} if len(terms) > 1 else {}),
                     "valid_loss": valid_loss,
-                    "valid_f1": valid_f1,
+                    "valid_score": valid_score,
                     "seconds": round(time.perf_counter() - started, 4),
                 }
             )
@@ -181,14 +182,14 @@ def train_epoch(
 
 
 def _terms(method: Method, batch: Batch) -> dict[str, Tensor]:
-    """The terms of the loss. Where a method fails in its loss because of the logits it made, it is told of these."""
+    """The terms of the loss. Where a method fails in its loss because of the outputs it made, it is told of these."""
     try:
         return terms_of(method, batch)
     except ContractError:
         raise
     except Exception:
         with torch.no_grad():
-            logits_of(method.eval(), batch)
+            outputs_of(method.eval(), batch)
         raise
 
 
@@ -237,23 +238,29 @@ def _validation_batches(
 def _validate(
     method: Method, dataset: Dataset, validation: SplitTensors, examined: tuple[NDArray[np.int64], list[Batch]]
 ) -> tuple[float, float]:
-    """Cross-entropy and primary score; raises TrainingError where a logit is NaN or infinite."""
+    """The task's loss and its primary score; raises TrainingError where an output is NaN or infinite."""
     method.eval()
     rows, batches = examined
-    logits = torch.cat([logits_of(method, batch) for batch in batches])
-    if not torch.isfinite(logits).all():
-        row = int((~torch.isfinite(logits)).any(1).int().argmax())
+    outputs = torch.cat([outputs_of(method, batch) for batch in batches])
+    if not torch.isfinite(outputs).all():
+        row = int((~torch.isfinite(outputs)).any(1).int().argmax())
         hint = lack_of_frames(batches[row // _VALIDATION_BATCH], row % _VALIDATION_BATCH)
         raise TrainingError(
             f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite{hint}"
         )
-    loss = F.cross_entropy(logits, validation.labels[torch.from_numpy(rows).to(logits.device)])
+    index = torch.from_numpy(rows).to(outputs.device)
+    if dataset.target.kind == INTENSITY:
+        assert validation.intensity is not None
+        loss = F.l1_loss(outputs[:, 0], validation.intensity[index])
+    else:
+        loss = F.cross_entropy(outputs, validation.labels[index])
     if not torch.isfinite(loss):
         raise TrainingError(f"the validation loss became {float(loss)}")
-    score = primary(
-        labels=validation.split.labels[rows],
-        logits=logits.cpu().numpy(),
-        kind=dataset.kind,
-        categories=dataset.categories,
+    first = dataset.task.scored[0]
+    score = scores(
+        target=dataset.target,
+        y_true=validation.split.labels[rows],
+        y_pred=outputs.cpu().numpy(),
+        metrics=[first],
     )
-    return float(loss), score
+    return float(loss), score[first]

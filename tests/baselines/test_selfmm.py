@@ -9,7 +9,7 @@ from baselines.selfmm import FUSION, LabelMemory, SelfMM, onto_simplex, relative
 from benchmark.protocol.missing import MODALITIES
 from tests.batches import random_batch, select, small_task
 
-TASKS = ("mosi", "iemocap")
+TASKS = ("mosi", "iemocap", "mosi_intensity")
 
 
 def trained(task_name, epochs, halves=True):
@@ -45,6 +45,33 @@ def test_generated_labels_move_and_stay_in_range(task_name):
             assert labels.abs().max() <= 3.0
     labels = model.memory.labels
     assert not any(torch.allclose(labels[m], labels[n], atol=1e-3) for m, n in ("la", "lv", "av"))
+
+
+def test_the_bound_is_half_of_the_span_and_intensities_are_counted_from_its_middle():
+    task = replace(small_task("mosi_intensity"), span=(1.0, 5.0))
+    model, batch = SelfMM(task), random_batch(small_task("mosi_intensity"), 24, seed=3)
+    assert model.bound == 2.0 and SelfMM(task, bound=1.5).bound == 1.5 and SelfMM(small_task()).bound == 3.0
+    batch = replace(batch, intensity=batch.intensity * 2 / 3 + 3)  # from -3 … 3 to 1 … 5
+    model.start_stage(model.stages[0], [batch])
+    assert torch.allclose(model.memory.labels["l"][:, 0] + 3, batch.intensity)
+    terms = model.eval().terms(batch)
+    answers = model.heads["l"](model.encode(batch)["l"])[1]
+    assert terms["unimodal l"].item() == pytest.approx((answers[:, 0] + 3 - batch.intensity).abs().mean().item())
+    assert terms["task"].item() == pytest.approx((model.predict(batch)[:, 0] - batch.intensity).abs().mean().item())
+    # Both sides of the middle have samples, so centres are found and labels move.
+    model.terms(batch)
+    assert not torch.allclose(model.memory.labels["l"][:, 0] + 3, batch.intensity)
+
+
+def test_two_categories_without_intensities_are_told_by_probabilities():
+    task = replace(small_task("iemocap"), num_categories=2)
+    batch = random_batch(task, 12, seed=3)
+    model = SelfMM(task)
+    model.start_stage(model.stages[0], [batch])
+    for _ in range(3):
+        model.loss(batch).backward()
+    assert model.heads["l"](model.encode(batch)["l"])[1].shape == (12, 2)
+    assert torch.allclose(model.memory.labels["l"].sum(1), torch.ones(12))
 
 
 def memory(labels, features, bound=3.0):

@@ -79,9 +79,9 @@ def test_perturbations_are_positive_and_drawn_in_the_meta_train_half_alone():
     fixed = model.respond(*given, noisy=False)
     joint = torch.where(given[1][:, :, None], given[0], model.rebuild(*given)).flatten(1)
     assert (fixed.joint > joint).all()
-    assert torch.equal(model.respond(*given, noisy=False).logits, fixed.logits)
-    assert not torch.allclose(model.respond(*given, noisy=True).logits, fixed.logits)
-    assert torch.equal(model.predict(as_test(batch)), fixed.logits)
+    assert torch.equal(model.respond(*given, noisy=False).outputs, fixed.outputs)
+    assert not torch.allclose(model.respond(*given, noisy=True).outputs, fixed.outputs)
+    assert torch.equal(model.predict(as_test(batch)), fixed.outputs)
 
 
 def quiet(model):
@@ -96,10 +96,10 @@ def test_inner_steps_descend_on_the_meta_train_half():
     model = quiet(small_smil(inner_learning_rate=0.1, inner_steps=2))
     batch = random_batch(small_task(), 8, seed=1, kept=0.5, available="lv")
     given = model.extract(batch.features, batch.present)
-    _, adapted = model.adapt(*given, batch.labels)
+    _, adapted = model.adapt(*given, batch)
     expected = {name: p.detach().clone().requires_grad_() for name, p in model.head.named_parameters()}
     for _ in range(2):
-        loss = F.cross_entropy(model.respond(*given, noisy=False, head=expected).logits, batch.labels)
+        loss = F.cross_entropy(model.respond(*given, noisy=False, head=expected).outputs, batch.labels)
         gradients = torch.autograd.grad(loss, list(expected.values()))
         expected = {
             name: (p - 0.1 * g).detach().requires_grad_()
@@ -113,10 +113,10 @@ def test_loss_follows_its_description():
     model = quiet(small_smil(inner_learning_rate=0.5, joint_weight=0.3, hidden_weight=0.7))
     batch = random_batch(small_task(), 8, seed=1, kept=0.5, available="la")
     train, test = halves(batch)
-    train_loss, head = model.adapt(*model.extract(train.features, train.present), train.labels)
+    train_loss, head = model.adapt(*model.extract(train.features, train.present), train)
     incomplete = model.respond(*model.extract(test.features, test.present), noisy=False, head=head)
     clean = model.respond(*model.extract(test.complete, test.frames), noisy=False, head=head)
-    expected = train_loss + F.cross_entropy(incomplete.logits, test.labels)
+    expected = train_loss + F.cross_entropy(incomplete.outputs, test.labels)
     expected = expected + 0.3 * (incomplete.joint - clean.joint).square().mean()
     expected = expected + 0.7 * (incomplete.hidden - clean.hidden).square().mean()
     assert torch.allclose(model.loss(batch), expected, atol=1e-6)
@@ -136,8 +136,8 @@ def test_the_loss_after_the_step_teaches_what_rebuilds_through_the_step(rate):
     whole = model.extract({m: x.double() for m, x in test.complete.items()}, test.frames)
 
     def outer():
-        _, head = model.adapt(*given, train.labels)
-        return F.cross_entropy(model.respond(*whole, noisy=False, head=head).logits, test.labels)
+        _, head = model.adapt(*given, train)
+        return F.cross_entropy(model.respond(*whole, noisy=False, head=head).outputs, test.labels)
 
     weight = model.reconstruction.weight
     (gradient,) = torch.autograd.grad(outer(), weight, allow_unused=rate == 0.0, materialize_grads=rate == 0.0)
@@ -179,6 +179,7 @@ def test_a_batch_of_one_sample_is_both_halves():
     twice = replace(
         batch,
         labels=batch.labels.repeat(2),
+        intensity=batch.intensity.repeat(2),
         **{part: {m: x.repeat(2, *[1] * (x.ndim - 1)) for m, x in getattr(batch, part).items()}
            for part in ("features", "present", "frames", "complete")},
     )  # fmt: skip

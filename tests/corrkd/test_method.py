@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmark.data.batches import SplitTensors, task_spec
+from benchmark.data.simulator import simulate
+from benchmark.data.task import known_tasks
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.training import train
@@ -67,12 +69,17 @@ def test_the_teacher_is_asked_once_and_on_complete_samples(small_iemocap, tensor
     assert torch.allclose(joint, expected[0], atol=1e-5) and torch.allclose(logits, expected[1], atol=1e-5)
 
 
-def test_the_students_loss_is_the_sum_of_its_parts(small_iemocap, tensors):
+@pytest.mark.parametrize(("name", "num_categories"), [("iemocap", 4), ("mosi_intensity", 7)])
+def test_the_students_loss_is_the_sum_of_its_parts(name, num_categories):
+    """Of an intensity over the categories that its bins are."""
+    dataset = simulate(known_tasks()[name], (64, 32, 48))
+    tensors = SplitTensors(dataset, "train", CPU)
     weights = {"scd_weight": 0.5, "cpd_weight": 3.0, "rcd_weight": 7.0}
-    method = student_stage(small_iemocap, tensors, heads=8, boundary=1.4, **weights).eval()
+    method = student_stage(dataset, tensors, heads=8, boundary=1.4, **weights).eval()
     batch = incomplete(tensors)
     student_joint, student_logits = method.student.encode(batch)
     teacher_joint, teacher_logits = method.teacher(batch.complete, batch.frames)
+    assert student_logits.shape == (32, num_categories)
     parts = []
     student_parts, teacher_parts = (split_response(x, batch.labels) for x in (student_logits, teacher_logits))
     for critic, s, t in zip(
@@ -82,7 +89,7 @@ def test_the_students_loss_is_the_sum_of_its_parts(small_iemocap, tensors):
     expected = (
         F.cross_entropy(student_logits, batch.labels)
         + 0.5 * sample_contrastive(student_joint, teacher_joint, 1.4)
-        + 3.0 * category_prototype(student_joint, teacher_joint, batch.labels, 4)
+        + 3.0 * category_prototype(student_joint, teacher_joint, batch.labels, num_categories)
         - 7.0 * (parts[0] + parts[1])
     )
     assert method.loss(batch).item() == pytest.approx(expected.item(), rel=1e-4)

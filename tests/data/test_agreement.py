@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from benchmark.data.formats import read_dataset
 from benchmark.data.inspection import inspect_file
+from benchmark.data.task import find_task, known_tasks
 from benchmark.errors import BenchmarkError
-from tests.data_files import dump, mmsa_content, mult_content
+from tests.data_files import SIZES, dump, mmsa_content, mult_content, read
 
 KEYS = ("text", "audio", "vision")
 
@@ -37,6 +37,17 @@ def told(content):
     return content
 
 
+EVERY_TASK = ("MulT, emotions", "MMSA, unaligned", "MMSA, one category a sample")
+"""The layouts of which each file is read as every task."""
+
+
+def one_category(content):
+    for name, n in SIZES.items():
+        content[name]["labels"] = np.arange(n) % 2
+        del content[name]["regression_labels"]
+    return content
+
+
 LAYOUTS = {
     "MulT, aligned": (lambda: mult_content(), "mosi"),
     "MulT, unaligned": (lambda: mult_content(aligned=False), "mosei"),
@@ -46,8 +57,9 @@ LAYOUTS = {
     "MulT, emotions, unaligned, behind": (lambda: sided(mult_content("iemocap", aligned=False), "behind"), "iemocap"),
     "MMSA, aligned": (lambda: mmsa_content(aligned=True), "mosi"),
     "MMSA, aligned, front": (lambda: sided(mmsa_content(aligned=True), "front"), "mosi"),
-    "MMSA, unaligned": (lambda: mmsa_content(), "mosei"),
+    "MMSA, unaligned": (lambda: mmsa_content(), "mosei_intensity"),
     "MMSA, unaligned, front, told": (lambda: told(sided(mmsa_content(), "front")), "mosi"),
+    "MMSA, one category a sample": (lambda: one_category(mmsa_content()), "ur_funny"),
 }
 
 
@@ -183,7 +195,7 @@ FAULTS = {
 def judgements(path, task):
     """What both say: the error or None, and the warnings."""
     try:
-        dataset = read_dataset(path, task)
+        dataset = read(path, task)
     except BenchmarkError as error:
         return str(error), None
     return None, dataset.warnings
@@ -199,20 +211,36 @@ def test_reading_and_inspecting_agree(tmp_path, layout, fault):
     path = dump(tmp_path / "x.pkl", content)
     error, warnings = judgements(path, task)
     assert error is None or (error.isprintable() and "x.pkl" in error)
+    own = find_task(task).model_copy(update={"files": ["x.pkl"]})  # so that it is described as this task
     try:
-        lines = inspect_file(path).splitlines()
+        lines = inspect_file(path, [own]).splitlines()
     except BenchmarkError as told_too:
         assert str(told_too) == error
         return
     if error is None:
-        assert lines[-1] == f"no fault; can be used as {'iemocap' if task == 'iemocap' else 'mosi or mosei'}"
         told_there = [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
         assert tuple(told_there) == warnings and len(set(warnings)) == len(warnings)
         assert all(warning.isprintable() and warning.startswith("x.pkl: ") for warning in warnings)
     else:
-        assert not any(line.startswith("no fault") for line in lines)
-        (place,) = [i for i, line in enumerate(lines) if line.endswith("for which the file is refused:")]
+        (place,) = [i for i, line in enumerate(lines) if line.endswith(f"for which the file is refused as {task}:")]
         assert f"{path}: {lines[place + 1].strip()}" == error, "the first fault is the one that is told on reading"
+    for name, refusal in refusals(lines).items() if layout in EVERY_TASK else ():
+        reading, _ = judgements(path, name)
+        assert (reading is None) == (refusal is None), name
+        assert reading is None or reading.removeprefix(f"{path}: ").startswith(refusal), name
+
+
+def refusals(lines):
+    """What ``--inspect`` says of every task: why the file does not fit, without what was cut; None where it does."""
+    said = {}
+    for line in lines:
+        if line.startswith("fits: "):
+            said |= dict.fromkeys(line.removeprefix("fits: ").split(", "))
+        elif line.startswith("does not fit "):
+            names, reason = line.removeprefix("does not fit ").split(": ", 1)
+            said |= dict.fromkeys(names.split(", "), reason.removesuffix("…"))
+    assert said.keys() == known_tasks().keys()
+    return said
 
 
 NO_FAULT = {

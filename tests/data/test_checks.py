@@ -1,11 +1,14 @@
 """Inputs that could be read, but not as what they are."""
 
+import re
+
 import numpy as np
 import pytest
 
 from benchmark.data.formats import read_dataset
+from benchmark.data.task import find_task
 from benchmark.errors import BenchmarkError
-from tests.data_files import SIZES, dump, mmsa_content, mult_content
+from tests.data_files import SIZES, dump, mmsa_content, mult_content, read
 
 KEYS = ("text", "audio", "vision")
 RNG = np.random.default_rng(0)
@@ -13,13 +16,13 @@ RNG = np.random.default_rng(0)
 
 def refusal(tmp_path, content, task="mosi"):
     with pytest.raises(BenchmarkError) as caught:
-        read_dataset(dump(tmp_path / "x.pkl", content), task)
+        read(dump(tmp_path / "x.pkl", content), task)
     assert str(caught.value).isprintable()
     return str(caught.value)
 
 
 def warnings_of(tmp_path, content, task="mosi"):
-    return read_dataset(dump(tmp_path / "x.pkl", content), task).warnings
+    return read(dump(tmp_path / "x.pkl", content), task).warnings
 
 
 def with_text(make):
@@ -108,7 +111,16 @@ def test_a_file_with_token_ids_alone_says_so(tmp_path):
     content = mmsa_content()
     for split in content.values():
         del split["text"]
-    assert "lacks 'text'" in refusal(tmp_path, content) and "'text_bert' holds token ids" in refusal(tmp_path, content)
+    text = refusal(tmp_path, content)
+    assert "lacks 'language' or 'text'" in text and "'text_bert' holds token ids" in text and "keys:" not in text
+    for name, n in SIZES.items():
+        content[name]["glove"] = RNG.standard_normal((n, 6, 300))
+    assert "or name other features of language, 'glove', with keys: {language: …} in a task file" in refusal(
+        tmp_path, content
+    )
+    own = find_task({"name": "mine", "target": {"kind": "polarity"}, "keys": {"language": "glove"}})
+    path = dump(tmp_path / "y.pkl", content)
+    assert read_dataset(path, own).feature_dims["l"] == 300
 
 
 # --- BERT's mask ------------------------------------------------------------------------------------------------------
@@ -246,3 +258,155 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     assert "holds 'train' twice" in refusal(tmp_path, {**content, b"train": content["test"]})
     content["train"][b"audio"] = content["train"]["audio"]
     assert "split 'train' holds 'audio' twice" in refusal(tmp_path, content)
+
+
+# --- Files of another data set ----------------------------------------------------------------------------------------
+
+
+def of_sizes(*sizes, labels=None):
+    """A file of so many samples; `labels` are repeated."""
+    content = {}
+    for name, n in zip(SIZES, sizes, strict=True):
+        content[name] = {key: RNG.standard_normal((n, 1, 2)) for key in KEYS}
+        content[name] |= {"id": [f"{name}{row}" for row in range(n)]}
+        content[name]["labels"] = np.linspace(-3, 3, n) if labels is None else np.resize(np.array(labels), n)
+    return content
+
+
+FIFTHS, THIRDS, WHOLE = [-0.6, 0.0, 1.4, 3.0], [-1 / 3, 0.0, 2 / 3, 5 / 3, -1], [-3, -1, 0, 2]
+MOSI, MOSEI = (1284, 229, 686), (16326, 1871, 4659)
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "said"),
+    [
+        (of_sizes(*MOSI), "mosei", "this looks like CMU-MOSI, not CMU-MOSEI: its splits have 1284, 229, 686 samples; ask for task 'mosi'"),
+        (of_sizes(*MOSI), "mosei_intensity", "this looks like CMU-MOSI, not CMU-MOSEI"),
+        (of_sizes(*MOSEI), "mosi", "this looks like CMU-MOSEI, not CMU-MOSI: its splits have 16326, 1871, 4659 samples; ask for task 'mosei'"),
+        (of_sizes(12, 6, 8, labels=FIFTHS), "mosei", "this looks like CMU-MOSI, not CMU-MOSEI: its labels are multiples of 0.2, and not of 0.333"),
+        (of_sizes(12, 6, 8, labels=THIRDS), "mosi", "this looks like CMU-MOSEI, not CMU-MOSI: its labels are multiples of 0.333, and not of 0.2"),
+        (of_sizes(414, 138, 138, labels=[0, 1]), "ur_funny", "this looks like MUStARD, not UR-FUNNY: its splits have 414, 138, 138 samples"),
+        (of_sizes(10598, 2626, 3290, labels=[0, 1]), "mustard", "this looks like UR-FUNNY, not MUStARD"),
+        (of_sizes(2717, 798, 938, labels=[0, 1, 2, 3]), "iemocap6", "this looks like IEMOCAP, not IEMOCAP .6 emotions.: its splits"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_data_set_is_refused(tmp_path, content, task, said):
+    assert re.search(said, refusal(tmp_path, content, task))
+
+
+@pytest.mark.parametrize(
+    ("content", "task"),
+    [
+        (of_sizes(*MOSI), "mosi"),
+        (of_sizes(*MOSI), "mosi_intensity"),
+        (of_sizes(*MOSI, labels=THIRDS), "mosi"),  # its number of samples goes before what labels look like
+        (of_sizes(12, 6, 8), "mosi"),
+        (of_sizes(12, 6, 8), "mosei"),
+        (of_sizes(12, 6, 8, labels=FIFTHS), "mosi"),
+        (of_sizes(12, 6, 8, labels=THIRDS), "mosei_intensity"),
+        (of_sizes(12, 6, 8, labels=WHOLE), "mosi"),
+        (of_sizes(12, 6, 8, labels=WHOLE), "mosei"),
+        (of_sizes(12, 6, 8, labels=np.array(FIFTHS, dtype=np.float32)), "mosi"),
+        (of_sizes(12, 6, 8, labels=[0, 1]), "mustard"),
+    ],
+)
+def test_a_file_that_may_be_the_tasks_is_taken(tmp_path, content, task):
+    assert warnings_of(tmp_path, content, task) == ()
+
+
+def test_a_task_of_ones_own_takes_what_looks_like_another_unless_it_says_what_it_looks_like(tmp_path):
+    content = of_sizes(*MOSI)
+    own = {"name": "mine", "display": "Mine", "target": {"kind": "polarity"}}
+    assert warnings_of(tmp_path, content, own) == ()
+    assert warnings_of(tmp_path, content, own | {"dataset": "mosi", "known": {"samples": [1, 2, 3]}}) == ()
+    told = refusal(tmp_path, content, own | {"known": {"samples": [100, 50, 50]}})
+    assert "this looks like CMU-MOSI, not Mine" in told and "write a task file of your own if it is other data" in told
+    assert warnings_of(tmp_path, content, own | {"known": {"samples": list(MOSI)}}) == ()
+
+
+# --- Samples and tasks that lack a modality ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modalities", ["la", "lv", "av"])
+@pytest.mark.parametrize("make", [lambda: mult_content(), lambda: mult_content(aligned=False), lambda: mmsa_content()])
+def test_a_task_of_two_modalities_has_no_frame_of_the_third(tmp_path, make, modalities):
+    task = {"name": "mine", "target": {"kind": "polarity"}, "modalities": modalities}
+    content, expected = make(), read(dump(tmp_path / "x.pkl", make()))
+    (gone,) = set("lav") - set(modalities)
+    for split in content.values():
+        key = KEYS["lav".index(gone)]
+        split.pop(key)
+        split.pop(f"{key}_lengths", None)
+    dataset = read(dump(tmp_path / "y.pkl", content), task)
+    assert dataset.warnings == () and dataset.feature_dims[gone] == dataset.max_frames[gone] == 1
+    for name, split in dataset.splits.items():
+        assert not split.lengths[gone].any() and split.features[gone].shape == (SIZES[name], 1, 1)
+        assert not split.features[gone].any() and split.features[gone].dtype == np.float32
+        for m in modalities:
+            assert np.array_equal(split.features[m], expected.splits[name].features[m])
+            assert np.array_equal(split.lengths[m], expected.splits[name].lengths[m])
+
+
+def test_what_a_task_of_two_modalities_does_not_have_is_not_looked_at(tmp_path):
+    """Not even token ids, or another number of samples."""
+    content = mmsa_content()
+    for split in content.values():
+        split["text"] = np.arange(100)
+    task = {"name": "mine", "target": {"kind": "polarity"}, "modalities": "av"}
+    assert warnings_of(tmp_path, content, task) == ()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_sample_that_lacks_a_modality_has_no_frame_of_it(tmp_path, aligned):
+    content = mmsa_content(aligned=aligned)
+    for split in content.values():
+        lengths = {key: (split[key] != 0).any(2).sum(1) for key in KEYS}
+        for place, key in enumerate(KEYS):
+            split[key][place], lengths[key][place] = 0.0, 0
+            split[f"{key}_lengths"] = lengths[key]
+    dataset = read(dump(tmp_path / "x.pkl", content))
+    assert dataset.warnings == ()
+    for split in dataset.splits.values():
+        for place, m in enumerate("lav"):
+            assert split.lengths[m][place] == 0 and not split.features[m][place].any()
+            assert (np.delete(split.lengths[m], place) > 0).all()
+
+
+def test_features_of_bert_are_features_of_any_width(tmp_path):
+    content = mmsa_content()
+    for name, n in SIZES.items():
+        content[name]["text"] = RNG.standard_normal((n, 6, 768)).astype(np.float32)
+    dataset = read(dump(tmp_path / "x.pkl", content))
+    assert dataset.feature_dims["l"] == 768 and dataset.warnings == ()
+    for name in SIZES:
+        assert np.array_equal(dataset.splits[name].lengths["l"], content[name]["text_bert"][:, 1].sum(1))
+
+
+def test_beside_token_ids_the_features_are_named(tmp_path):
+    content = with_text(lambda n: ids(n, 6))
+    for name, n in SIZES.items():
+        content[name]["bert"] = RNG.standard_normal((n, 6, 768))
+    assert "or name other features of language, 'bert', with keys: {language: …} in a task file" in refusal(
+        tmp_path, content
+    )
+    own = {"name": "mine", "target": {"kind": "polarity"}, "keys": {"language": "bert"}}
+    assert read(dump(tmp_path / "y.pkl", content), own).feature_dims["l"] == 768
+
+
+def test_of_two_names_for_language_the_one_that_is_read_is_told(tmp_path):
+    content = mmsa_content()
+    for split in content.values():
+        split["language"] = split["text"] + 0.0
+    found = warnings_of(tmp_path, content)
+    assert found == tuple(
+        f"x.pkl: split {name!r}, it holds 'language' and 'text'; only 'language' is read" for name in SIZES
+    )
+
+
+def test_a_mask_is_of_the_usual_features_only(tmp_path):
+    """Words of another tokeniser stand in other places."""
+    content = mmsa_content()
+    for split in content.values():
+        split["glove"] = np.ones_like(split["text"])
+    own = {"name": "mine", "target": {"kind": "polarity"}, "keys": {"language": "glove"}}
+    assert set(read(dump(tmp_path / "x.pkl", content), own).splits["train"].lengths["l"]) == {6}

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.formats import read_dataset
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.errors import BenchmarkError
-from tests.data_files import mult_content
+from tests.data_files import mult_content, read
 
 GOOD = pickle.dumps(mult_content())
 
@@ -44,7 +43,7 @@ PAGE = b"<!DOCTYPE html><html><head><title>Google Drive - Virus scan\n warning</
 ARRAY = np.ones(3)
 WEIGHTS = {"a": torch.ones(3)}
 KINDS = {
-    "LFS": (LFS, "a pointer of Git LFS to it; run git lfs pull in its repository, or download the file"),
+    "LFS": (LFS, "a pointer of Git LFS to one; run git lfs pull in its repository, or download the file"),
     "page": (PAGE, r"a web page in HTML \('Google Drive - Virus scan warning'\), .*; download the file itself"),
     "page without a title": (b"\n <HTML><body>Sign in.</body></HTML>.", "a web page in HTML, .*download the file"),
     "page after a comment": (b"<!-- cached --><!doctype html>", "a web page in HTML"),
@@ -57,9 +56,8 @@ KINDS = {
     "bzip2": (bz2.compress(GOOD), "compressed with bzip2; unpack it"),
     "xz": (lzma.compress(GOOD), "compressed with xz; unpack it"),
     "zlib": (zlib.compress(GOOD), "compressed with zlib; unpack it"),
-    "zip": (written(archive), "a zip archive; unpack it, and name the pickle in it"),
+    "zip": (written(archive), "a zip archive; unpack it, and name the data file in it"),
     "tar": (written(tar), "a tar archive; unpack it"),
-    "npz": (written(lambda file: np.savez(file, a=ARRAY)), "NumPy's .npz; load it with numpy.load, and write a pickle"),
     "npy": (written(lambda file: np.save(file, ARRAY)), "one array in NumPy's .npy; load it with numpy.load"),
     "npy of objects": (
         written(lambda file: np.save(file, mult_content(), allow_pickle=True)),
@@ -70,7 +68,6 @@ KINDS = {
         written(lambda file: torch.save(WEIGHTS, file, _use_new_zipfile_serialization=False)),
         "a checkpoint of torch.save; load it with torch.load",
     ),
-    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), r"HDF5 \(.h5, .csd, .mat\); read it with what wrote it"),
     "MATLAB": (b"MATLAB 5.0 MAT-file" + bytes(100), "a MATLAB file; read it"),
     "JSON": (json.dumps({"train": {}, "test": {}}, indent=1).encode(), "JSON, beginning with"),
     "JSON list": (b"[1, 2.5]", "JSON, beginning with '.1, 2.5.'"),
@@ -86,14 +83,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_what_is_no_pickle_is_told_for_what_it_is(tmp_path, case):
+def test_what_is_no_data_file_is_told_for_what_it_is(tmp_path, case):
     content, told = KINDS[case]
     path = tmp_path / "mosi_data.pkl"
     path.write_bytes(content)
     said = set()
-    for read in (load_pickle, inspect_file, lambda path: read_dataset(path, "mosi")):
+    for reader in (load_pickle, inspect_file, read):
         with pytest.raises(BenchmarkError, match=told) as caught:
-            read(path)
+            reader(path)
         said.add(str(caught.value))
     (text,) = said
     assert text.startswith(f"{path} ") and text.isprintable() and len(text) < len(str(path)) + 250 and ";" in text

@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmark.data.formats import find_file, read_dataset
 from benchmark.data.inspection import inspect_file
 from benchmark.errors import BenchmarkError
-from benchmark.protocol.metrics import category_indices
 from benchmark.protocol.missing import MODALITIES
-from tests.data_files import DIMS, SIZES, dump, mmsa_content, mult_content
+from tests.data_files import DIMS, SIZES, dump, mmsa_content, mult_content, read
 
 KEYS = dict(zip(MODALITIES, ("text", "audio", "vision"), strict=True))
 
@@ -28,21 +26,21 @@ def _frames(x, length):
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 @pytest.mark.parametrize(
-    ("make", "task"),
+    ("make", "task", "layout"),
     [
-        (lambda: mult_content(), "mosi"),
-        (lambda: mult_content(aligned=False), "mosei"),
-        (lambda: mult_content("iemocap"), "iemocap"),
-        (lambda: mult_content("iemocap", aligned=False), "iemocap"),
-        (lambda: mmsa_content(aligned=True), "mosi"),
-        (lambda: mmsa_content(aligned=False), "mosei"),
+        (lambda: mult_content(), "mosi", "MulT, word-aligned"),
+        (lambda: mult_content(aligned=False), "mosei", "MulT, unaligned"),
+        (lambda: mult_content("iemocap"), "iemocap", "MulT, word-aligned"),
+        (lambda: mult_content("iemocap", aligned=False), "iemocap", "MulT, unaligned"),
+        (lambda: mmsa_content(aligned=True), "mosi", "MMSA, word-aligned"),
+        (lambda: mmsa_content(aligned=False), "mosei_intensity", "MMSA, unaligned"),
     ],
 )
-def test_each_layout_is_read(tmp_path, make, task, protocol):
+def test_each_layout_is_read(tmp_path, make, task, layout, protocol):
     content = make()
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content, protocol), task)
+    dataset = read(dump(tmp_path / "x.pkl", content, protocol), task)
     assert dataset.source == "file" and dataset.name == task and dataset.warnings == ()
-    assert dataset.kind == ("emotion" if task == "iemocap" else "sentiment")
+    assert dataset.origin == f"x.pkl, {layout}"
     assert dataset.feature_dims == {m: DIMS[KEYS[m]] for m in MODALITIES}
     for name, n in SIZES.items():
         split = dataset.splits[name]
@@ -55,19 +53,19 @@ def test_each_layout_is_read(tmp_path, make, task, protocol):
                 assert np.allclose(found, restored(dataset, content, name, m, row), atol=1e-4)
         labels = content[name]["labels" if "labels" in content[name] else "regression_labels"]
         if task == "iemocap":
-            assert category_indices(split.labels, "emotion").tolist() == (np.arange(n) % 4).tolist()
+            assert split.labels.dtype == np.int64 and split.labels.tolist() == (np.arange(n) % 4).tolist()
         else:
             assert np.array_equal(split.labels, labels.reshape(n))
 
 
 def test_lengths_come_from_the_file(tmp_path):
     content = mult_content()
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     for name in SIZES:
         for m in MODALITIES:
             assert np.array_equal(dataset.splits[name].lengths[m], content[name]["lengths_"])
     content = mmsa_content()
-    dataset = read_dataset(dump(tmp_path / "y.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "y.pkl", content), "mosi")
     for name in SIZES:
         assert dataset.splits[name].lengths["a"].tolist() == content[name]["audio_lengths"]
         assert np.array_equal(dataset.splits[name].lengths["l"], content[name]["text_bert"][:, 1].sum(1))
@@ -104,7 +102,7 @@ def test_the_attention_mask_of_bert_tells_languages_lengths_where_it_is_one(tmp_
     content = mmsa_content()
     for name, n in SIZES.items():
         content[name]["text_bert"] = told(n, content[name]["text"].shape[1])
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     for name in SIZES:
         x = content[name]["text"]
         expected = [x.shape[1]] * len(x) if is_mask else (x != 0).any(2).sum(1).tolist()
@@ -115,7 +113,7 @@ def test_the_mask_holds_for_what_is_aligned_to_the_words(tmp_path):
     content = mmsa_content(aligned=True)
     for name, n in SIZES.items():
         content[name]["text_bert"] = ones(n, 3, 6)
-    for split in read_dataset(dump(tmp_path / "x.pkl", content), "mosi").splits.values():
+    for split in read(dump(tmp_path / "x.pkl", content), "mosi").splits.values():
         assert all(set(split.lengths[m]) == {6} for m in MODALITIES)
 
 
@@ -123,7 +121,7 @@ def test_languages_own_lengths_go_before_the_mask(tmp_path):
     content = mmsa_content()
     for name, n in SIZES.items():
         content[name]["text_lengths"] = [2] * n
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     assert all(set(split.lengths["l"]) == {2} for split in dataset.splits.values())
 
 
@@ -133,7 +131,7 @@ def test_single_frames_are_of_no_common_words(tmp_path):
         content[name] = {key: np.ones((n, 1, d), dtype=np.float32) for key, d in DIMS.items()}
         content[name] |= {"regression_labels": np.linspace(-3, 3, n), "id": [f"{name}{row}" for row in range(n)]}
     content["test"]["audio"][0] = 0.0
-    lengths = read_dataset(dump(tmp_path / "x.pkl", content), "mosi").splits["test"].lengths
+    lengths = read(dump(tmp_path / "x.pkl", content), "mosi").splits["test"].lengths
     assert (lengths["l"][0], lengths["a"][0], lengths["a"][1]) == (1, 0, 1)
 
 
@@ -145,7 +143,7 @@ def test_a_zero_frame_within_a_word_aligned_utterance_is_real(tmp_path):
         content["test"][key][0] = 1.0
     content["test"]["text"][0, 0] = 0.0
     content["test"]["vision"][0] = 0.0
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     assert [dataset.splits["test"].lengths[m][0] for m in MODALITIES] == [6, 6, 6]
 
 
@@ -156,7 +154,7 @@ def test_modalities_may_have_one_frame(tmp_path, flat):
         for key in ("audio", "vision"):
             split[key] = split[key][:, 0] if flat else split[key][:, :1]
             split[f"{key}_lengths"] = [1] * len(split["id"])
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     assert dataset.max_frames["a"] == dataset.max_frames["v"] == 1 < dataset.max_frames["l"]
 
 
@@ -165,7 +163,7 @@ def test_a_sample_without_frames_and_emotion_labels_without_the_pair(tmp_path):
     content["train"]["audio"][3] = 0.0
     for split in content.values():
         split["labels"] = split["labels"][:, :, 1]
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "iemocap")
+    dataset = read(dump(tmp_path / "x.pkl", content), "iemocap")
     assert dataset.splits["train"].lengths["a"][3] == 0
     assert dataset.splits["test"].labels.tolist() == [0, 1, 2, 3] * 2
 
@@ -182,8 +180,8 @@ def test_emotions_have_the_names_that_mults_code_gives_their_columns(tmp_path, c
     shown = np.repeat(np.eye(4, dtype=np.int64), list(columns.values()), axis=0)
     content["test"]["labels"] = np.stack([1 - shown, shown], axis=2)
     path = dump(tmp_path / "x.pkl", content)
-    dataset = read_dataset(path, "iemocap")
-    found = {name: int((dataset.splits["test"].labels == k).sum()) for k, name in enumerate(dataset.categories)}
+    dataset = read(path, "iemocap")
+    found = {name: int((dataset.splits["test"].labels == k).sum()) for k, name in enumerate(dataset.target.categories)}
     read_as = dict(zip(MULTS_ORDER, columns.values(), strict=True))
     assert found == read_as
     text = inspect_file(path)
@@ -196,7 +194,7 @@ def test_standardisation_uses_real_training_frames_only(tmp_path):
     content = mult_content()
     for split in ("valid", "test"):
         content[split]["audio"] *= 100
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     train = dataset.splits["train"]
     for m in MODALITIES:
         real = train.features[m][train.frames(m)]
@@ -208,7 +206,7 @@ def test_nan_and_infinity_in_features_become_zero_after_a_warning(tmp_path):
     content = mult_content()
     content["train"]["audio"][2, 5, 1] = np.nan
     content["train"]["audio"][3, 5, :] = -np.inf
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     (warning,) = dataset.warnings
     assert "5 NaN or infinite numbers in audio of 'train', in 2 samples, set to 0" in warning
     assert all(np.isfinite(s.features[m]).all() for s in dataset.splits.values() for m in MODALITIES)
@@ -220,7 +218,7 @@ def test_ids_that_are_odd_are_mended_with_a_warning(tmp_path):
     content["train"]["id"][1] = content["train"]["id"][0]
     content["test"]["id"][0] = content["valid"]["id"][0]
     del content["valid"]["id"]
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     assert dataset.splits["train"].ids[1] == content["train"]["id"][0] + "#2"
     assert dataset.splits["valid"].ids[2] == "valid-2"
     assert (
@@ -228,7 +226,7 @@ def test_ids_that_are_odd_are_mended_with_a_warning(tmp_path):
     )
     content = mmsa_content()
     content["test"]["id"][0] = content["train"]["id"][0]
-    (warning,) = read_dataset(dump(tmp_path / "y.pkl", content), "mosi").warnings
+    (warning,) = read(dump(tmp_path / "y.pkl", content), "mosi").warnings
     assert "1 ids stand in both 'train' and 'test'" in warning
 
 
@@ -239,7 +237,7 @@ def test_ids_in_other_forms(tmp_path, ids):
     content = mult_content()
     for split in content.values():
         split["id"] = ids(len(split["labels"]))
-    dataset = read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    dataset = read(dump(tmp_path / "x.pkl", content), "mosi")
     assert dataset.splits["valid"].ids.tolist() == [f"a{i}" for i in range(6)]
 
 
@@ -278,6 +276,10 @@ REFUSED = {
     "no label": (lambda c: c["test"].__setitem__("regression_labels", [None, *range(7)]), "1 labels are NaN.*row 0"),
     "labels in words": (
         put("test", "regression_labels", np.array(["1.0"] * 8, dtype=object)),
+        r"labels of 'test' are text \('1.0'\); a sentiment of -3 to 3 is expected: write numbers",
+    ),
+    "labels in words and numbers": (
+        put("test", "regression_labels", np.array(["1.0", *range(7)], dtype=object)),
         "regression_labels: no array of numbers",
     ),
     "words in lists": (put("test", "audio", [np.array(["a", "b"])] * 8), r"no array of numbers \(rows .* or text\)"),
@@ -295,60 +297,36 @@ REFUSED = {
 def test_what_cannot_be_used_is_refused_in_one_line(tmp_path, case):
     change, message = REFUSED[case]
     with pytest.raises(BenchmarkError, match=message) as caught:
-        read_dataset(dump(tmp_path / "x.pkl", broken(change)), "mosi")
+        read(dump(tmp_path / "x.pkl", broken(change)), "mosi")
     assert "\n" not in str(caught.value) and "x.pkl" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {}, None, "text", {"train": {}, "valid": {}, "test": {}}])
 def test_an_unknown_layout_is_refused(tmp_path, content):
-    with pytest.raises(BenchmarkError, match=r"README|lacks"):
-        read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+    with pytest.raises(BenchmarkError, match=r"README|lacks|which place"):
+        read(dump(tmp_path / "x.pkl", content), "mosi")
 
 
 @pytest.mark.parametrize(
-    ("row", "message"), [([1, 1, 0, 0], "1 samples do not show exactly one emotion.*row 5"), ([0, 0, 0, 0], "row 5")]
+    ("row", "message"), [([1, 1, 0, 0], "1 samples do not show exactly one category.*row 5"), ([0, 0, 0, 0], "row 5")]
 )
 def test_emotions_must_be_one_a_sample(tmp_path, row, message):
     content = mult_content("iemocap")
     content["train"]["labels"] = content["train"]["labels"][:, :, 1]
     content["train"]["labels"][5] = row
     with pytest.raises(BenchmarkError, match=message):
-        read_dataset(dump(tmp_path / "x.pkl", content), "iemocap")
+        read(dump(tmp_path / "x.pkl", content), "iemocap")
 
 
 def test_a_sentiment_file_is_no_emotion_task(tmp_path):
     path = dump(tmp_path / "x.pkl", mult_content())
-    with pytest.raises(BenchmarkError, match=r"labels of shape \(12, 1, 1\) where"):
-        read_dataset(path, "iemocap")
+    with pytest.raises(
+        BenchmarkError, match=r"labels of 'train': \d+ are no category of the task, the first in row 0 \(-3\)"
+    ):
+        read(path, "iemocap")
 
 
 def test_the_fingerprint_is_the_contents(tmp_path):
-    first = read_dataset(dump(tmp_path / "x.pkl", mult_content()), "mosi").fingerprint
-    assert read_dataset(dump(tmp_path / "y.pkl", mult_content()), "mosi").fingerprint == first
-    assert read_dataset(dump(tmp_path / "z.pkl", mult_content(seed=1)), "mosi").fingerprint != first
-
-
-def test_files_are_found_under_their_usual_names(tmp_path):
-    def find(task, **options):
-        path = find_file(tmp_path, task, **options)
-        return None if path is None else path.relative_to(tmp_path).as_posix()
-
-    assert find("mosi") is None
-    dump(tmp_path / "unaligned_50.pkl", 0)
-    assert find("mosi") is None, "the name does not tell the task"
-    assert find("mosi", only_task=True) == "unaligned_50.pkl"
-    for name in ("MOSI/Processed/unaligned_50.pkl", "mosi_data_noalign.pkl", "MOSI/aligned_50.pkl", "mosi_data.pkl"):
-        dump(tmp_path / name, 0)
-        assert find("mosi") == name, "word-aligned before unaligned, MulT's before MMSA's"
-    assert find("mosei") is None and find("iemocap") is None
-    dump(tmp_path / "mosei_senti_data.pkl", 0)
-    dump(tmp_path / "iemocap" / "iemocap_data_noalign.pkl", 0)
-    assert find("mosei") == "mosei_senti_data.pkl" and find("iemocap") == "iemocap/iemocap_data_noalign.pkl"
-    dump(tmp_path / "mosei" / "aligned_50.pkl", 0)
-    assert find_file(tmp_path / "mosei", "mosei") == tmp_path / "mosei" / "aligned_50.pkl"
-
-
-def test_a_data_folder_that_is_none(tmp_path):
-    for path in (tmp_path / "absent", dump(tmp_path / "file", 0)):
-        with pytest.raises(BenchmarkError, match="cannot read the data folder"):
-            find_file(path, "mosi")
+    first = read(dump(tmp_path / "x.pkl", mult_content()), "mosi").fingerprint
+    assert read(dump(tmp_path / "y.pkl", mult_content()), "mosi").fingerprint == first
+    assert read(dump(tmp_path / "z.pkl", mult_content(seed=1)), "mosi").fingerprint != first

@@ -44,6 +44,18 @@ def test_plain_content_comes_back_as_it_was(tmp_path, protocol):
     assert type(read["ordered"]) is dict
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_sets_come_as_lists_in_the_files_order(tmp_path, protocol):
+    """Nothing is hashed; and the order of a set of texts differs from process to process, that of a file does not."""
+    sets = {"set": {"b", "a", "c"}, "frozen": frozenset([3, 1, 2]), "empty": set(), "none": frozenset()}
+    path = tmp_path / "x.pkl"
+    path.write_bytes(pickle.dumps(sets, protocol))
+    read = load_pickle(path)
+    assert all(type(value) is list for value in read.values())
+    assert {name: len(value) for name, value in read.items()} == {"set": 3, "frozen": 3, "empty": 0, "none": 0}
+    assert read["set"] == list(sets["set"]) and read["frozen"] == list(sets["frozen"])
+
+
 def test_a_pickle_of_python_2(tmp_path):
     """Protocol 2 as Python 2 wrote it: byte strings as text, under numpy.core's names."""
     array = np.arange(4, dtype="<f4").reshape(2, 2)
@@ -254,7 +266,10 @@ ODD = {
     "type as a value": (_dtype("f4"), "a dtype"),
     "deep lists": (b"\x80\x02" + b"]" * 22 + b"a" * 21 + b".", "containers nested more than 20 deep"),
     "array called": (_Made(np.ndarray, ((9,),)), "an array made in an unusual way"),
-    "set": ({1}, "the name __builtin__.set"),
+    "set of a number": (_Made(set, (3,)), "a set of unknown form"),
+    "set of a dictionary": (_Made(frozenset, ({},)), "a set of unknown form"),
+    "items put into a number": (b"\x80\x04K\x05(K\x06\x90.", "a int that is used as a list"),
+    "a method of a set": (b"c__builtin__\nset.pop\n.", "the name __builtin__.set.pop"),
     "huge array": (_array(1, (2**40,), F4, False, b"1234"), "more than 32 times the file"),
     "huge empty array": (_array(1, (0, 2**40), F4, False, b""), "more than 32 times the file"),
     "huge array of objects": (_array(1, (2**40,), np.dtype("O"), False, []), "more than 32 times the file"),

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from benchmark.errors import BenchmarkError
@@ -101,6 +102,18 @@ def test_one_cell_with_two_results_is_refused(tmp_path, changed):
     stores = write_cell(tmp_path / "a", "k1"), write_cell(tmp_path / "b", "k1", **changed)
     with pytest.raises(BenchmarkError, match=r"mult on mosi, seed 0, stands in .* with different scores"):
         choose(*stores)
+
+
+def test_one_cell_with_two_intensities_is_refused_unless_they_differ_by_rounding(tmp_path):
+    data = {"source": "simulated", "kind": "intensity", "categories": []}
+    outputs = np.array([[-1.0], [0.5], [1.0]], dtype=np.float32)
+    stores = [
+        write_cell(tmp_path / name, "k1", outputs=outputs + more, data=data)
+        for name, more in (("a", 0), ("b", 1e-5), ("c", 0.1))
+    ]
+    assert keys(choose(*stores[:2])) == ["k1"]
+    with pytest.raises(BenchmarkError, match="with different scores"):
+        choose(stores[0], stores[2])
 
 
 def test_two_cells_of_one_place_in_two_folders_are_refused(tmp_path):

@@ -16,8 +16,9 @@ from benchmark.evidence.comparisons import (
     write_evidence,
 )
 from benchmark.methods.labels import Row
-from benchmark.protocol.metrics import scores
 from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.protocol.scoring import scores
+from benchmark.protocol.target import Target
 
 SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), Setting("lav", 0.5), Setting("lav", 1.0)])
 ROWS = {
@@ -27,6 +28,8 @@ ROWS = {
     "corrkd-mrm": Row("corrkd-mrm", "corrkd", "complete"),
     "w/o SCD": Row("w/o SCD", "corrkd", "missing", (("scd_weight", 0.0),), 1),
 }
+TARGET = Target("polarity")
+METRICS = ("f1", "f1_nonneg", "accuracy")
 LABELS = np.random.default_rng(9).choice([-1.0, -0.4, 0.0, 1.2], size=80).astype(np.float32)
 
 
@@ -35,15 +38,23 @@ def model(method, seed, settings=SETTINGS, skill=0.7):
     truth = (LABELS >= 0).astype(int)
     right = rng.random((len(settings), len(LABELS))) < skill
     predicted = np.where(right, truth, 1 - truth).astype(np.int8)
-    return Model(
-        "mosi", "simulated", "sentiment", ("negative", "non-negative"), method, seed, settings, LABELS, predicted
-    )
+    return Model("mosi", "simulated", TARGET, METRICS, "lav", method, seed, settings, LABELS, predicted, predicted)
+
+
+def intensity_model(method, seed, error, settings=SETTINGS):
+    """One that is wrong by so much where all is there, by more where less is, and answers alike where nothing is."""
+    rng = np.random.default_rng([list(ROWS).index(method), seed])
+    worse = np.array([(4 - len(s.available)) * (1 + s.ratio) for s, _ in settings])[:, None]  # (S, 1)
+    outputs = LABELS + error * worse * rng.choice([-1, 1], (len(settings), len(LABELS)))  # (S, N)
+    outputs[[s.ratio == 1.0 or error == 0.0 for s, _ in settings]] = 0.1
+    target, predicted = Target("intensity"), np.zeros(outputs.shape, np.int8)
+    names = ("mae", "corr", "acc2", "f1")
+    return Model("t", "file", target, names, "lav", method, seed, settings, LABELS, predicted, outputs[:, :, None])
 
 
 def score(model, setting, metric="f1"):
     predicted = model.predicted[model.settings.index((setting, 0))]
-    found = scores(labels=LABELS, logits=np.eye(2)[predicted], kind="sentiment", categories=model.categories)
-    return next(s for s in found if s.metric == metric)
+    return scores(target=TARGET, y_true=LABELS, y_pred=np.eye(2)[predicted], metrics=[metric])[metric]
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +76,44 @@ def of(frame, **wanted):
 def test_intervals_hold_the_means_of_stored_predictions(models, evidence):
     for metric in ("f1", "f1_nonneg", "accuracy"):
         for setting in (Setting(), Setting("la"), Setting("lav", 0.5)):
-            own = [score(m, setting, metric) for m in models if m.method == "mult"]
+            values = [score(m, setting, metric) for m in models if m.method == "mult"]
             row = of(evidence.intervals, method="mult", metric=metric, condition=setting.condition).iloc[0]
-            values = [s.value for s in own]
             assert row["mean"] == pytest.approx(np.mean(values), abs=1e-4)
             assert row["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
-            assert (row["n"], row["seeds"], row["kind"]) == (own[0].n, 3, setting.kind)
+            n = np.count_nonzero(LABELS) if metric == "f1" else len(LABELS)
+            assert (row["n"], row["seeds"], row["kind"]) == (n, 3, setting.kind)
             assert 0 <= row["low"] < row["mean"] < row["high"] <= 100
-    six = [np.mean([score(m, Setting(s)).value for s in SUBSETS[:-1]]) for m in models if m.method == "mult"]
+    six = [np.mean([score(m, Setting(s)) for s in SUBSETS[:-1]]) for m in models if m.method == "mult"]
     average = of(evidence.intervals, method="mult", metric="f1", condition="Avg.").iloc[0]
     assert average["mean"] == pytest.approx(np.mean(six), abs=1e-4) and average["kind"] == "derived"
+
+
+def test_intervals_of_an_intensity_are_of_its_outputs():
+    errors = {"mult": 0.3, "corrkd": 0.2, "w/o SCD": 0.0}
+    models = [intensity_model(m, seed, error) for m, error in errors.items() for seed in range(3)]
+    found = weigh(models, rows=ROWS, against="corrkd")
+    own = of(found.intervals, method="mult").set_index(["metric", "condition"])
+    complete = own.loc["mae", "{l,a,v}"]
+    assert complete["mean"] == pytest.approx(0.3, abs=1e-6) and complete["n"] == len(LABELS)
+    assert own.loc[("f1", "{l,a,v}"), "n"] == np.count_nonzero(LABELS)
+    average = (3 * 0.9 + 3 * 0.6) / 6
+    assert own.loc[("mae", "Avg."), "mean"] == pytest.approx(average, abs=1e-6)
+    assert own.loc[("mae", "drop"), "mean"] == pytest.approx(0.3 - average, abs=1e-6)
+    corr = own.loc["corr"]["mean"]
+    assert 0 < corr["{l}"] < corr["{l,a}"] < corr["{l,a,v}"] < 1 and corr[["Avg.", "drop", "p=0.5"]].notna().all()
+    assert corr[["p=1.0", "AUDC"]].isna().all(), "answers that are all alike have no correlation"
+    assert of(found.intervals, method="w/o SCD", metric="corr")["mean"].isna().all()
+    tests = of(found.comparisons, purpose=REFERENCE, condition="Avg.").set_index(["metric", "method"])
+    assert tests["family"].to_dict() == {(name, method): 1 if name == "corr" else 2 for name, method in tests.index}, (
+        "what has no score is not corrected for"
+    )
+    assert tests.loc[("mae", "mult"), "difference"] == pytest.approx(average - 0.5, abs=1e-6)
 
 
 def test_every_method_is_compared_with_the_reference_and_corrected_for_their_number(models, evidence):
     found = of(evidence.comparisons, purpose=REFERENCE, metric="f1", condition="{l,a,v}").set_index("method")
     assert set(found.index) == set(ROWS) - {"corrkd"} and set(found["family"]) == {4}
-    means = {m: np.mean([score(x, Setting()).value for x in models if x.method == m]) for m in ROWS}
+    means = {m: np.mean([score(x, Setting()) for x in models if x.method == m]) for m in ROWS}
     assert found["difference"]["mult"] == pytest.approx(means["mult"] - means["corrkd"], abs=1e-4)
     assert found["p_holm"].min() == pytest.approx(min(1.0, 4 * found["p"].min()))
     assert (found["p_holm"] >= found["p"]).all()
@@ -98,8 +131,8 @@ def test_rows_of_one_method_are_compared_seed_by_seed():
             row[wrong] = truth[wrong]
         models += [
             base,
-            replace(base, method="w/o SCD", predicted=better),
-            replace(base, method="mult", predicted=better),
+            replace(base, method="w/o SCD", outputs=better),
+            replace(base, method="mult", outputs=better),
         ]
     found = of(weigh(models, rows=ROWS, against="corrkd").comparisons, metric="f1", condition="Avg.").set_index(
         "method"

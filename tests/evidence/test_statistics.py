@@ -9,8 +9,10 @@ from benchmark.evidence.statistics import (
     condition_blocks,
     counted_tasks,
     holm,
+    of_primary,
     over_seeds,
     ranks,
+    seed_blocks,
     seed_level_test,
 )
 from benchmark.protocol.missing import Setting
@@ -22,7 +24,8 @@ def tidy(rows):
     kinds = [
         Setting(available, ratio).kind for available, ratio in zip(frame["available"], frame["ratio"], strict=True)
     ]
-    return frame.assign(task="mosi", source="simulated", method="m", metric="f1", kind=kinds, n=10)
+    where = {"task": "mosi", "source": "simulated", "target": "polarity", "modalities": "lav"}
+    return frame.assign(**where, method="m", metric="f1", kind=kinds, n=10)
 
 
 def test_draws_are_averaged_within_a_seed_before_anything_else():
@@ -57,6 +60,16 @@ def test_average_inter_is_over_the_six_incomplete_subsets_only():
     others = [(0, "lav", 0.0, 0, 1000.0), (0, "lav", 0.5, 0, 1000.0), (0, "l", 0.5, 0, 1000.0)]
     result = average_inter(average_draws(tidy(inter + others)))
     assert list(result["value"]) == [np.mean(range(6))]
+
+
+def test_average_inter_of_two_modalities_is_over_their_two_subsets():
+    rows = [(0, "l", 0.0, 0, 10.0), (0, "a", 0.0, 0, 30.0), (0, "lav", 0.0, 0, 90.0), (1, "l", 0.0, 0, 10.0)]
+    values = average_draws(tidy(rows).assign(modalities="la"))
+    found = average_inter(values)
+    assert found["value"].tolist() == [20.0] and found["seed"].tolist() == [0], "the other seed lacks one of the two"
+    assert average_inter(values.assign(modalities="lav")).empty
+    both = pd.concat([values, average_draws(tidy([(0, s, 0.0, 0, 50.0) for s in INCOMPLETE]).assign(task="three"))])
+    assert average_inter(both)[["task", "value"]].to_numpy().tolist() == [["mosi", 20.0], ["three", 50.0]]
 
 
 @pytest.mark.parametrize("hole", ["row", "nan"])
@@ -131,3 +144,25 @@ def test_holm_by_hand():
     corrected = holm(p)[:, 0]
     assert corrected[[4, 0, 3, 1]] == pytest.approx([0.02, 0.03, 0.06, 0.06]) and np.isnan(corrected[2])
     assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
+
+
+def test_the_primary_metric_of_each_task_is_the_first_of_its_scores():
+    rows = [("x", "mae"), ("x", "f1"), ("y", "f1"), ("y", "mae"), ("x", "mae")]
+    scores = pd.DataFrame(rows, columns=["task", "metric"], index=[7, 7, 8, 9, 9]).assign(source="file")
+    assert of_primary(scores)[["task", "metric"]].to_numpy().tolist() == [["x", "mae"], ["y", "f1"], ["x", "mae"]]
+    assert of_primary(scores.iloc[:0]).empty
+
+
+def test_where_less_is_better_the_least_is_first():
+    """In ranks over conditions, and in the blocks of a critical-difference diagram."""
+    of_error = {"a": 0.5, "b": 1.5, "c": 1.0}
+    rows = [
+        tidy([(seed, "l", 0.0, 0, value), (seed, "lav", 0.5, 0, value + 0.1)]).assign(method=m, metric="mae")
+        for m, value in of_error.items()
+        for seed in (0, 1)
+    ]
+    others = [rows.assign(metric="f1", value=100 * rows["value"]) for rows in rows]
+    values = average_draws(pd.concat([rows for pair in zip(rows, others, strict=True) for rows in pair]))
+    assert ranks(condition_blocks(values))["rank"].to_dict() == {"a": 1.0, "c": 2.0, "b": 3.0}
+    blocks = seed_blocks(values)
+    assert len(blocks) == 2 and (blocks["a"] > blocks["c"]).all() and (blocks["c"] > blocks["b"]).all()

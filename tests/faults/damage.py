@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import pickletools
 import re
@@ -13,6 +14,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.data_files import dialogue_content, neutral_content
 from tests.faults import hostile
 from tests.faults.originals import CONTENTS, PROTOCOLS
 
@@ -50,6 +52,17 @@ def spliced(content: bytes, other: bytes, rng: np.random.Generator) -> bytes:
 
 def mixed(content: bytes, rng: np.random.Generator) -> bytes:
     return (flipped, truncated, inserted, removed)[int(rng.integers(4))](content, rng)
+
+
+def rewritten(content: bytes, rng: np.random.Generator) -> bytes:
+    """Bytes that are not zero become others, where a file is mostly zeros; or it is cut off."""
+    if rng.random() < 0.1:
+        return truncated(content, rng)
+    damaged, written = bytearray(content), np.flatnonzero(np.frombuffer(content, dtype=np.uint8))
+    for _ in range(int(rng.integers(1, 6))):
+        new = int(rng.integers(256)) if rng.random() < 0.6 else (0, 1, 127, 128, 255)[int(rng.integers(5))]
+        damaged[int(rng.choice(written))] = new
+    return bytes(damaged)
 
 
 OPCODES = [op.code.encode("latin1") for op in pickletools.opcodes]
@@ -152,6 +165,59 @@ def damaged_contents(draw: Any) -> bytes:
             key = draw(st.sampled_from(sorted(split)))
             split[key] = draw(_changed(split[key]))
     return pickle.dumps(content, draw(st.sampled_from(PROTOCOLS)))
+
+
+@st.composite
+def damaged_dialogues(draw: Any) -> bytes:
+    """DialogueRNN's tuple, in which one to three things are wrong, well pickled."""
+    content: list[Any] = [dict(sorted(v.items())) if isinstance(v, dict) else sorted(v) for v in dialogue_content()]
+    for _ in range(draw(st.integers(1, 3))):
+        place = draw(st.integers(0, len(content) - 1))
+        held = content[place]
+        where = draw(st.sampled_from(["place", "dialogue", "dialogue", "utterance", "utterance", "drop", "shift"]))
+        if where == "shift":
+            content.insert(place, draw(_nested))
+        elif where == "place" or not isinstance(held, dict) or not held:
+            content[place] = draw(_changed(held))
+        else:
+            name = draw(st.sampled_from(sorted(map(str, held))))
+            own = held.get(name)
+            if where == "drop":
+                held.pop(name, None)
+            elif where == "dialogue" or not isinstance(own, list) or not own:
+                held[name] = draw(_changed(own))
+            else:
+                row = draw(st.integers(0, len(own) - 1))
+                own[row] = draw(_changed(own[row]))
+    kind = draw(st.sampled_from([tuple, tuple, list]))
+    return pickle.dumps(kind(content), draw(st.sampled_from(PROTOCOLS)))
+
+
+@st.composite
+def damaged_archives(draw: Any) -> bytes:
+    """The neutral layout in which one to three things are wrong, well written."""
+    content: Any = neutral_content()
+    for _ in range(draw(st.integers(1, 3))):
+        split = content[draw(st.sampled_from(sorted(content)))]
+        key = draw(st.sampled_from(sorted(split)))
+        where = draw(st.sampled_from(["value", "value", "value", "drop", "rename"]))
+        if where == "value":
+            split[key] = draw(_changed(split[key]))
+        elif len(split) > 1:
+            value = split.pop(key)
+            if where == "rename":
+                split[draw(st.sampled_from(["labels", "ids", "text", "audio_lengths", "a/b", "a\nb", ""]))] = value
+    buffer = io.BytesIO()
+    arrays = {f"{name}/{key}": _as_array(x) for name, split in content.items() for key, x in split.items()}
+    draw(st.sampled_from([np.savez, np.savez_compressed]))(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _as_array(value: Any) -> Any:
+    try:
+        return np.asarray(value)
+    except (ValueError, OverflowError):  # ragged
+        return np.array([value], dtype=object)
 
 
 def drawn(strategy: st.SearchStrategy[bytes], number: int, put: Callable[[bytes], None]) -> None:

@@ -77,8 +77,14 @@ WAYS: dict[str, tuple[bytes, str]] = {
     ),
     "a dictionary as a list": (b"}K\x01a.", "a dict that is used as a list"),
     "a byte array as a list": (b"\x80\x05\x96\x01" + b"\0" * 7 + b"a(K\x01e.", "a bytearray that is used as a list"),
-    "a set": (b"\x80\x04\x8f.", "the instruction empty_set"),
-    "a frozen set": (b"\x80\x04(\x91.", "the instruction frozenset"),
+    "a set with items of a name": (b"\x80\x04\x8f(" + name("numpy", "dtype") + b"\x90.", "holds a name;"),
+    "a name of a set's": (name("builtins", "set.__init__") + b".", "the name builtins.set.__init__"),
+    "a set of what is no list": (name("builtins", "set") + text("ab") + b"\x85R.", "a set of unknown form"),
+    "a set that holds itself": (b"\x80\x04\x8f\x94(h\x00\x90.", "nested more than 20 deep"),
+    "very deep sets": (b"\x80\x04" + b"\x8f" * MANY + b"a" * (MANY - 1) + b".", "nested more than 20 deep"),
+    "many sets of one list": (
+        b"](" + b"K\x01" * 20_000 + b"eq\x000](" + (name("builtins", "set") + b"h\x00\x85R") * 80 + b"e.", "sets, more than"
+    ),
     "a buffer outside the file": (b"\x80\x05\x97.", "the instruction next_buffer"),
     "a buffer made read-only": (b"\x80\x05C\x01a\x98.", "the instruction readonly_buffer"),
     "claimed size, BINBYTES8": (claims(b"\x8e", 2**40, "<Q"), "is no pickle, or damaged"),

@@ -35,6 +35,7 @@ def trials(work: Path, scale: float = 1.0) -> Iterator[Trial]:
         How many inputs, as a share.
     """
     yield from pickle_trials(work, scale)
+    yield from neutral_trials(work, scale)
     yield memory_trial(work, scale)
     yield from text_trials(work, scale)
     yield from stored_trials(work, scale)
@@ -77,6 +78,9 @@ def pickle_trials(work: Path, scale: float) -> Iterator[Trial]:
     row = Row("data files with other values, shapes, types and keys", work, ".pkl", readers.read_data)
     damage.drawn(damage.damaged_contents(), len(_times(2000, scale)), row.put)
     yield row.trial()
+    row = Row("tuples of dialogues with other values, places and names", work, ".pkl", readers.read_data)
+    damage.drawn(damage.damaged_dialogues(), len(_times(1000, scale)), row.put)
+    yield row.trial()
     row, rng = Row("pickles of instructions in any order", work, ".pkl", readers.read_pickle), np.random.default_rng(11)
     with hostile.extensions(os.system):
         for _ in _times(1500, scale):
@@ -94,6 +98,28 @@ def pickle_trials(work: Path, scale: float) -> Iterator[Trial]:
     row = Row("archives under the name of a data file", work, ".pkl", readers.read_archive)
     for content in archives():
         row.put(content)
+    yield row.trial()
+
+
+def neutral_trials(work: Path, scale: float) -> Iterator[Trial]:
+    """The neutral layout, as ``.npz`` and as HDF5."""
+    files = originals.npz_files(work)
+    row = warmed(
+        Row("data files in .npz, bytes changed, put in or taken out, or cut off", work, ".npz", readers.read_data),
+        files[0],
+    )
+    rng = np.random.default_rng(60)
+    for i in _times(1500, scale):
+        row.put(damage.mixed(files[i % len(files)], rng))
+    yield row.trial()
+    row = Row("data files in .npz with other values, shapes, types and keys", work, ".npz", readers.read_data)
+    damage.drawn(damage.damaged_archives(), len(_times(600, scale)), row.put)
+    yield row.trial()
+    files = originals.hdf5_files(work)
+    row = Row("data files in HDF5, up to five bytes changed, or cut off", work, ".h5", readers.read_damaged_hdf5)
+    row = warmed(row, files[0])
+    for i in _times(200, scale):
+        row.put(damage.rewritten(files[i % len(files)], rng))
     yield row.trial()
 
 

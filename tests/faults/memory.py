@@ -1,4 +1,4 @@
-"""Pickles that claim or make as much memory as they can: reading them takes what the file's size allows.
+"""Pickles and archives that claim or make as much memory as they can: reading them takes what the file's size allows.
 
 Each is read in a process of its own, forked from ``python -m tests.faults.memory WORK SCALE``, which has not yet read
 anything else.
@@ -6,6 +6,7 @@ anything else.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ import resource
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchmarkError
+from tests.data_files import neutral_content, write_hdf5, write_npz
 from tests.faults import Trial, hostile
 from tests.faults.readers import read_data, read_pickle
 from tests.faults.watch import TooLong, clock
@@ -86,6 +89,31 @@ def hungry_layouts(samples: int) -> dict[str, bytes]:
     }
 
 
+def hungry_archives(size: int, folder: Path) -> dict[str, bytes]:
+    """Files of the neutral layout that become far larger, or say so."""
+    found: dict[str, bytes] = {}
+
+    def content(make: Callable[[int], Any], key: str = "audio") -> dict[str, dict[str, Any]]:
+        return {name: split | {key: make(len(split["labels"]))} for name, split in neutral_content().items()}
+
+    several = {
+        "zeros": content(lambda n: np.zeros((n, 1, 25 * size), dtype=np.float32)),
+        "false": content(lambda n: np.zeros((n, 1, 10 * size), dtype=bool)),
+        "a little more than is allowed": content(lambda n: np.zeros((n, 1, 3 * size), dtype=np.float16)),
+        "texts": content(lambda n: np.array(["a" * 20 * size, *["b"] * (n - 1)]), "ids"),
+    }
+    for name, held in several.items():
+        found[f".npz, {name}"] = write_npz(folder / "bomb.npz", held, np.savez_compressed).read_bytes()
+        found[f"HDF5, {name}"] = write_hdf5(folder / "bomb.h5", held, compression="gzip").read_bytes()
+    claimed = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }\n"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("train", "valid", "test"):
+            archive.writestr(f"{name}/language.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(claimed)) + claimed)
+    found[".npz, claimed shape"] = buffer.getvalue() + b" " * size
+    return found
+
+
 def cost(read: Callable[[Path], None], path: Path) -> tuple[int, str]:
     """What reading takes at most, in bytes, and what was wrong: read in a process that cannot have much more."""
     allowed = MEMORY[0] + MEMORY[1] * path.stat().st_size
@@ -127,7 +155,7 @@ def memory_trial(work: Path, scale: float) -> Trial:
     """Reads what is hungry."""
     command = [sys.executable, "-m", "tests.faults.memory", str(work), str(scale)]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
-    fault = "pickles that claim or make as much memory as they can, 10 to 400 kB"
+    fault = "pickles and archives that claim or make as much memory as they can, 10 to 400 kB"
     if done.returncode:
         return Trial(fault, 0, f"the process ended: {done.stderr.strip()[-200:]}", "")
     told = json.loads(done.stdout)
@@ -140,6 +168,7 @@ def _measure(work: Path, scale: float) -> dict[str, Any]:
     for size in [10_000, 100_000, 400_000][: 1 if scale < 0.1 else 3]:
         inputs = [(name, content, read_pickle) for name, content in hungry(size).items()]
         inputs += [(name, content, read_data) for name, content in hungry_layouts(size // 200).items()]
+        inputs += [(name, content, read_data) for name, content in hungry_archives(size, work).items()]
         for name, content, read in inputs:
             path.write_bytes(content)
             peak, wrong = cost(read, path)

@@ -15,7 +15,7 @@ from torch import nn
 from benchmark.protocol.missing import Setting
 from benchmark.running.grid_file import GRIDS
 from benchmark.running.store import Predictions, write_predictions, write_record
-from tests.data_files import mmsa_content, mult_content
+from tests.data_files import dialogue_content, mmsa_content, mult_content, neutral_content, write_hdf5, write_npz
 
 CONTENTS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "MulT aligned": (lambda: mult_content(), "mosi"),
@@ -29,8 +29,21 @@ PROTOCOLS = (2, 3, 4, 5)
 
 
 def data_files() -> list[bytes]:
-    """A small file of each layout in each protocol."""
-    return [pickle.dumps(make(), protocol) for make, _ in CONTENTS.values() for protocol in PROTOCOLS]
+    """A small pickle of each layout in each protocol."""
+    contents = [*(make() for make, _ in CONTENTS.values()), dialogue_content()]
+    return [pickle.dumps(content, protocol) for content in contents for protocol in PROTOCOLS]
+
+
+def npz_files(folder: Path) -> list[bytes]:
+    """The neutral layout as ``.npz``, plain and compressed."""
+    every = (np.savez, np.savez_compressed)
+    return [write_npz(folder / "good.npz", neutral_content(), save).read_bytes() for save in every]
+
+
+def hdf5_files(folder: Path) -> list[bytes]:
+    """The neutral layout as HDF5, plain and compressed."""
+    options: list[dict[str, Any]] = [{}, {"compression": "gzip", "shuffle": True, "fletcher32": True}]
+    return [write_hdf5(folder / "good.h5", neutral_content(), **own).read_bytes() for own in options]
 
 
 def grid_files() -> list[bytes]:

@@ -287,7 +287,7 @@ KINDS: dict[str, list[Met]] = {
     ],
     "hyper-parameters that a class says in a way that would be passed over": [
         Met("per_task of MOSI", saying("per_task = {'MOSI': {'hidden': 9}}"), 2, "did you mean mosi"),
-        Met("per_task without tasks", saying("per_task = {'hidden': 9}"), 2, "unknown task in per_task of mine 'hidden'"),
+        Met("per_task without tasks", saying("per_task = {'hidden': 9}"), 2, "per_task of mine must name"),
         Met("per_task of None", saying("per_task = {'mosi': None}"), 2, "per_task of mine must name"),
         Met("training_defaults that is a list", saying("training_defaults = ['epochs']"), 2, "training_defaults of mine must name"),
         Met("a stage that trains on whole", saying("stages = (Stage('a', trains_on='whole'),)", head="from benchmark import Stage"), 2, "use 'complete' or 'missing'"),

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from benchmark import methods
-from benchmark.data.formats import read_dataset, unique_ids
+from benchmark.data.checks import unique_ids
+from benchmark.data.formats import read_dataset
 from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
+from benchmark.data.task import known_tasks
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.comparisons import read_evidence
 from benchmark.evidence.scores import read_scores
@@ -19,7 +21,9 @@ from tests.data_files import dump, mmsa_content, mult_content
 from tests.faults import hostile, inputs, memory, originals, readers, watch
 
 
-@pytest.mark.parametrize("kind", [inputs.pickle_trials, inputs.text_trials, inputs.stored_trials])
+@pytest.mark.parametrize(
+    "kind", [inputs.pickle_trials, inputs.neutral_trials, inputs.text_trials, inputs.stored_trials]
+)
 def test_nothing_gets_through(tmp_path, kind):
     found = list(kind(tmp_path, 0.02))
     assert found and all(trial.times >= 3 for trial in found)
@@ -126,7 +130,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     ("key", "value", "said"),
     [
         ("audio", ["a" * 200_000, *["b"] * 11], "audio: no array of numbers .*or text"),
-        ("regression_labels", ["a" * 200_000, *["b"] * 11], "regression_labels: no array of numbers .*or text"),
+        ("regression_labels", ["a" * 200_000, *["b"] * 11], "regression_labels: a label has more than 200 characters"),
         ("regression_labels", np.full(12, 1e300), "12 labels are NaN or infinite"),
         ("regression_labels", 3.0, "one number where one a sample is expected"),
         ("id", ["a" * 201, *["b"] * 11], "id: row 0 has more than 200 characters"),
@@ -148,7 +152,7 @@ def test_keys_and_ids_stay_on_their_line(tmp_path):
     content = mmsa_content()
     content["train"]["a\nb\x1b[2J"] = content["train"].pop("audio")
     with pytest.raises(BenchmarkError, match="it holds a b ") as caught:
-        read_dataset(dump(tmp_path / "x.pkl", content), "mosi")
+        read_dataset(dump(tmp_path / "x.pkl", content), known_tasks()["mosi"])
     assert str(caught.value).isprintable()
     content = mmsa_content()
     content["train"]["id"][0] = "a\nb"

@@ -54,12 +54,12 @@ class Suspect(Method):
 
 OFFENDERS = {
     "contract": [
-("hidden, task.num_categories)", "hidden, 3)", r"predict returned logits of shape \(5, 3\); .* \(5, 2\).*, in stage 'training' on mosi"),
+("hidden, task.num_categories)", "hidden, 3)", r"predict returned logits of shape \(5, 3\); .* \(5, 2\).*, in stage 'training', task mosi$"),
         ("F.cross_entropy(self.predict(batch), batch.labels)", "self.predict(batch)", r"loss\(batch\) is a tensor of shape \(5, 2\); it must be a scalar tensor"),
         ("batch.labels)", "batch.labels).detach()", r"loss\(batch\) has no gradient: .* in stage"),
         ("    def loss", "    def represent(self, batch):\n        return self.pooled(batch)[0]\n    def loss", r"represent returned float32 of shape \(409,\)"),
         ("F.cross_entropy(self.predict(batch), batch.labels)", "1.0", r"loss\(batch\) is a float; it must be a scalar tensor"),
-        ("(hidden, task.", "(hidden + 1, task.", r"^RuntimeError: .* \(at suspect\.py:\d+\)$"),
+        ("(hidden, task.", "(hidden + 1, task.", r"^RuntimeError: .* \(at suspect\.py:\d+\), task mosi$"),
         ("        return self.last(", "        if not self.training:\n            return [1.0]\n        return self.last(", "predict returned a list; .* in stage"),
         ("        return self.last(", "        if not self.training:\n            return self.last(self.first(self.pooled(batch))).long()\n"
          "        return self.last(", r"predict returned logits of type int64; .*float32"),
@@ -91,7 +91,11 @@ OFFENDERS = {
         ("self.dropout = ", "self.idle = nn.Linear(2, 3)\n        self.dropout = ", "no gradient reaches idle"),
         ("        return self.last(", "        return self.last(0 * ", "no gradient reaches first.bias, first.weight, last.weight"),
     ],
-    "over-fits": [(".relu()", ".relu() * 0", r"\d+ of 32 training samples are right")],
+    "over-fits": [
+        (".relu()", ".relu() * 0", r"\d+ of 32 training samples are right, task mosi$"),
+        (".relu())", ".relu() * (0 if self.task.kind == 'intensity' else 1))",
+         r"in 300 steps in stage 'training', the error of 32 training samples stays at \d+% of their median's, task mosi_intensity$"),
+    ],
     "deterministic": [
         ("batch.labels)", "batch.labels) * np.random.rand()", "two trainings with one seed give different"),
         ("self.dropout(", "F.dropout(", "predicting a batch twice gives different logits"),
@@ -109,6 +113,9 @@ OFFENDERS = {
         ("        return self.last(",
          "        return (0.0 if batch.intensity is None else batch.intensity.nan_to_num()[:, None]) + self.last(",
          "predict looks at the labels"),
+        ("        return self.last(",
+         "        seen = batch.intensity.nan_to_num()[:, None] if self.task.kind == 'intensity' else 0.0\n        return seen * torch.arange(self.last.out_features) + self.last(",
+         "predict looks at the labels .*, task mosi_intensity$"),
     ],
     "masked frames": [
         ("batch.features[m], batch.present[m])", "(batch.complete or batch.features)[m], batch.frames[m])",
@@ -117,6 +124,8 @@ OFFENDERS = {
     "inputs untouched": [
         ("        return torch.cat", "        batch.features['l'].mul_(0.5)\n        return torch.cat", r"predict changes features\['l'\]"),
         ("        return F.cross", "        batch.labels.zero_()\n        return F.cross", "loss in stage 'training' changes the labels"),
+        ("        return F.cross", "        if batch.intensity is not None:\n            batch.intensity.zero_()\n        return F.cross",
+         "loss in stage 'training' changes the labels"),
     ],
 }  # fmt: skip
 SAVED = (
@@ -140,8 +149,31 @@ def test_every_check_has_an_offender():
     assert OFFENDERS.keys() | {"saved state"} == CHECKS.keys()
 
 
-def test_the_offenders_base_is_innocent(tmp_path):
-    assert {(r.state, r.reason) for r in examine(suspect(tmp_path), HARNESS)} == {("passed", "")}
+ONE_OUTPUT = (
+    ("hidden, task.num_categories)", "hidden, task.num_outputs)"),
+    ("F.cross_entropy(self.predict(batch), batch.labels)", "self.task_loss(self.predict(batch), batch)"),
+)
+
+
+@pytest.mark.parametrize("changes", [(), ONE_OUTPUT])
+def test_the_offenders_base_is_innocent(tmp_path, changes):
+    """Whether it gives logits of an intensity's bins, or one number."""
+    assert {(r.state, r.reason) for r in examine(suspect(tmp_path, *changes), HARNESS)} == {("passed", "")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (ONE_OUTPUT[:1], r"^IndexError: Target \d is out of bounds.* \(at suspect\.py:\d+\), task mosi_intensity$"),
+        (
+            [*ONE_OUTPUT, ("self.pooled(batch)).relu()))", "self.pooled(batch)).relu())).squeeze(1)")],
+            r"of shape \(5,\); predict must return intensities of shape \(N, 1\).* task mosi_intensity$",
+        ),
+    ],
+)
+def test_what_fails_on_one_kind_of_task_says_on_which(tmp_path, change, message):
+    (result,) = examine(suspect(tmp_path, *change), HARNESS, {"contract": CHECKS["contract"]})
+    assert result.state == "failed" and re.search(message, result.reason), result.reason
 
 
 @pytest.mark.parametrize(
@@ -188,7 +220,7 @@ def test_what_is_no_matter_of_a_check_is_left_to_the_others(tmp_path):
     )
     entry = suspect(tmp_path, idle, ("    def loss", represent))
     assert [result.reason for result in examine(entry, HARNESS) if result.state == "failed"] == [
-        "no gradient reaches idle.bias, idle.weight"
+        "no gradient reaches idle.bias, idle.weight, task mosi"
     ]
 
 

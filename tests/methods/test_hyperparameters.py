@@ -8,10 +8,12 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from benchmark import Count, Method, NonNegative, Positive, Rate, Whole, methods
+from benchmark.data.task import find_task, known_tasks
 from benchmark.errors import BenchmarkError
 from benchmark.methods.hyperparameters import hyperparameters
 
 ENTRIES = methods.catalogue()
+MOSI = known_tasks()["mosi"]
 
 
 class Mine(Method):
@@ -24,7 +26,7 @@ class Mine(Method):
 
 
 def given(**values):
-    return hyperparameters(Mine, "mine", "mosi", [values])[0]
+    return hyperparameters(Mine, "mine", MOSI, [values])[0]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,52 @@ def test_every_number_of_a_method_has_bounds_and_its_default_lies_in_them(name):
     for parameter in list(inspect.signature(cls.__init__).parameters.values())[2:]:
         if isinstance(parameter.default, bool | str):
             continue
-        assert any(isinstance(extra, FieldInfo) for extra in get_args(hints[parameter.name])[1:]), parameter.name
-        hyperparameters(cls, name, "mosi", [{parameter.name: parameter.default}])
+        hint = hints[parameter.name]
+        number = get_args(hint)[0] if type(None) in get_args(hint) else hint  # `Positive | None` may be left out
+        assert any(isinstance(extra, FieldInfo) for extra in get_args(number)[1:]), parameter.name
+        hyperparameters(cls, name, MOSI, [{parameter.name: parameter.default}])
         with pytest.raises(BenchmarkError):
-            hyperparameters(cls, name, "mosi", [{parameter.name: -1}])
+            hyperparameters(cls, name, MOSI, [{parameter.name: -1}])
+
+
+def task_like(name, **parts):
+    return find_task({"name": name, "target": {"kind": "intensity"}, **parts})
+
+
+def of_tasks(task, **per_task):
+    cls = type("Mine", (Mine,), {"per_task": per_task, "training_defaults": {"epochs": 9}})
+    constructor, training = hyperparameters(cls, "mine", task, [])
+    return constructor["layers"], constructor["heads"], training.epochs
+
+
+def test_the_values_of_a_task_win_over_those_of_its_data_set():
+    said = {"mosi": {"layers": 2, "heads": 2, "epochs": 3}, "mosi_intensity": {"layers": 4}, "mosei": {"heads": 3}}
+    assert of_tasks(MOSI, **said) == (2, 2, 3)
+    assert of_tasks(known_tasks()["mosi_intensity"], **said) == (4, 2, 3)
+    assert of_tasks(known_tasks()["mosei_intensity"], **said) == (1, 3, 9)
+    assert of_tasks(known_tasks()["iemocap"], **said) == (1, 1, 9)
+    assert of_tasks(task_like("mine", dataset="mosi"), **said) == (2, 2, 3)
+
+
+def test_peoples_own_tasks_may_have_values():
+    for name in ("mine", "iemocap4", "mosi2", "mosi_bert", "emotions"):
+        assert of_tasks(task_like(name), **{name: {"layers": 3}}) == (3, 1, 9)
+        assert of_tasks(MOSI, **{name: {"layers": 3}}) == (1, 1, 9)
+    near = task_like("iemocup")  # one's own, so no misspelling while it runs
+    assert of_tasks(near, iemocup={"layers": 3}) == (3, 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("MOSI", "mosi"), ("Mosei", "mosei"), ("mose", "mosei"), ("iemocapp", "iemocap"), ("mosi_intensty", "mosi_intensity"), ("iemocup", "iemocap")],
+)  # fmt: skip
+def test_misspelt_tasks_are_refused(key, meant):
+    with pytest.raises(BenchmarkError, match=f"unknown task in per_task of mine '{key}'; did you mean .*{meant}"):
+        of_tasks(MOSI, **{key: {"layers": 3}})
+
+
+@pytest.mark.parametrize("per_task", [{"hidden": 9}, {"mosi": None}, [1], None])
+def test_what_names_no_tasks_is_refused(per_task):
+    cls = type("Mine", (Mine,), {"per_task": per_task})
+    with pytest.raises(BenchmarkError, match=r"^per_task of mine must name tasks and their hyper-parameters"):
+        hyperparameters(cls, "mine", MOSI, [])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmark import methods
-from benchmark.data import find_tasks, load_task
+from benchmark.data import find_task, find_tasks, load_task
 from benchmark.data.batches import task_spec
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.training_config import TrainingConfig
@@ -19,7 +19,7 @@ ENTRIES = methods.catalogue()
 
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_training_agrees_with_the_cpu(name):
-    tasks, _ = find_tasks(["mosi"], None, asked=True, sizes=(64, 32, 32))
+    tasks, _ = find_tasks([find_task("mosi")], None, asked=True, sizes=(64, 32, 32))
     dataset = load_task(tasks[0])
     logits = []
     for device in map(torch.device, ("cpu", "cuda")):

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from benchmark import methods
+from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
+from benchmark.protocol.answers import outputs_of
 from tests.batches import pad, random_batch, select, small_task
 
 ENTRIES = methods.catalogue()
@@ -14,7 +16,7 @@ every_method = pytest.mark.parametrize("name", sorted(ENTRIES))
 def build(name, task):
     cls = methods.load(ENTRIES[name])
     torch.manual_seed(0)
-    return cls(task, **hyperparameters(cls, name, task.name, [])[0]).eval()
+    return cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [])[0]).eval()
 
 
 def assert_independent(method, batch):
@@ -25,14 +27,14 @@ def assert_independent(method, batch):
 
 
 @every_method
-@pytest.mark.parametrize("task_name", ["mosi", "iemocap"])
+@pytest.mark.parametrize("task_name", ["mosi", "iemocap", "mosi_intensity"])
 @pytest.mark.parametrize("kept", [1.0, 0.4])
 @torch.no_grad()
 def test_logits_depend_neither_on_the_batch_nor_on_padding(name, task_name, kept):
     task = small_task(task_name, {"l": 8, "a": 11, "v": 1})
     method = build(name, task)
     batch = random_batch(task, 12, seed=2, kept=kept, training=False)
-    assert method.predict(batch).shape == (12, task.num_categories)
+    assert outputs_of(method, batch).shape == (12, task.num_outputs)
     assert_independent(method, batch)
 
 

@@ -1,6 +1,7 @@
 """What a method answers, held to its contract in one line, at every place where it is asked."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 import run_benchmark
 from benchmark import Method
-from benchmark.protocol.answers import ContractError, lack_of_frames, logits_of, representation_of, terms_of
+from benchmark.protocol.answers import ContractError, lack_of_frames, outputs_of, representation_of, terms_of
 from tests.batches import random_batch, small_task
 
 TASK = small_task("mosi")
@@ -47,8 +48,36 @@ class Mine(Method):
 )
 def test_logits(does, said):
     with pytest.raises(ContractError, match=said) as raised:
-        logits_of(Mine(TASK, does), batch_of(4, training=False))
+        outputs_of(Mine(TASK, does), batch_of(4, training=False))
     assert "\n" not in str(raised.value) and str(raised.value).startswith("predict returned")
+
+
+def test_of_an_intensity_one_number_or_logits_of_bins_whose_expectation_counts():
+    task = small_task("mosi_intensity")
+    batch = random_batch(task, 3, seed=0, training=False)
+    assert task.num_outputs == 1 and task.num_categories == 7
+    one = torch.tensor([[0.5], [-9.0], [3.0]])
+    assert torch.equal(outputs_of(Mine(task, lambda b: one), batch), one), "it is not cut to the labels' range"
+    logits = torch.full((3, 7), -1e4)
+    logits[0, 6], logits[1, [0, 1]], logits[2] = 0.0, 0.0, 1.0
+    expected = torch.tensor([[3.0], [-2.5], [0.0]])
+    assert torch.allclose(outputs_of(Mine(task, lambda b: logits), batch), expected, atol=1e-5)
+    for wrong in (torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 1).long()):
+        with pytest.raises(
+            ContractError, match=r"intensities of shape \(N, 1\) = \(3, 1\), or logits of the task's 7 bins"
+        ):
+            outputs_of(Mine(task, lambda b, wrong=wrong: wrong), batch)
+
+
+def test_the_tasks_own_loss_is_cross_entropy_or_the_mean_absolute_error():
+    task = small_task("mosi_intensity")
+    batch = replace(random_batch(task, 2, seed=0), intensity=torch.tensor([-1.0, 2.0]), labels=torch.tensor([2, 5]))
+    method = Mine(task)
+    assert method.task_loss(torch.tensor([[0.0], [5.0]]), batch) == 2.0
+    logits = torch.randn(2, 7)
+    assert torch.equal(method.task_loss(logits, batch), F.cross_entropy(logits, batch.labels))
+    other, logits = batch_of(4), torch.randn(4, 2)
+    assert torch.equal(Mine(TASK).task_loss(logits, other), F.cross_entropy(logits, other.labels))
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,18 @@ MAKERS = {
     "overview-emotions": lambda methods: small_multiples(
         make_statistics(methods, ("iemocap",), seeds=1, intervals=False), method_looks(methods), methods
     ),
+    "overview-intensity": lambda methods: small_multiples(
+        make_statistics(methods, ("mosi_intensity",)), method_looks(methods), methods
+    ),
+    "overview-primary": lambda methods: small_multiples(
+        make_statistics(methods, ("mosi", "iemocap", "mosi_intensity")), method_looks(methods), methods
+    ),
     "inter": lambda methods: draw(build_tables(make_scores(methods, seeds=2), method_order=methods)[0], method_looks(methods)),
     "intra": lambda methods: draw(build_tables(make_scores(methods, seeds=2), method_order=methods)[1], method_looks(methods)),
     "heatmap": lambda methods: condition_heatmap(make_statistics(methods), methods),
     "mixed": lambda methods: crossed_heatmap(make_statistics(methods, settings=CROSSED, metrics=["f1"]), methods),
+    "heatmap-mae": lambda methods: condition_heatmap(make_statistics(methods, metrics=["mae"]), methods),
+    "mixed-mae": lambda methods: crossed_heatmap(make_statistics(methods, settings=CROSSED, metrics=["mae"]), methods),
     "patterns": lambda methods: pattern_curves(
         make_statistics(methods, settings=CROSSED, metrics=["f1"]), method_looks(methods), methods
     ),

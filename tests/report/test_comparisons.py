@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmark.evidence.comparisons import Evidence, weigh
+from benchmark.evidence.scores import COLUMNS
 from benchmark.evidence.statistics import average_inter
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import (
@@ -20,7 +21,7 @@ from benchmark.report.comparisons import (
 )
 from benchmark.report.heatmaps import condition_heatmap, crossed_heatmap
 from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
-from tests.evidence.test_comparisons import ROWS, model
+from tests.evidence.test_comparisons import ROWS, intensity_model, model
 from tests.report.test_tables import make_scores
 
 SKILLS = {"mult": 0.55, "mult+mrm": 0.7, "corrkd": 0.9, "corrkd-mrm": 0.9}
@@ -35,7 +36,12 @@ def evidence():
 
 @pytest.fixture(scope="module")
 def scores(evidence):
+    return scores_of(evidence)
+
+
+def scores_of(evidence):
     """Tidy scores whose means are the evidence's: what a table is made of."""
+    target = "intensity" if "mae" in set(evidence.intervals["metric"]) else "polarity"
     rows = []
     for row in evidence.intervals.itertuples():
         if row.kind == "derived":
@@ -43,10 +49,9 @@ def scores(evidence):
         for seed, shift in enumerate((-1.0, 0.0, 1.0)):
             rows.append(
                 (row.task, row.source, row.method, seed, row.kind, row.available, row.ratio, 0, row.metric,
-                 row.mean + shift, row.n, "k")
+                 row.mean + (shift if target == "polarity" else shift / 100), row.n, "k", target, "lav")
             )  # fmt: skip
-    columns = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def cells(table, block=0):
@@ -121,6 +126,60 @@ def test_intervals_and_the_test_of_the_average(scores, evidence):
     assert cells(table)["mult"]["p"].value == "<0.001" and cells(table)["corrkd"]["p"].value == ""
     assert cells(table)["mult"]["Avg. less corrkd"].value.startswith("-")
     assert interval_table(base, Evidence(), "corrkd") is None
+
+
+@pytest.fixture(scope="module")
+def errors():
+    """Evidence on an intensity, of the mean absolute errors 0.1 to 0.4."""
+    own = {"mult": 0.4, "mult+mrm": 0.3, "corrkd": 0.1, "corrkd-mrm": 0.2}
+    models = [intensity_model(m, seed, error, SETTINGS) for m, error in own.items() for seed in range(3)]
+    return weigh(models, rows=ROWS, against="corrkd")
+
+
+def test_where_less_is_better_the_least_error_and_the_least_rise_are_best(errors):
+    scores = scores_of(errors)
+    base = build_tables(scores)[0]
+    table = interval_table(base, errors, "corrkd")
+    assert table.stem == "t_intervals" and list(table.metrics) == ["mae"]
+    rows = cells(table)
+    ranks = {m: [row[column].rank for column in ("{l,a,v}", "Avg.", "drop", "AUDC")] for m, row in rows.items()}
+    assert ranks == {"corrkd": [1] * 4, "corrkd-mrm": [2] * 4, "mult+mrm": [3] * 4, "mult": [4] * 4}
+    assert rows["corrkd"]["{l,a,v}"].value == "0.100" and rows["mult"]["drop"].value == "-0.600"
+    assert re.fullmatch(r"\[0\.\d\d, 0\.\d\d\]", rows["corrkd"]["Avg."].spread)
+    assert rows["mult"]["Avg. less corrkd"].value == "+0.750" and rows["mult"]["p"].value == "<0.001"
+    assert table.caption.startswith("MAE: mean absolute error of the intensity, less is better; mean [95 % interval ")
+    marked = cells(with_evidence(base, errors, "corrkd"))
+    assert marked["mult"]["Avg."].mark == "*" and marked["corrkd"]["Avg."].mark == ""
+    gains = augmentation_table(base, errors)
+    assert cells(gains)["mult"]["Avg. augmentation"].value == "-0.250" and "less is better" in gains.caption
+    overall = overall_table(scores, None)
+    assert [cell.value for cell in dict(overall.blocks[0].rows)["corrkd"]] == ["1.00", "100.0"]
+    assert "primary metric over seeds (MAE)" in overall.caption and set(overall.summary["metric"]) == {"mae"}
+
+
+def test_intervals_of_metrics_that_are_asked_for(errors):
+    table = interval_table(build_tables(scores_of(errors))[0], errors, "corrkd", ["corr", "acc2"])
+    assert [block.title for block in table.blocks] == ["Corr", "Acc-2"] and set(table.summary["metric"]) == {
+        "corr",
+        "acc2",
+    }
+    corr = cells(table)
+    assert {row["AUDC"].value for row in corr.values()} == {""}, "where nothing is there, all answers are alike"
+    assert corr["corrkd"]["Avg."].rank == 1 and corr["corrkd"]["drop"].rank == 1
+    assert "There is no Corr where a method answers alike for all samples." in table.caption
+    assert re.fullmatch(r"\d\d\.\d\d", cells(table, 1)["mult"]["Avg."].value)
+
+
+def test_ranks_are_over_tasks_whichever_way_is_better():
+    best = {"mosi": {"a": 80.0, "b": 70.0}, "mosi_intensity": {"a": 0.8, "b": 0.9}}
+    frames = [make_scores(["a", "b"], task=task, seeds=1) for task in best]
+    scores = pd.concat([f.assign(value=f["method"].map(best[f["task"].iloc[0]])) for f in frames])
+    table = overall_table(scores, None)
+    assert {m: [cell.value for cell in row] for m, row in table.blocks[0].rows} == {
+        "a": ["1.00", "100.0"],
+        "b": ["2.00", "0.0"],
+    }
+    assert "(F1, MAE)" in table.caption
 
 
 def test_a_method_without_an_interval_has_an_empty_place(scores, evidence):
@@ -243,6 +302,20 @@ def test_published_numbers_stand_beside_ours_on_real_data_only():
     simulated = make_scores(["corrkd"])
     assert published_table(simulated, build_tables(simulated)[0], {"corrkd": card}) is None
     assert published_table(real, build_tables(real)[0], {}) is None
+
+
+def test_published_numbers_have_the_decimals_of_their_metric():
+    card = {
+        "published": [
+            {"task": "mosi_intensity", "condition": "lav", "metric": "mae", "value": 0.87, "status": "", "source": ""}
+        ]
+    }
+    scores = make_scores(["mult"], task="mosi_intensity", source="file").assign(value=0.8812)
+    table = published_table(scores, build_tables(scores)[0], {"mult": card})
+    cell = cells(table)["mult"]["{l,a,v}"]
+    assert (cell.value, cell.spread) == ("0.881", "(0.870, +0.011)")
+    assert table.caption.startswith("MAE: mean absolute error of the intensity, less is better: ours (published, ")
+    assert published_table(scores[scores["metric"] != "mae"], build_tables(scores)[0], {"mult": card}) is None
 
 
 def test_what_methods_are_and_cost_comes_from_cards_and_cells():

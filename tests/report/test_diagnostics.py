@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from seaborn.utils import relative_luminance
 from sklearn.metrics import silhouette_score
 
 from benchmark.report.diagnostics import representation_plots, training_curves
@@ -86,3 +87,15 @@ def test_representations_that_cannot_be_drawn_are_left_out():
     assert [axes.get_title() for axes in picture.figure.axes] == ["tfr_net"]
     (one,) = make_representations(["mult"], 1)
     assert representation_plots([one]).figure.axes[0].get_xlabel() == "silhouette –"
+
+
+def test_categories_are_in_the_order_of_the_task_and_none_is_left_out():
+    bins = tuple(f"{value:+d}" if value else "0" for value in range(-6, 7))  # more than there are markers
+    (one,) = make_representations(["mult"], 1)
+    shown = dataclasses.replace(one, names=bins, categories=np.array([bins[i % 13] for i in range(len(one.values))]))
+    figure = representation_plots([shown]).figure
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(bins)
+    drawn = figure.axes[0].lines
+    assert len(drawn) == 13 and sum(len(line.get_xdata()) for line in drawn) == len(one.values)
+    light = [relative_luminance(line.get_color()) for line in drawn]
+    assert light == sorted(light), "from dark to light"

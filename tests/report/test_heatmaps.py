@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from seaborn.utils import relative_luminance
 
 from benchmark.protocol.missing import SUBSETS, Setting
-from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.heatmaps import _short, condition_heatmap, confusion_matrices, crossed_heatmap
 from tests.report_frames import CROSSED, FIVE, RATIOS, make_confusions, make_statistics
 
 
@@ -39,7 +40,6 @@ def test_heat_map_leaves_absent_cells_empty_and_wants_two_conditions():
         (column, row) for column in range(18) for row in range(5)
     } - {(1, 1)}
     assert condition_heatmap(make_statistics(settings=[Setting()])[lambda rows: rows["kind"] != "derived"]) is None
-    assert condition_heatmap(make_statistics(metrics=["accuracy"])) is None
 
 
 def test_crossed_panels_are_the_scattered_frames_in_one_scale():
@@ -56,6 +56,37 @@ def test_crossed_panels_are_the_scattered_frames_in_one_scale():
     assert len(limits) == 1
     assert crossed_heatmap(make_statistics()) is None
     assert crossed_heatmap(statistics[~statistics["kind"].isin(["inter"])]) is None
+
+
+def lightness(mesh, value):
+    return relative_luminance(mesh.cmap(mesh.norm(value)))
+
+
+@pytest.mark.parametrize(("metric", "digits"), [("mae", 2), ("f1", 1)])
+def test_the_best_is_light_and_bold_whichever_way_is_better(metric, digits):
+    statistics = make_statistics(settings=CROSSED, metrics=[metric])
+    pictures = condition_heatmap(statistics, FIVE), crossed_heatmap(statistics, FIVE)
+    for picture in pictures:
+        mesh = picture.figure.axes[0].collections[0]
+        low, high = mesh.get_clim()
+        assert (lightness(mesh, low) > lightness(mesh, high)) == (metric == "mae")
+        label = {"mae": "MAE (less is better)", "f1": "F1 (%)"}[metric]
+        assert picture.figure.axes[-1].get_ylabel() == label and f". {label} " in picture.caption
+    axes = pictures[0].figure.axes[0]
+    printed = {(int(t.get_position()[0]), int(t.get_position()[1])): t for t in axes.texts}
+    assert all(len(text.get_text().partition(".")[2]) == digits for text in printed.values())
+    for column in {column for column, _ in printed}:
+        own = {row: text for (where, row), text in printed.items() if where == column}
+        best = (min if metric == "mae" else max)(float(text.get_text()) for text in own.values())
+        bold = {row for row, text in own.items() if text.get_fontweight() == "bold"}
+        assert bold == {row for row, text in own.items() if float(text.get_text()) == best}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.716, ".72"), (1.0, "1.0"), (0.0, ".00"), (1.254, "1.25"), (-0.3, "-.30")]
+)
+def test_numbers_without_room_lose_their_leading_zero(number, text):
+    assert _short(number) == text
 
 
 def test_rows_of_confusion_matrices_sum_to_one():
@@ -80,5 +111,14 @@ def test_rows_of_confusion_matrices_sum_to_one():
                 else:
                     assert line.sum() == pytest.approx(1)
                     np.testing.assert_allclose(line, counts / counts.sum())
+    assert "intensities to the nearest bin" in confusion_matrices(confusions, target="intensity").caption
     assert confusion_matrices(confusions.assign(count=0)) is None
     assert confusion_matrices(confusions.iloc[:0]) is None
+
+
+def test_more_categories_than_fit_side_by_side_are_drawn():
+    names = [f"c{i}" for i in range(40)]
+    rows = [("t", "file", m, "{l}", name, name, 1) for m in ("a", "b") for name in names]
+    columns = ["task", "source", "method", "condition", "truth", "predicted", "count"]
+    *panels, _ = confusion_matrices(pd.DataFrame(rows, columns=columns)).figure.axes
+    assert [axes.get_title() for axes in panels] == ["a", "b"]

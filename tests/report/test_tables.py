@@ -7,16 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.evidence.scores import COLUMNS
 from benchmark.protocol.missing import SUBSETS
 from benchmark.report import write_report
-from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+from benchmark.report.tables import build_tables, order_methods, tell_metrics, to_csv, to_latex, to_markdown
 from tests.waiting import HUNG
 
 INTER = ["{l}", "{a}", "{v}", "{l,a}", "{l,v}", "{a,v}", "Avg.", "{l,a,v}"]
 RATIOS = [round(0.1 * i, 1) for i in range(11)]
 SETTINGS = [(subset, 0.0) for subset in SUBSETS] + [("lav", ratio) for ratio in RATIOS[1:]]
-SENTIMENT = ["accuracy", "f1", "f1_nonneg"]
-EMOTION = ["accuracy", "f1", "f1_happy", "f1_sad", "f1_angry", "f1_neutral"]
+POLARITY = ["f1", "f1_nonneg", "accuracy"]
+CATEGORY = ["f1", "f1_happy", "f1_sad", "f1_angry", "f1_neutral", "accuracy"]
+INTENSITY = ["mae", "corr", "acc7", "acc2", "f1"]
+TARGETS = {"iemocap": ("category", CATEGORY), "mosi_intensity": ("intensity", INTENSITY)}
 HOSTILE = [
     "<script>alert(1)</script>",
     "=cmd()",
@@ -38,20 +41,22 @@ def make_scores(
     seeds=3,
     settings=SETTINGS,
     draws=1,
+    modalities="lav",
 ):
     rng = np.random.default_rng(0)
-    metrics, n = (EMOTION, 938) if task == "iemocap" else (SENTIMENT, 656)
+    target, metrics = TARGETS.get(task, ("polarity", POLARITY))
+    polar = () if target == "category" else ("f1", "acc2")
     rows = [
         (task, source, method, seed, "intra" if available == "lav" else "inter", available, ratio, draw,
-         metric, rng.uniform(30, 90), 686 if metric in ("accuracy", "f1_nonneg") else n, f"{method}-{seed}")
+         metric, rng.uniform(0.3, 0.9) * (1 if metric in ("mae", "corr") else 100), 656 if metric in polar else 686,
+         f"{method}-{seed}", target, modalities)
         for method in methods
         for seed in range(seeds)
         for available, ratio in settings
         for draw in range(draws)
         for metric in metrics
     ]  # fmt: skip
-    columns = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def by_hand(scores, method, condition, metric="f1"):
@@ -73,10 +78,11 @@ def by_hand(scores, method, condition, metric="f1"):
     return mean, (sum((s - mean) ** 2 for s in seeds) / (len(seeds) - 1)) ** 0.5
 
 
-def markdown_rows(text):
+def markdown_rows(text, block=None):
+    """The head and the rows of a table; of one of its blocks, without the column that names it."""
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
     head, _, *body = [[cell.strip() for cell in line] for line in lines]
-    return head, body
+    return (head, body) if block is None else (head[1:], [row[1:] for row in body if row[0] == block])
 
 
 def plain(cell):
@@ -96,45 +102,129 @@ def test_every_format_has_the_numbers_computed_by_hand(kind, columns, draws):
     expected = {(m, c): by_hand(scores, m, c) for m in ("corrkd", "mult", "constant") for c in columns}
     printed = {key: f"{mean:.2f} ± {std:.2f}" for key, (mean, std) in expected.items()}
 
-    head, body = markdown_rows(to_markdown(table))
+    head, body = markdown_rows(to_markdown(table), "F1")
     assert head == ["Method", *columns]
     assert {(row[0], c): plain(cell) for row in body for c, cell in zip(columns, row[1:], strict=True)} == printed
 
-    rows = [line[:-3].split(" & ") for line in to_latex(table).splitlines() if line.endswith(r"\\")]
-    assert [name.replace("\\", "") for name in rows[0]] == ["Method", *columns]
-    assert {(r[0].strip(), c): plain(x) for r in rows[1:] for c, x in zip(columns, r[1:], strict=True)} == printed
+    head, block, *_ = to_latex(table).split("\\midrule\n")
+    assert [name.replace("\\", "") for name in head.splitlines()[-1][:-3].split(" & ")] == ["Method", *columns]
+    title, *lines = block.splitlines()
+    rows = [line[:-3].split(" & ") for line in lines]
+    assert title == rf"\multicolumn{{{1 + len(columns)}}}{{l}}{{\emph{{F1}}}} \\"
+    assert {(r[0].strip(), c): plain(x) for r in rows for c, x in zip(columns, r[1:], strict=True)} == printed
 
     csv = pd.read_csv(io.StringIO(to_csv(table)))
-    assert set(csv["metric"]) == set(SENTIMENT) and set(csv["seeds"]) == {3}
+    assert set(csv["metric"]) == set(POLARITY) and set(csv["seeds"]) == {3}
     csv = csv[csv["metric"] == "f1"].set_index(["method", "condition"])
     assert len(csv) == len(expected)
     for key, numbers in expected.items():
         assert csv.loc[key, ["mean", "std"]].tolist() == pytest.approx(numbers)
 
 
-def test_emotions_are_blocks_and_ranked_within_them():
+def test_metrics_are_blocks_and_ranked_within_them():
     scores = make_scores(task="iemocap")
     table = table_of(scores)
-    assert [block.title for block in table.blocks] == ["happy", "sad", "angry", "neutral", "mean"]
+    titles = ["mean F1", "F1 happy", "F1 sad", "F1 angry", "F1 neutral", "accuracy"]
+    assert [block.title for block in table.blocks] == titles and table.metrics == dict(
+        zip(CATEGORY, titles, strict=True)
+    )
     head, body = markdown_rows(to_markdown(table))
-    assert head[:2] == ["Emotion", "Method"] and len(body) == 5 * 3
-    for metric, rows in zip([*EMOTION[2:], "f1"], [body[i : i + 3] for i in range(0, 15, 3)], strict=True):
+    assert head[:2] == ["Metric", "Method"] and len(body) == 6 * 3
+    for metric, rows in zip(CATEGORY, [body[i : i + 3] for i in range(0, 18, 3)], strict=True):
         for column, condition in enumerate(INTER, start=2):
             values = {row[1]: by_hand(scores, row[1], condition, metric)[0] for row in rows}
             best, second, _ = sorted(values, key=values.get, reverse=True)
             assert [row[1] for row in rows if row[column].startswith("**")] == [best]
             assert [row[1] for row in rows if row[column].startswith("<u>")] == [second]
-    assert to_latex(table).count(r"\multicolumn{9}{l}") == 5
+    assert to_latex(table).count(r"\multicolumn{9}{l}") == 6
 
 
 def test_what_is_printed_alike_is_ranked_alike():
     scores = make_scores(["a", "b", "c", "d"], seeds=1, settings=[("l", 0.0), ("a", 0.0)])
     values = {"a": 70.001, "b": 70.004, "c": 60.0, "d": 60.0}
     scores["value"] = scores["method"].map(values)
-    _, body = markdown_rows(to_markdown(table_of(scores)))
+    _, body = markdown_rows(to_markdown(table_of(scores)), "F1")
     assert [row[1] for row in body] == ["**70.00**", "**70.00**", "<u>60.00</u>", "<u>60.00</u>"]
-    tex = to_latex(table_of(scores))
+    tex = to_latex(table_of(scores[scores["metric"] == "f1"]))
     assert tex.count(r"\textbf{70.00}") == 4 and tex.count(r"\underline{60.00}") == 4
+
+
+def test_where_less_is_better_the_least_is_best():
+    scores = make_scores(["a", "b", "c", "constant"], task="mosi_intensity")
+    mae = scores["metric"] == "mae"
+    scores.loc[mae, "value"] = scores["method"].map({"a": 0.9121, "b": 1.25, "c": 0.9124, "constant": 1.5})
+    scores.loc[(scores["metric"] == "f1") & (scores["method"] == "b"), "value"] = 99.0
+    table = table_of(scores)
+    _, body = markdown_rows(to_markdown(table), "MAE")
+    assert [row[1:] for row in body] == [
+        [f"{printed} ± 0.000"] * 8 for printed in ("**0.912**", "<u>1.250</u>", "**0.912**", "1.500")
+    ]  # fmt: skip
+    assert {row[0] for row in markdown_rows(to_markdown(table), "F1")[1] if row[1] == "**99.00** ± 0.00"} == {"b"}
+    said = "MAE: mean absolute error of the intensity, less is better; Corr: "
+    assert f"{table.lead} {table.caption}".startswith(f"mosi_intensity: simulated data. {said}")
+    assert table.caption.count("less is better") == 1 and "less is better" not in table_of(make_scores()).caption
+
+
+def test_a_correlation_that_there_is_not_is_a_dash_and_told():
+    scores = make_scores(["a", "constant"], task="mosi_intensity")
+    told = "There is no Corr where a method answers alike for all samples."
+    assert told not in table_of(scores).caption
+    scores.loc[(scores["metric"] == "corr") & (scores["method"] == "constant"), "value"] = np.nan
+    table = table_of(scores)
+    (_, *numbers), constant = markdown_rows(to_markdown(table), "Corr")[1]
+    assert constant == ["constant", *["–"] * 8]
+    assert all(re.fullmatch(r"\*\*0\.\d{3}\*\* ± 0\.\d{3}", number) for number in numbers)
+    assert table.caption.count(told) == 1 and "nan" not in to_latex(table)
+    assert told not in build_tables(scores, metrics=["acc2"])[0].caption, "it is not in that table"
+
+
+def test_one_metric_has_a_table_of_its_own_where_a_task_has_it():
+    scores = pd.concat([make_scores(task="mosi_intensity"), make_scores()])
+    tables = build_tables(scores, metrics=["corr", "acc2", "corr"])
+    assert [table.stem for table in tables] == [
+        "mosi_intensity_inter_corr", "mosi_intensity_inter_acc2",
+        "mosi_intensity_intra_corr", "mosi_intensity_intra_acc2", "mosi_inter", "mosi_intra",
+    ]  # fmt: skip
+    corr, acc2 = tables[:2]
+    assert corr.title == "Whole modalities missing: Corr" and [block.title for block in corr.blocks] == ["Corr"]
+    assert corr.caption.startswith("Corr: correlation (Pearson) of predicted and true intensity (n = 686); ")
+    assert acc2.caption.startswith("Acc-2: accuracy × 100 of negative against positive, on the test samples whose ")
+    head, body = markdown_rows(to_markdown(corr))
+    assert head == ["Method", *INTER] and [row[0] for row in body] == ["corrkd", "mult", "constant"]
+    assert {len(table.blocks) for table in tables[-2:]} == {3}, "without any of them, all that the task lists"
+
+
+def test_data_of_two_modalities_have_the_average_of_their_two_subsets():
+    settings = [("l", 0.0), ("a", 0.0), ("lav", 0.0)]
+    table = table_of(make_scores(["a", "b"], settings=settings, modalities="la"))
+    assert table.columns == ["{l}", "{a}", "Avg.", "{l,a,v}"]
+    means = table.summary.set_index(["metric", "method", "condition"])["mean"]["f1"]["b"]
+    assert means["Avg."] == pytest.approx((means["{l}"] + means["{a}"]) / 2)
+    for part in ("The data have no vision, in {l,a,v} neither.", "Avg. = mean of the two missing conditions, "):
+        assert part in table.caption
+    lacking = table_of(make_scores(["a", "b"], settings=settings))
+    assert lacking.columns == ["{l}", "{a}", "{l,a,v}"] and "The data have no" not in lacking.caption
+
+
+@pytest.mark.parametrize(
+    ("target", "counts", "expected"),
+    [
+        (
+            "intensity", {"mae": "400", "acc2_nonneg": "400", "f1_nonneg": "400", "acc2": "383", "f1": "383"},
+            "MAE: mean absolute error of the intensity, less is better; Acc-2 and F1, 0 as non-negative: accuracy and "
+            "weighted F1 × 100 of negative against non-negative; Acc-2 and F1: accuracy and weighted F1 × 100 of negative "
+            "against positive, on the test samples whose label is not 0 (n = 400, of Acc-2 and F1 383)",
+        ),
+        (
+            "category", {"f1": "450", "f1_sad": "450", "f1_happy": "450", "accuracy": "450"},
+            "Mean F1: mean of the weighted F1 × 100 of each category against the rest; accuracy × 100 (n = 450)",
+        ),
+        ("category", {"f1_sad": "450"}, "F1 sad: weighted F1 × 100 of sad against the rest (n = 450)"),
+        ("category", {"accuracy": ""}, "Accuracy × 100"),
+    ],
+)  # fmt: skip
+def test_metrics_are_told_in_one_sentence(target, counts, expected):
+    assert tell_metrics(list(counts), target, counts if any(counts.values()) else {}) == expected
 
 
 def test_one_seed_has_no_deviation_anywhere():
@@ -165,7 +255,7 @@ def test_caption_says_what_the_numbers_are():
     table = table_of(scores, selection="lowest validation loss.")
     for part in (
         "label is not 0",
-        "n = 656",
+        "(n = 686, of F1 656)",
         "2–3 seeds",
         "mean ± standard deviation over seeds",
         "without {l,a,v}",
@@ -179,7 +269,7 @@ def test_absent_conditions_are_absent_columns_and_absent_cells_are_dashes():
     scores = make_scores(settings=[("l", 0.0), ("av", 0.0), ("lav", 0.0), ("l", 0.5)])
     scores = scores[(scores["method"] != "mult") | (scores["available"] != "l")]
     (table,) = build_tables(scores)  # the complete setting alone makes no intra table
-    head, body = markdown_rows(to_markdown(table))
+    head, body = markdown_rows(to_markdown(table), "F1")
     assert head == ["Method", "{l}", "{a,v}", "{l,a,v}"]
     assert {row[0]: row[1] == "–" for row in body} == {"corrkd": False, "mult": True, "constant": False}
 
@@ -187,7 +277,7 @@ def test_absent_conditions_are_absent_columns_and_absent_cells_are_dashes():
 def test_average_only_where_all_six_are():
     scores = make_scores()
     table = table_of(scores[(scores["method"] != "mult") | (scores["available"] != "v")])
-    _, body = markdown_rows(to_markdown(table))
+    _, body = markdown_rows(to_markdown(table), "F1")
     assert {row[0]: row[7] == "–" for row in body} == {"corrkd": False, "mult": True, "constant": False}
 
 
@@ -248,7 +338,7 @@ def hostile(tmp_path_factory):
 def test_hostile_names_in_the_other_formats(hostile):
     markdown = (hostile / "tables/mosi_inter.md").read_text()
     assert "<script" not in markdown and "&lt;script&gt;" in markdown
-    _, body = markdown_rows(markdown)
+    _, body = markdown_rows(markdown, "F1")
     assert {len(row) for row in body} == {9} and {r"a\|b", "x_y&amp;z", r"\_u\_", r"\*x\*"} <= {row[0] for row in body}
 
     text = (hostile / "tables/mosi_inter.csv").read_text()

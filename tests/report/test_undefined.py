@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.data.dataset import EMOTIONS
 from benchmark.evidence.collect import Model, confusions
 from benchmark.evidence.comparisons import read_evidence, weigh, write_evidence
 from benchmark.evidence.scores import COLUMNS, read_scores
 from benchmark.evidence.statistics import average_draws, seed_blocks
 from benchmark.methods.labels import Row
-from benchmark.protocol.metrics import metric_names, score_settings
+from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.protocol.scoring import Scorer
+from benchmark.protocol.target import Target
 from benchmark.report.comparisons import augmentation_table, interval_table, overall_table, with_evidence
 from benchmark.report.figures import draw, method_looks, small_multiples, to_files
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices
@@ -24,6 +25,9 @@ ROWS = {
     "mult": Row("mult", "mult", "complete"),
     "mult+mrm": Row("mult+mrm", "mult", "missing"),
 }
+EMOTIONS = ("happy", "sad", "angry", "neutral")
+TARGET = Target("category", EMOTIONS)
+METRICS = tuple(usual_metrics(TARGET))
 SAD = EMOTIONS.index("sad")
 SENTENCE = "sad is not among the test samples: its score is undefined and left out of the mean."
 
@@ -39,7 +43,9 @@ def models():
         for seed in range(4):
             right = rng.random((len(SETTINGS), 60)) < 0.6
             predicted = np.where(right, labels, rng.integers(4, size=right.shape)).astype(np.int8)
-            found.append(Model("iemocap", "file", "emotion", EMOTIONS, method, seed, SETTINGS, labels, predicted))
+            found.append(
+                Model("iemocap", "file", TARGET, METRICS, "lav", method, seed, SETTINGS, labels, predicted, predicted)
+            )
     return found
 
 
@@ -47,13 +53,13 @@ def models():
 def scores(models):
     rows = []
     for model in models:
-        values, n = score_settings(
-            labels=model.labels, predicted=model.predicted, kind=model.kind, categories=model.categories
-        )
+        scorer = Scorer(target=TARGET, labels=model.labels, metrics=METRICS)
+        values = (scorer.scores(model.predicted)[:, :, 0] * scorer.scales[:, None]).T
         for (setting, which), own in zip(SETTINGS, values, strict=True):
-            for metric, value, number in zip(metric_names(model.kind, EMOTIONS), own, n, strict=True):
+            for metric, value, number in zip(METRICS, own, scorer.n, strict=True):
                 where = ("iemocap", "file", model.method, model.seed, setting.kind, setting.available, setting.ratio)
-                rows.append((*where, which, metric, value, number, f"{model.method}{model.seed}"))
+                key = f"{model.method}{model.seed}"
+                rows.append((*where, which, metric, value, number, key, "category", "lav"))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -68,8 +74,11 @@ def test_tables_hold_a_dash_and_say_why(scores, evidence):
     more = [interval_table(tables[0], evidence, "corrkd"), augmentation_table(tables[0], evidence)]
     for table in [*tables, *more]:
         blocks = {block.title: [cell.value for _, cells in block.rows for cell in cells] for block in table.blocks}
-        assert set(blocks["sad"]) == {""} and all(any(blocks[title]) for title in ("happy", "angry", "neutral", "mean"))
-        lines = [line for line in to_markdown(table).splitlines() if line.startswith("| sad |")]
+        assert set(blocks["F1 sad"]) == {""} and all(
+            any(blocks[f"F1 {name}"]) for name in ("happy", "angry", "neutral")
+        )
+        assert any(blocks["mean F1"])
+        lines = [line for line in to_markdown(table).splitlines() if line.startswith("| F1 sad |")]
         assert lines and all(set(line.split("|")[3:-1]) == {" – "} for line in lines)
         assert "nan" not in to_markdown(table) + to_latex(table)
     for table in (*tables, more[0]):
@@ -116,7 +125,7 @@ def test_figures_and_ranks_are_made(models, scores, evidence):
     for picture in pictures:
         assert to_files(picture.figure)["png"]
     for picture in pictures[: len(tables)]:
-        (empty,) = [axes for axes in picture.figure.axes if axes.get_title() == "sad"]
+        (empty,) = [axes for axes in picture.figure.axes if axes.get_title() == "F1 sad"]
         assert not len(empty.get_yticks()), "an axis of no numbers would bear made-up ones"
     assert overall_table(scores, None).columns == ["rank", "wins"]
     blocks = seed_blocks(average_draws(scores))

@@ -77,16 +77,19 @@ def local_cluster(**options):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A scheduler, and two worker processes that come again when they are killed."""
+def address():
+    """Of a scheduler with two worker processes, which no test may kill."""
     with local_cluster(n_workers=2) as made:
-        yield made
+        made.wait_for_workers(2, timeout=HUNG)
+        yield made.scheduler_address
 
 
 @pytest.fixture
-def address(cluster):
-    cluster.wait_for_workers(2, timeout=HUNG)  # those that the test before has killed take a moment to come again
-    return cluster.scheduler_address
+def doomed():
+    """A cluster for one test, which kills workers: on a busy machine they need not come again, so there is one to spare."""
+    with local_cluster(n_workers=3) as made:
+        made.wait_for_workers(3, timeout=HUNG)
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -281,7 +284,7 @@ def test_the_connection_is_closed_also_where_the_cluster_is_refused(address, mon
     assert opened[1].status == "closed"
 
 
-def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp_path, capsys):
+def test_a_worker_killed_in_mid_cell_costs_an_attempt(doomed, grid, plugin, tmp_path, capsys):
     pid, flag, out = tmp_path / "pid", tmp_path / "flag", tmp_path / "out"
     killed = []
 
@@ -294,7 +297,7 @@ def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     arguments = ("--grid", grid, "--out", out, "--methods", "constant", "slow", "--plugin", plugin)
-    assert run(*arguments, "--set", f"slow.pid={pid}", f"slow.flag={flag}", *on(address)) == 0
+    assert run(*arguments, "--set", f"slow.pid={pid}", f"slow.flag={flag}", *on(doomed.scheduler_address)) == 0
     killer.join()
     assert killed and "FAILED" not in capsys.readouterr().out
     store = Store(out)
@@ -302,14 +305,12 @@ def test_a_worker_killed_in_mid_cell_costs_an_attempt(address, grid, plugin, tmp
     assert not leftovers(out) and not (out / "replaced").exists()
 
 
-def test_a_cell_that_kills_every_worker_fails_alone(cluster, address, grid, plugin, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # there is little time
+def test_a_cell_that_kills_every_worker_fails_alone(doomed, grid, plugin, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doomed.scheduler, "allowed_failures", 0)  # there is little time
     out = tmp_path / "out"
     arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "constant", "slow")
-    assert (
-        run(*arguments, "--plugin", plugin, "--set", "slow.end=dies", f"slow.flag={tmp_path / 'died'}", *on(address))
-        == 1
-    )
+    arguments += ("--plugin", plugin, "--set", "slow.end=dies", f"slow.flag={tmp_path / 'died'}")
+    assert run(*arguments, *on(doomed.scheduler_address)) == 1
     assert re.search(r"FAILED slow on mosi, seed 0: KilledWorker: every worker .* died", capsys.readouterr().out)
     store = Store(out)
     states = {record["label"]: record["state"] for record in map(store.read, store.stored_keys())}
@@ -317,11 +318,12 @@ def test_a_cell_that_kills_every_worker_fails_alone(cluster, address, grid, plug
     assert not leftovers(out)
 
 
-def test_a_cell_whose_workers_were_lost_is_tried_once_more(cluster, address, grid, plugin, tmp_path, monkeypatch):
-    monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)  # its first worker is its last, for Dask
+def test_a_cell_whose_workers_were_lost_is_tried_once_more(doomed, grid, plugin, tmp_path, monkeypatch):
+    monkeypatch.setattr(doomed.scheduler, "allowed_failures", 0)  # its first worker is its last, for Dask
     out, died = tmp_path / "out", tmp_path / "died"
     arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "slow", "--plugin", plugin)
-    assert run(*arguments, "--set", "slow.end=dies once", f"slow.flag={died}", *on(address)) == 0
+    arguments += ("--set", "slow.end=dies once", f"slow.flag={died}")
+    assert run(*arguments, *on(doomed.scheduler_address)) == 0
     store = Store(out)
     assert died.exists() and [store.read(key)["state"] for key in store.stored_keys()] == ["done"]
     assert not leftovers(out) and not (out / "replaced").exists()

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from benchmark.data import find_tasks
+from benchmark.data import find_task, find_tasks
 from benchmark.errors import BenchmarkError
 from benchmark.methods import catalogue
 from benchmark.methods import rows as method_rows
@@ -14,7 +14,7 @@ from benchmark.running.grid_file import GridConfig, parse_overrides
 def grid(methods=("mult", "constant"), overrides=(), tasks=("mosi",), **config):
     entries = catalogue()
     config = GridConfig(**{"description": "x", "tasks": list(tasks), "seeds": 2, "subsets": ["lav"]} | config)
-    sources, _ = find_tasks(config.tasks, None, asked=False, sizes=(16, 8, 8))
+    sources, _ = find_tasks([find_task(task) for task in config.tasks], None, asked=False, sizes=(16, 8, 8))
     rows = method_rows([*methods, *config.variants], entries, config.variants)
     return build("test", config, rows, entries, sources, parse_overrides(overrides))
 
@@ -120,8 +120,11 @@ def test_what_is_set_for_a_method_without_a_row_is_refused(origin):
 
 def test_unknown_and_absent_tasks(tmp_path):
     with pytest.raises(BenchmarkError, match="unknown task 'mosy'; did you mean mosi"):
-        find_tasks(["mosy"], None, asked=True)
-    with pytest.raises(BenchmarkError, match="no data file of task 'mosi'"):
-        find_tasks(["mosi"], tmp_path, asked=True)
+        find_task("mosy")
+    with pytest.raises(BenchmarkError, match=r"unknown task 'MOSI'; did you mean mosi\? there are"):
+        find_task("MOSI")
+    mosi, mosei = find_task("mosi"), find_task("mosei")
+    with pytest.raises(BenchmarkError, match=r"no data file of task 'mosi'.*mosi_data.pkl"):
+        find_tasks([mosi], tmp_path, asked=True)
     with pytest.raises(BenchmarkError, match="no data file"):
-        find_tasks(["mosi", "mosei"], tmp_path, asked=False)
+        find_tasks([mosi, mosei], tmp_path, asked=False)

@@ -23,7 +23,9 @@ def test_the_grids_that_come_along_are_valid():
 
 def test_full_is_the_papers_grid():
     _, full = load_grid("full")
-    assert full.tasks == ["mosi", "mosei", "iemocap"] and full.seeds == 5 and full.methods == "all"
+    assert (
+        [task.name for task in full.tasks] == ["mosi", "mosei", "iemocap"] and full.seeds == 5 and full.methods == "all"
+    )
     assert full.settings == [Setting("lav", r / 10) for r in range(11)] + [
         Setting(s) for s in ("l", "a", "v", "la", "lv", "av")
     ]
@@ -47,6 +49,9 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
         (GOOD.replace("[mosi]", "[]"), "line 2: key 'tasks': name at least one task"),
         (GOOD.replace("[mosi]", "[mosy]"), "line 2: key 'tasks': unknown task 'mosy'; did you mean mosi"),
+        (GOOD.replace("[mosi]", "[3]"), "line 2: key 'tasks': 3 is no task; write its name, or the path"),
+        (GOOD.replace("[mosi]", "[none.yaml]"), "line 2: key 'tasks': cannot read task file .*none.yaml"),
+        (GOOD.replace("[mosi]", "[{name: x, target: {kind: odd}}]"), "line 2: key 'tasks': task x: key 'target.kind'"),
         (GOOD + "methods: some\n", "key 'methods'.*'all', 'both ways' or a list"),
         (GOOD + "training: {epochs: none}\n", "key 'training'.*'epochs'.*integer"),
         (GOOD + "training: {epoch: 3}\n", "key 'training'.*'epoch'; did you mean epochs"),
@@ -72,6 +77,22 @@ def test_a_bad_grid_file_is_refused_with_its_key(tmp_path, text, message):
     with pytest.raises(BenchmarkError, match=message) as caught:
         load_grid(grid_file(tmp_path, text))
     assert "mine.yaml" in str(caught.value) and "\n" not in str(caught.value)
+
+
+TASK = "name: mine\ntarget: {kind: category, names: [dull, bright]}\n"
+
+
+def test_a_task_of_ones_own_stands_beside_the_grid_or_in_it(tmp_path, monkeypatch):
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "mine.yaml").write_text(TASK)
+    own = "{name: other, target: {kind: polarity}, display: Other}"
+    path = grid_file(tmp_path / "grids", GOOD.replace("[mosi]", f"[../mine.yaml, mosi, {own}]"))
+    monkeypatch.chdir("/")
+    _, config = load_grid(path)
+    assert [task.name for task in config.tasks] == ["mine", "mosi", "other"]
+    assert config.tasks[0].as_target.categories == ("dull", "bright") and config.tasks[2].title == "Other"
+    from_python = {"tasks": [config.tasks[0], "mosei"], "seeds": 1}
+    assert [task.name for task in load_grid(from_python)[1].tasks] == ["mine", "mosei"]
 
 
 def test_an_unknown_grid(tmp_path):

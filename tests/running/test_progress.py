@@ -33,15 +33,20 @@ def store(tmp_path):
     return Store(tmp_path / "out")
 
 
-@pytest.fixture
-def reference(tmp_path):
-    """Earlier runs: of `constant` two cells of 100 and 200 s."""
-    folder = tmp_path / "reference"
-    for number, seconds in enumerate((100.0, 200.0)):
+def write_reference(folder, *runs, samples=48, **task):
+    """Earlier runs, each of one cell of `constant` on simulated MOSI, with its seconds and epochs."""
+    for number, (seconds, epochs) in enumerate(runs):
         path = folder / f"run{number}" / "manifest.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"cells": [{"method": "constant", "task": "mosi", "seconds": seconds, "seed": 0}]}))
+        cell = {"method": "constant", "task": "mosi", "source": "simulated", "seconds": seconds, "epochs": epochs}
+        tasks = [{"name": "mosi", "source": "simulated", "samples": {"train": samples}} | task]
+        path.write_text(json.dumps({"cells": [cell], "tasks": tasks}))
     return folder
+
+
+@pytest.fixture
+def reference(tmp_path):
+    return write_reference(tmp_path / "reference", (100.0, 0), (200.0, 0))
 
 
 def test_a_cell_is_expected_to_take_what_its_like_took_here_or_else_elsewhere(grid, store, reference):
@@ -58,23 +63,48 @@ def test_a_cell_is_expected_to_take_what_its_like_took_here_or_else_elsewhere(gr
     assert Estimates(store, reference).of(constant) == 150.0, "a damaged cell tells nothing"
 
 
-def test_the_reference_counts_by_samples_and_epochs_and_never_for_a_data_file(grid, store, tmp_path):
-    path = tmp_path / "reference" / "run" / "manifest.json"
-    path.parent.mkdir(parents=True)
-    cell = {"method": "constant", "task": "mosi", "source": "simulated", "seconds": 100.0, "epochs": 10}
-    task = {"name": "mosi", "source": "simulated", "samples": {"train": 480}}
-    path.write_text(json.dumps({"cells": [cell], "tasks": [task]}))
+def test_what_was_run_elsewhere_counts_by_samples_epochs_frames_and_widths(grid, store, tmp_path):
+    estimates = Estimates(store, write_reference(tmp_path / "reference", (100.0, 10), samples=480))
     constant = grid.cells[0]  # of 48 samples
     epochs = constant.training.epochs
-    estimates = Estimates(store, path.parents[1])
     assert estimates.of(constant) == pytest.approx(10.0 * min(1.0, epochs / 10))
-    definition = constant.definition | {"training": constant.definition["training"] | {"epochs": 5}}
-    assert estimates.of(replace(constant, definition=definition)) == pytest.approx(5.0)
-    on_file = replace(constant, task=replace(constant.task, path=tmp_path / "mosi_data.pkl"))
+    training = constant.definition["training"]
+    fewer = replace(constant, definition=constant.definition | {"training": training | {"epochs": 5}})
+    assert estimates.of(fewer) == pytest.approx(5.0)
+    more = replace(fewer, size=replace(fewer.size, samples=4800))
+    assert estimates.of(more) == pytest.approx(500.0)
+    frames, widths = fewer.size.frames, fewer.size.widths
+    longer = replace(fewer, size=replace(fewer.size, frames=tuple(2 * t for t in frames)))
+    assert estimates.of(longer) == pytest.approx(10.0)
+    wider = replace(fewer, size=replace(fewer.size, widths=tuple(300 + 2 * d for d in widths)))
+    assert estimates.of(wider) == pytest.approx(10.0), "twice (1 + d / 300)"
+
+
+def test_what_is_too_far_from_all_that_is_known_is_not_guessed(grid, store, reference, tmp_path):
+    constant, estimates = grid.cells[0], Estimates(store, reference)
+    large = replace(constant.size, frames=(500, 500, 500), widths=(768, 74, 35))
+    on_file = replace(
+        constant,
+        size=large,
+        task=replace(constant.task, path=tmp_path / "mosi_data.pkl"),
+        definition=constant.definition | {"task": {"name": "mosi", "fingerprint": "another"}},
+    )
     assert estimates.of(on_file) is None
-    assert estimates.total([on_file], 2) == "time unknown until the first cells are done"
+    assert estimates.total([on_file], 2) == "not known yet, until the first cells are done"
     estimates.add(on_file, 7.0)
     assert estimates.of(on_file) == 7.0, "its like on the same data"
+    assert estimates.of(constant) == 150.0, "which is nearer to the reference"
+
+
+def test_of_several_that_are_known_the_nearest_counts(grid, store, tmp_path):
+    folder = write_reference(tmp_path / "reference", (100.0, 0), samples=48)
+    longer = {"max_frames": {"l": 60, "a": 60, "v": 60}, "feature_dims": {"l": 300, "a": 74, "v": 35}}
+    write_reference(folder / "..", (900.0, 0), samples=48, **longer)
+    (folder / ".." / "run0").rename(folder / "run9")
+    constant, estimates = grid.cells[0], Estimates(store, folder)
+    assert estimates.of(constant) == 100.0
+    long = replace(constant, size=replace(constant.size, frames=(60, 60, 60)))
+    assert estimates.of(long) == 900.0
 
 
 def test_a_failed_cell_tells_nothing_of_the_time(tmp_path, store):
@@ -88,9 +118,9 @@ def test_the_time_in_all(grid, store, reference):
     constant = [cell for cell in grid.cells if cell.row.label == "constant"]
     linear = [cell for cell in grid.cells if cell.row.label == "linear"]
     assert estimates.total(constant, 1) == "about 5 min" and estimates.total(constant, 2) == "about 2 min"
-    assert estimates.total(grid.cells, 2) == "about 2 min and 2 cells of unknown length"
+    assert estimates.total(grid.cells, 2) == "about 2 min, and 2 cells are not known yet"
     assert (
-        estimates.total(linear, 1) == "time unknown until the first cells are done"
+        estimates.total(linear, 1) == "not known yet, until the first cells are done"
         and estimates.total([], 1) == "nothing to do"
     )
 
@@ -109,7 +139,7 @@ def test_a_line_for_each_cell_that_ends(grid, store, monkeypatch):
         shown.waits(1)
         shown.waits(3)
         shown.ended(first, Outcome(first.key, DONE, seconds=30.0))
-        shown.ended(second, Outcome(second.key, DONE, seconds=5.0, valid_f1=61.23))
+        shown.ended(second, Outcome(second.key, DONE, seconds=5.0, valid_score=61.23))
         shown.ended(third, Outcome(third.key, FAILED, "ArithmeticError: [planted]"))
         shown.ended(last, Outcome(last.key, DONE, seconds=5.0))
     waits, more, *lines = printed.getvalue().splitlines()
@@ -124,13 +154,13 @@ def test_a_line_for_each_cell_that_ends(grid, store, monkeypatch):
 def test_a_terminal_shows_what_runs(grid, store):
     shown, printed = display(grid, store, terminal=True)
     begun, waiting = grid.cells[:2]
-    record = {"stage": "training", "epoch": 7, "valid_f1": 61.23}
+    record = {"stage": "training", "epoch": 7, "valid_score": 61.23}
     with store.attempt(begun.key) as side, store.attempt(waiting.key), store.attempt("of-another-grid"), shown.shown():
         (side / "history.jsonl").write_text(json.dumps(record) + "\n")
         shown.ended(grid.cells[2], Outcome(grid.cells[2].key, FAILED, "planted"))
         console = Console(file=io.StringIO(), width=100)
         console.print(shown._render())
     text = console.file.getvalue()
-    assert "constant on mosi, seed 0  training  7      61.2" in text and "linear on mosi, seed 0" in text
+    assert "constant on mosi, seed 0  training  7      F1 61.2" in text and "linear on mosi, seed 0" in text
     assert "of-another-grid" not in text and "1/4" in text and "1 failed, " in text
     assert "FAILED constant on mosi, seed 1: planted" in printed.getvalue()

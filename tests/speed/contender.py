@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from benchmark import methods
+from benchmark.data import known_tasks
 from benchmark.data.batches import SplitTensors, task_spec
 from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.method import Method
@@ -44,7 +45,7 @@ def mosi_sized(lengths: str) -> Dataset:
         ids = np.array([f"{name}{i}" for i in range(n)])
         labels = rng.uniform(-3, 3, n).astype(np.float32)
         splits[name] = Split(ids, features, {m: drawn.astype(np.int64) for m in MODALITIES}, labels)
-    return Dataset("mosi", "simulated", "sentiment", ("negative", "non-negative"), splits, "speed", "random numbers")
+    return Dataset(known_tasks()["mosi"], "simulated", splits, "speed", "random numbers")
 
 
 def build(name: str, dataset: Dataset, overrides: dict[str, object]) -> Method:

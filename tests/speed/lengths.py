@@ -23,7 +23,8 @@ import torch
 
 from benchmark import methods
 from benchmark.data.batches import task_spec
-from benchmark.data.dataset import SENTIMENT_CATEGORIES, Dataset, Split, standardise
+from benchmark.data.dataset import Dataset, Split, standardise
+from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.evaluation import predict_settings
@@ -51,7 +52,7 @@ def unaligned(lengths: tuple[int, int, int]) -> Dataset:
         }
         labels = np.where(np.arange(n) % 2, 1.0, -1.0).astype(np.float32)
         splits[name] = Split(np.array([f"{name}{i}" for i in range(n)]), features, real, labels)
-    return Dataset("mosi", "file", "sentiment", SENTIMENT_CATEGORIES, standardise(splits), "lengths", "random")
+    return Dataset(known_tasks()["mosi"], "file", standardise(splits), "lengths", "random")
 
 
 def measure(name: str, lengths: tuple[int, int, int]) -> dict[str, float]:
@@ -59,7 +60,7 @@ def measure(name: str, lengths: tuple[int, int, int]) -> dict[str, float]:
     torch.set_num_threads(1)
     dataset, entry = unaligned(lengths), methods.catalogue()[name]
     cls = methods.load(entry)
-    constructor, training = hyperparameters(cls, name, "mosi", [])
+    constructor, training = hyperparameters(cls, name, dataset.task, [])
     config = TrainingConfig.model_validate(training.model_dump() | {"epochs": 1})
     method = cls(task_spec(dataset), **constructor)
     started = time.perf_counter()

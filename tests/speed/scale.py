@@ -26,9 +26,8 @@ import numpy as np
 from benchmark import methods
 from benchmark.data import find_tasks, load_task
 from benchmark.data.dataset import Dataset
-from benchmark.protocol.metrics import category_indices
 from benchmark.running.cell import environment, git_commit, timestamp
-from benchmark.running.evaluation import REPRESENTED
+from benchmark.running.evaluation import represented
 from benchmark.running.grid import Cell, Grid, build
 from benchmark.running.grid_file import load_grid
 from benchmark.running.store import (
@@ -93,8 +92,8 @@ def generate(grid: Grid, store: Store) -> None:
             if cell.row.name != "constant":
                 rows = np.sort(rng.permutation(len(test))[:REPRESENTED_SAMPLES])
                 values = rng.standard_normal((len(rows), WIDTH)).astype(np.float32)
-                values[:, 0] += 4 * category_indices(test.labels, dataset.kind)[rows]
-                name = setting_name(REPRESENTED, grid.draw)
+                values[:, 0] += 4 * dataset.target.category_indices(test.labels)[rows]
+                name = setting_name(represented("lav"), grid.draw)
                 write_representations(side, Representations(test.ids[rows], test.labels[rows], name, values))
             lines = [json.dumps(epoch) + "\n" for epoch in history]
             (side / "history.jsonl").write_text("".join(lines), encoding="utf-8")
@@ -125,8 +124,9 @@ def _record(
             "source": dataset.source,
             "origin": dataset.origin,
             "warnings": list(dataset.warnings),
-            "kind": dataset.kind,
-            "categories": list(dataset.categories),
+            **dataset.target.record(),
+            "modalities": dataset.task.modalities,
+            "metrics": dataset.task.scored,
             "samples": {name: len(split) for name, split in dataset.splits.items()},
         },
     }
@@ -134,10 +134,10 @@ def _record(
 
 def _logits(cell: Cell, grid: Grid, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
     """Right more often the more is there to see; some samples are hard for all methods. Shape (S, N, K)."""
-    test, categories = dataset.splits["test"], len(dataset.categories)
+    test, categories = dataset.splits["test"], len(dataset.target.categories)
     if cell.row.name == "constant":
         return np.tile(np.arange(categories, dtype=np.float32), (len(grid.settings), len(test), 1))
-    truth = category_indices(test.labels, dataset.kind)
+    truth = dataset.target.category_indices(test.labels)
     worth = {"l": 1.6, "a": 0.5, "v": 0.6}
     seen = np.array([sum(worth[m] for m in s.available) * (1 - s.ratio) for s in grid.settings])  # (S,)
     hard = np.random.default_rng(len(test)).normal(0.0, 0.6, len(test))  # (N,)
@@ -156,7 +156,12 @@ def _history(cell: Cell, rng: np.random.Generator) -> list[dict[str, Any]]:
     for stage in methods.load(cell.entry).stages if cell.row.name != "constant" else ():
         for epoch in range(1, int(rng.integers(8, 21))):
             train, valid = np.exp(-0.15 * epoch) + rng.normal(0, 0.02, 2) + (0.1, 0.2 + 0.01 * epoch)
-            record = {"train_loss": float(train), "valid_loss": float(valid), "valid_f1": 60.0 + epoch, "seconds": 1.0}
+            record = {
+                "train_loss": float(train),
+                "valid_loss": float(valid),
+                "valid_score": 60.0 + epoch,
+                "seconds": 1.0,
+            }
             history.append({"stage": stage.name, "epoch": epoch, **record})
     return history
 

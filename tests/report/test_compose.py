@@ -1,0 +1,85 @@
+"""From folders to a report, and what a session in Python has of it."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark import methods
+from benchmark.errors import BenchmarkError
+from benchmark.evidence.scores import TASK
+from benchmark.report.compose import gather, write
+from benchmark.report.results import Results
+from tests.report.test_manifest import record
+from tests.stored_cells import write_cell
+
+QUICK = Path(__file__).resolve().parents[2] / "results" / "reference" / "quick"
+
+
+def content(folder, **options):
+    return gather([folder], methods.catalogue(), grid="g", command="c", against=["corrkd"], **options)
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Scores and statistics as an earlier version wrote them, without the cells."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for name in ("intervals.csv", "comparisons.csv", "manifest.json"):
+        shutil.copy(QUICK / name, folder)
+    pd.read_csv(QUICK / "scores.csv").drop(columns=TASK, errors="ignore").to_csv(folder / "scores.csv", index=False)
+    return folder
+
+
+def test_a_report_on_what_an_earlier_version_wrote_is_made(old, tmp_path):
+    found = content(old)
+    assert not found.from_cells and set(found.scores["target"]) == {"polarity"}
+    said = []
+    write(found, tmp_path / "new", said.append)
+    table = (tmp_path / "new/tables/mosi_inter.md").read_text(encoding="utf-8")
+    assert "| F1 | corrkd | " in table and "differs from corrkd" in table and "less is better" not in table
+    assert {path.stem for path in (tmp_path / "new/figures").glob("*.png")} >= {
+        "mosi_inter",
+        "mosi_intra",
+        "mosi_heatmap",
+    }
+    assert len(said) == 1 and said[0].startswith("report: ")
+
+
+def test_without_cells_only_metrics_that_are_stored_can_be_asked_for(old):
+    found = content(old, metrics=["accuracy"])
+    assert {"mosi_inter_accuracy", "mosi_intra_accuracy", "mosi_intervals"} <= set(found.parts["tables"])
+    assert list(found.parts["tables"]["mosi_intervals"].metrics) == ["accuracy"]
+    with pytest.raises(BenchmarkError) as caught:
+        content(old, metrics=["accuracy", "auroc"])
+    assert str(caught.value) == (
+        "unknown metric in --metrics 'auroc'; did you mean accuracy? there are: accuracy, f1, f1_nonneg; others need the "
+        f"cells, which are not in {old}"
+    )
+
+
+def test_metrics_are_asked_of_cells(tmp_path):
+    data = {"source": "simulated", "kind": "sentiment", "categories": [], "origin": "x", "samples": {"test": 3}}
+    for seed in range(2):
+        facts = {name: value for name, value in record(1).items() if name not in ("key", "seed", "task", "finished")}
+        write_cell(tmp_path, f"k{seed}", **facts | {"seed": seed, "data": data})
+    found = content(tmp_path, metrics=["log_loss"])
+    assert set(found.parts["tables"]) == {"mosi_inter_log_loss", "mosi_methods"}
+    assert set(found.evidence.intervals["metric"]) == {"f1", "f1_nonneg", "accuracy", "log_loss"}
+    with pytest.raises(BenchmarkError, match=r"^unknown metric in --metrics 'mae'; .*there are: accuracy, "):
+        content(tmp_path, metrics=["mae"])
+
+
+def test_tables_in_python_have_an_outer_level_where_there_are_several_metrics(old):
+    def results(**options):
+        return Results(old, 0, lambda: content(old, **options), [old], {})
+
+    table = results().table("mosi", "inter")
+    assert table.index.names == ["metric", "method"] and list(table.index.unique(0)) == ["f1", "f1_nonneg", "accuracy"]
+    scores = results().scores
+    own = scores.query("metric == 'accuracy' and method == 'corrkd' and available == 'la'")
+    assert table.loc[("accuracy", "corrkd"), "{l,a}"] == pytest.approx(own["value"].mean())
+    alone = results(metrics=["accuracy"]).table("mosi", "inter_accuracy")
+    assert alone.index.name == "method" and alone.equals(table.loc["accuracy"])
+    assert results().table("mosi", "intervals").index.name == "method"
