@@ -27,6 +27,7 @@ from benchmark.running.store import Store
 
 SIZES = {"train": 40, "valid": 8, "test": 16}
 GRID = {
+    "description": "two floors",
     "methods": ["constant", "linear"],
     "tasks": ["mosi"],
     "seeds": 2,
@@ -38,8 +39,6 @@ TINY = {"methods": ["constant"], "tasks": ["mosi"], "seeds": 1, "simulator": SIZ
 
 @benchmark.register("of_this_test", paper="none, 2026", trains_on="complete")
 class OfThisTest(Method):
-    """One number for each category."""
-
     def __init__(self, task, *, d: int = 1, fails: bool = False):
         super().__init__(task)
         self.fails = fails
