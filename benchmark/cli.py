@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.methods.registry import Entry
 
 EPILOG = """examples:
-  PROGRAM --grid quick                          five methods on simulated MOSI, two seeds
+  PROGRAM --grid quick                          six methods on simulated MOSI, three seeds
   PROGRAM --grid full --plan                    how many cells, how long
   PROGRAM --grid quick --tasks mosi --data DIR  on your own copy of MOSI
   PROGRAM --grid quick --plugin mine.py         your method in every table
@@ -268,7 +268,8 @@ def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
     from benchmark.methods.labels import groups
     from benchmark.running.grid_file import GRIDS, grid_names
 
-    unchanged = " and ".join(entry.name for entry in entries.values() if not entry.augmentable)
+    *firsts, last = [entry.name for entry in entries.values() if not entry.augmentable]
+    unchanged = f"{', '.join(firsts)} and {last}" if firsts else last
     print(f"methods (each but {unchanged} also with the suffix +mrm or -mrm, for training the other way):")
     for entry in entries.values():
         brought = f" (from {entry.package})" if entry.package else ""

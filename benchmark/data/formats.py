@@ -26,7 +26,7 @@ from benchmark.data.labels import labels_read
 from benchmark.data.neutral import load_neutral
 from benchmark.data.pickles import load_pickle
 from benchmark.data.raw import RawFile, RawSplit
-from benchmark.data.task import SPLITS, Key, Keys, Task
+from benchmark.data.task import SPLITS, Key, Keys, Task, find_task
 from benchmark.data.values import as_ids, as_labels, as_numbers, by_text
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES
@@ -272,7 +272,7 @@ def _sha256(path: Path) -> str:
 
 
 @np.errstate(all="ignore")  # what overflows is found and told
-def read_dataset(path: Path, task: Task) -> Dataset:
+def read_dataset(path: Path, task: Task | str) -> Dataset:
     """Read a task's file.
 
     NaN and infinite features become 0, padding is moved behind the real frames, features are standardised with the
@@ -281,7 +281,8 @@ def read_dataset(path: Path, task: Task) -> Dataset:
     Parameters
     ----------
     path : Path
-    task : Task
+    task : Task or str
+        Or its name.
 
     Returns
     -------
@@ -293,6 +294,7 @@ def read_dataset(path: Path, task: Task) -> Dataset:
     BenchmarkError
         If the file cannot be used: one line that says what is wrong, where, and how to mend it.
     """
+    task = find_task(task)
     raw = parse(path, task.keys, task.modalities)
     found = examine(raw, task)
     if found.faults:

@@ -123,6 +123,8 @@ class Known(Strict):
     ----------
     samples : [train, valid, test]
         How many there are in the files that go round.
+    words : int
+        The most words of a sample in these files.
     grid : float
         Labels are multiples of it.
     ids : str
@@ -130,6 +132,7 @@ class Known(Strict):
     """
 
     samples: list[int] = Field(default=[], max_length=3)
+    words: int | None = Field(default=None, ge=3, le=10_000)
     grid: float | None = Field(default=None, gt=0)
     ids: str | None = None
 
@@ -159,7 +162,7 @@ class Simulated(Strict):
     words: list[int] = Field(default=[11, 20], min_length=2, max_length=2)
     features: list[int] = Field(default=[300, 74, 35], min_length=3, max_length=3)
     shares: dict[Literal["train", "valid", "test"], list[float]] = {}
-    strengths: list[float] = Field(default=[1.6, 0.8, 0.9], min_length=3, max_length=3)
+    strengths: list[float] = Field(default=[3.2, 0.55, 0.6], min_length=3, max_length=3)
 
     @model_validator(mode="after")
     def _possible(self) -> Simulated:
@@ -196,6 +199,8 @@ class Task(Strict):
         Those that the data have, in this order: ``lav``, ``la``, ``lv`` or ``av``. The third is absent everywhere.
     group : str, optional
         A regular expression with one group, which finds in an id what the sample belongs to: a video, a dialogue.
+    unit : str
+        What a group is, for captions: ``video``.
     metrics : list of str
         That tables print; by default the usual ones of the target's kind.
     primary : str
@@ -219,6 +224,7 @@ class Task(Strict):
     files: list[str] = []
     modalities: Literal["lav", "la", "lv", "av"] = "lav"
     group: str | None = None
+    unit: str = Field(default="", pattern=r"^([a-z]+( [a-z]+)*)?$", max_length=30)
     metrics: list[str] = []
     primary: str = ""
     keys: Keys = Keys()
@@ -316,6 +322,23 @@ class Task(Strict):
     def absent(self) -> tuple[str, ...]:
         """The modalities that no sample has."""
         return tuple(m for m in MODALITIES if m not in self.modalities)
+
+    def at_real_size(self) -> Task:
+        """The same with a stand-in of as many samples and words as the real set has.
+
+        Raises
+        ------
+        BenchmarkError
+            If the task does not say how many those are.
+        """
+        if len(self.known.samples) != len(SPLITS):
+            raise BenchmarkError(
+                f"task {self.name!r} does not say how large the real set is; write 'known: samples' in it"
+            )
+        mean, most = self.simulator.words
+        words = [mean, max(mean, self.known.words or most)]
+        changed = self.simulator.model_copy(update={"samples": list(self.known.samples), "words": words})
+        return self.model_copy(update={"simulator": changed})
 
     def reading(self) -> dict[str, Any]:
         """What decides which numbers and labels are read from a file, and so part of a cell's definition."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection as Collection_
@@ -17,8 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.data import known_tasks
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.evidence.choosing import choose, slot_of
+from benchmark.evidence.groups import Groups, groups_of
 from benchmark.evidence.scores import COLUMNS
 from benchmark.names import visible
 from benchmark.protocol.metrics import metric, metric_names, usual_metrics
@@ -54,6 +57,8 @@ class Model:
     settings : tuple of S (Setting, draw)
     labels : ndarray, shape (N,)
         As in the data.
+    groups : Groups
+        Which samples belong together.
     predicted : ndarray of int8, shape (S, N)
         Categories; of an intensity the nearest bins.
     outputs : ndarray
@@ -69,6 +74,7 @@ class Model:
     seed: int
     settings: tuple[tuple[Setting, int], ...]
     labels: NDArray[np.generic]
+    groups: Groups
     predicted: NDArray[np.int8]
     outputs: NDArray[Any]
 
@@ -223,6 +229,7 @@ class _Scored:
     ----------
     settings : tuple of S (Setting, draw)
     labels : ndarray, shape (N,)
+    groups : Groups
     predicted : ndarray of int8, shape (S, N)
     outputs : ndarray
         As in :class:`Model`.
@@ -236,6 +243,7 @@ class _Scored:
 
     settings: tuple[tuple[Setting, int], ...]
     labels: NDArray[np.generic]
+    groups: Groups
     predicted: NDArray[np.int8]
     outputs: NDArray[Any]
     values: NDArray[np.float64]
@@ -301,7 +309,19 @@ def _scored(
     scorer = Scorer(target=target, labels=predictions.labels, metrics=names)
     values = (scorer.scores(outputs)[:, :, 0] * scorer.scales[:, None]).T  # (S, M)
     epochs = [_epoch(epoch) for epoch in history]
-    return _Scored(predictions.settings, predictions.labels, predicted, outputs, values, scorer.n, epochs)
+    groups = _groups(predictions.ids, record)
+    return _Scored(predictions.settings, predictions.labels, groups, predicted, outputs, values, scorer.n, epochs)
+
+
+def _groups(ids: NDArray[np.str_], record: Mapping[str, Any]) -> Groups:
+    """Which samples of a cell belong together, as it says, or where it was made before cells did, as its task says."""
+    data, task = record["data"], known_tasks().get(record["task"]["name"])
+    if "group" not in data and task is not None:
+        return groups_of(ids, task.group, task.unit)
+    try:
+        return groups_of(ids, data.get("group"), data.get("unit") or "")
+    except (re.error, IndexError, TypeError) as error:  # it may be anybody's
+        raise BenchmarkError(f"cells of {record['task']['name']}: 'group' cannot be used: {error}") from error
 
 
 def _representation(record: dict[str, Any], stored: Representations) -> Representation:
@@ -321,10 +341,12 @@ def _representation(record: dict[str, Any], stored: Representations) -> Represen
 
 def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model], metrics: tuple[str, ...]) -> Model:
     """A cell's model; where its labels are those of the model before it, as nearly always, they are kept once."""
-    data, labels = record["data"], scored.labels
+    data, labels, groups = record["data"], scored.labels, scored.groups
     for model in before:
         if model.labels.dtype == labels.dtype and np.array_equal(model.labels, labels):
             labels = model.labels
+        if model.groups.unit == groups.unit and np.array_equal(model.groups.index, groups.index):
+            groups = model.groups
     return Model(
         task=record["task"]["name"],
         source=data["source"],
@@ -335,6 +357,7 @@ def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model], met
         seed=record["seed"],
         settings=scored.settings,
         labels=labels,
+        groups=groups,
         predicted=scored.predicted,
         outputs=scored.outputs,
     )

@@ -36,6 +36,7 @@ from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
 
 ALPHA = 0.05
+FLOORS = ("constant", "random")
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
@@ -58,6 +59,9 @@ _INTERVALS = _NAMES | {
     "low": number(empty=True),
     "high": number(empty=True),
     "n": whole(),
+    "groups": whole(),
+    "unit": text(),
+    "best": number(0, 1, empty=True),
 }
 _COMPARISONS = _NAMES | {
     "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
@@ -68,7 +72,9 @@ _COMPARISONS = _NAMES | {
     "p": number(0, 1, empty=True),  # no test with one seed
     "p_holm": number(0, 1, empty=True),
     "family": number(0),
+    "detectable": number(0, empty=True),
 }
+_FORMER = {"groups": None, "unit": None, "best": None, "detectable": None}  # what files of earlier versions do not say
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,14 @@ class Evidence:
     Parameters
     ----------
     intervals : DataFrame
-        ``task, source, metric, method, condition, kind, available, ratio, mean, std, seeds, low, high, n``: mean and
-        standard deviation over seeds, the ends of the mean's 95 % interval over seeds and test samples, and the number
-        of test samples.
+        ``task, source, metric, method, condition, kind, available, ratio, mean, std, seeds, low, high, n,
+        groups, unit, best``: mean and standard deviation over seeds, the ends of the mean's 95 % interval over seeds
+        and test samples, and the numbers of test samples and of the groups, each a `unit`, that they belong to; `best`
+        is 1 for what cannot be told from the best of its condition, and empty where there was no test.
     comparisons : DataFrame
-        ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family``: `p`
-        is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and condition.
+        ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family,
+        detectable``: `p` is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and
+        condition; `detectable` is the least difference that the test would find with a chance of 80 %.
     """
 
     intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -134,6 +142,7 @@ class _Group:
     def __init__(self, models: Sequence[Model]) -> None:
         first = models[0]
         self.metrics, self.modalities = list(first.metrics), first.modalities
+        self.groups = first.groups
         self.n = Scorer(target=first.target, labels=first.labels, metrics=self.metrics).n
         self.by_method: dict[str, dict[int, Model]] = {}
         for model in models:
@@ -164,7 +173,7 @@ class _Group:
         gathered: dict[Methods, Pool] = {}
         for pools in found:
             for methods, pool in pools.items():
-                gathered.setdefault(methods, Pool()).merge(pool)
+                gathered.setdefault(methods, Pool(self.groups)).merge(pool)
         self.samples = {
             methods: _Sample(conditions(self._shared(*methods), self.modalities), pool.sampled())
             for methods, pool in gathered.items()
@@ -229,7 +238,8 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
     for (task, source), group in groups.items():
         group.gather(islice(found, len(work[task, source])))
         where = {"task": task, "source": source}
-        intervals += [_interval_rows(group, method).assign(**where, method=method) for method in group.labels]
+        best = _best(group)
+        intervals += [_interval_rows(group, method, best).assign(**where, method=method) for method in group.labels]
         for purpose, plans in planned[task, source].items():
             compared = [group.made(plan) for plan in plans]
             comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
@@ -251,10 +261,10 @@ def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dic
         target=first.target,
         labels=first.labels,
         metrics=first.metrics,
-        weights=sample_draws(len(first.labels)),
+        weights=sample_draws(first.groups),
     )
     found = {methods: conditions(own, first.modalities) for methods, own in settings.items()}
-    pools = {methods: Pool() for methods in settings}
+    pools = {methods: Pool(first.groups) for methods in settings}
     with threadpool_limits(1):
         for seed, of_seed in groupby(models, key=lambda model: model.seed):
             own = {model.method: model for model in of_seed}
@@ -280,7 +290,40 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
+def _best(group: _Group) -> dict[tuple[str, str, str], int]:
+    """By method, condition and metric: 1 where it cannot be told from the best of all, 0 where it can.
+
+    Where no test is possible, for want of seeds, nothing is said.
+    """
+    if not group.labels:
+        return {}
+    known = [{c.name for c in group.samples[(m,)].conditions} for m in group.labels]
+    names = [c.name for c in group.samples[(group.labels[0],)].conditions if all(c.name in own for own in known)]
+    sampled = {m: group.samples[(m,)].only(names) for m in group.labels}
+    turned = np.array([-1.0 if metric(name).lower_is_better else 1.0 for name in group.metrics])
+    turned = np.where(np.array(names)[:, None] == DROP, -turned, turned)  # (C, M)
+    means = np.stack([np.nan_to_num(s.mean * turned, nan=-np.inf) for s in sampled.values()])  # (methods, C, M)
+    floors = [m in FLOORS for m in group.labels]
+    if not all(floors):  # what says the same of everything loses nothing, and is not the best for it
+        means[np.ix_(floors, [name == DROP for name in names])] = -np.inf
+    leader = means.argmax(0)  # (C, M)
+    p = np.full(means.shape, np.nan)
+    for b in np.unique(leader):
+        for i, s in enumerate(sampled.values()):
+            if i != b:
+                found = estimate((1.0, s), (-1.0, sampled[group.labels[b]])).p
+                p[i] = np.where(leader == b, found, p[i])
+    corrected = holm(p)  # NaN: the best itself, or untested
+    said = {}
+    for i, m in enumerate(group.labels):
+        for c, name in enumerate(names):
+            for k, metric_name in enumerate(group.metrics):
+                if not np.isnan(corrected[:, c, k]).all() and np.isfinite(means[i, c, k]):
+                    said[m, name, metric_name] = int(leader[c, k] == i or corrected[i, c, k] >= ALPHA)
+    return said
+
+
+def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str], int]) -> pd.DataFrame:
     sample = group.samples[(method,)]
     found = estimate((1.0, sample.sampled))
     seeds = sample.sampled.seeds
@@ -303,6 +346,9 @@ def _interval_rows(group: _Group, method: str) -> pd.DataFrame:
                     "low": low,
                     "high": high,
                     "n": group.n[m],
+                    "groups": group.groups.count,
+                    "unit": group.groups.unit,
+                    "best": best.get((method, condition.name, name), np.nan),
                 }
             )
     return pd.DataFrame(rows)
@@ -342,6 +388,7 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
             "low": compared.found.low[c, m],
             "high": compared.found.high[c, m],
             "p": compared.found.p[c, m],
+            "detectable": compared.found.detectable[c, m],
         }
         for compared in comparisons
         for c, name in enumerate(compared.conditions)
@@ -381,7 +428,7 @@ def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
     for name, fields in {"intervals.csv": _INTERVALS, "comparisons.csv": _COMPARISONS}.items():
         path = out / name
         try:
-            frame = read_csv(path, fields, may_be_empty=True)
+            frame = read_csv(path, fields, may_be_empty=True, optional=_FORMER)
             frame = frame.astype({name: int for name in ("family",) if name in frame})  # it may stand as 4.0
         except FileNotFoundError:
             frame = pd.DataFrame()

@@ -176,7 +176,7 @@ def counted_tasks(scores: pd.DataFrame, blocks: pd.DataFrame) -> list[tuple[str,
     return [pair for pair in pairs if pair in counted]
 
 
-def seed_blocks(values: pd.DataFrame) -> pd.DataFrame:
+def data_set_blocks(values: pd.DataFrame) -> pd.DataFrame:
     """Mean primary score over the missing conditions, for a critical-difference diagram.
 
     Parameters
@@ -187,10 +187,10 @@ def seed_blocks(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each task and seed, whose models were trained independently of all others; a column for each method.
-        Only rows in which every method stands.
+        A row for each task; a column for each method, the mean over its seeds. Only rows in which every method stands.
+        Seeds are no blocks: they share a test split, so that they are not independent.
     """
-    means = missing_conditions(values).groupby(["task", "source", "seed", "method"], observed=True)["value"].mean()
+    means = missing_conditions(values).groupby(["task", "source", "method"], observed=True)["value"].mean()
     return means.unstack("method").dropna()
 
 

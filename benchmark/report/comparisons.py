@@ -28,6 +28,8 @@ from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table, leads
 from benchmark.report.tables import (
+    BEST,
+    BEST_TESTED,
     COMPLETE,
     FEWER,
     compared_metrics,
@@ -37,6 +39,21 @@ from benchmark.report.tables import (
     tell_metrics,
     tell_undefined,
     titled,
+)
+from benchmark.report.verdicts import (
+    ALIKE,
+    BETTER,
+    MARGIN,
+    OPEN,
+    WORSE,
+    absent,
+    drawn_words,
+    interval_words,
+    marked,
+    tell_test,
+    untested,
+    verdict,
+    with_best,
 )
 
 MARK = "*"
@@ -55,60 +72,39 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
     against : str or None
         The reference's label.
     """
-    if absent := _absent(table, against):
-        table = replace(table, caption=table.caption + absent)
+    if said := absent(table, against):
+        table = replace(table, caption=table.caption + said)
     summary = table.summary
     own = _of(evidence.intervals, table)
     if own.empty:
         return table
     key = ["metric", "method", "condition"]
     summary = summary.assign(condition=summary["condition"].replace("p=0.0", COMPLETE))
-    summary = summary.merge(own[[*key, "low", "high"]], on=key, how="left")
+    summary = summary.merge(own[[*key, *(c for c in ("low", "high", "best") if c in own)]], on=key, how="left")
     tests = _of(evidence.comparisons, table, purpose=REFERENCE)
     tests = tests if tests.empty else tests[tests["against"] == against]
     if not tests.empty:
-        summary = summary.merge(tests[[*key, "p_holm"]], on=key, how="left")
-    marked = table.blocks
+        summary = summary.merge(tests[[*key, "difference", "p_holm"]], on=key, how="left")
+    columns = [COMPLETE if column == "p=0.0" else column for column in table.columns]
+    blocks = table.blocks
     caption = table.caption
-    if not tests.empty and against in table.methods:
-        different = summary[summary["p_holm"] < ALPHA].set_index(key).index
-        columns = [COMPLETE if column == "p=0.0" else column for column in table.columns]
-        marked = [
-            Block(block.title, [(m, _marked(cells, m, name, columns, different)) for m, cells in block.rows])
-            for name, block in zip(table.metrics, table.blocks, strict=True)
+    if "best" in summary and summary["best"].notna().any():
+        best = summary.set_index(key)["best"]
+        blocks = [
+            Block(block.title, with_best(block.rows, name, columns, best))
+            for name, block in zip(table.metrics, blocks, strict=True)
         ]
-        caption += " " + _test_caption(tests[tests["metric"].isin(list(table.metrics))], str(against))
-    summary = summary.assign(condition=table.summary["condition"])
-    return replace(table, summary=summary, blocks=marked, caption=caption)
-
-
-def _marked(cells: list[Cell], method: str, metric: str, columns: list[str], different: pd.Index[Any]) -> list[Cell]:
-    return [
-        replace(cell, mark=cell.mark + MARK) if (metric, method, column) in different else cell
-        for cell, column in zip(cells, columns, strict=True)
-    ]
-
-
-def _absent(table: Table, against: str | None) -> str:
-    """What a caption says where the reference is no row; empty where it is one."""
-    if against is None or against in table.methods:
-        return ""
-    return f" No test against {against}: there are no scores of it."
-
-
-def _untested(against: str) -> str:
-    return f"No test against {against}: that takes two seeds of each method."
-
-
-def _test_caption(tests: pd.DataFrame, against: str) -> str:
-    if tests["p"].isna().all():
-        return _untested(against)
-    family = int(tests["family"].max())
-    return (
-        f"{MARK} differs from {against} in a paired two-sided test over seeds and test samples (bootstrap of the "
-        f"samples, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
-        f"{family} {'comparison' if family == 1 else 'comparisons'} a column)."
-    )
+        caption = caption.replace(BEST, BEST_TESTED)
+    if not tests.empty and against in table.methods:
+        told = summary[summary["p_holm"] < ALPHA].set_index(key)["difference"]
+        blocks = [
+            Block(block.title, [(m, marked(cells, m, name, columns, told)) for m, cells in block.rows])
+            for name, block in zip(table.metrics, blocks, strict=True)
+        ]
+        tested = tests[tests["metric"].isin(list(table.metrics))]
+        caption += " " + tell_test(tested, str(against), drawn_words(own))
+    summary = summary.drop(columns="difference", errors="ignore").assign(condition=table.summary["condition"])
+    return replace(table, summary=summary, blocks=blocks, caption=caption)
 
 
 def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:
@@ -118,15 +114,6 @@ def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:
             break
         frame = frame[frame[column] == value]
     return frame
-
-
-def _interval_words(intervals: pd.DataFrame) -> str:
-    alone = "test samples alone"
-    if (intervals["seeds"] > 1).all():
-        return "95 % interval over seeds and test samples"
-    if (intervals["seeds"] == 1).all():
-        return f"95 % interval over {alone}, for there is one seed"
-    return f"95 % interval over seeds and test samples, or over {alone} where there is one seed"
 
 
 def interval_table(scores: Table, evidence: Evidence, against: str | None, asked: Sequence[str] = ()) -> Table | None:
@@ -155,7 +142,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None, asked
     tests = _of(evidence.comparisons, scores, purpose=REFERENCE)
     tests = tests if tests.empty else tests[(tests["against"] == against) & (tests["condition"] == AVERAGE)]
     compared = not tests.empty and AVERAGE in columns
-    versus = [f"{AVERAGE} less {against}", "p"] if compared else []
+    versus = [f"{AVERAGE} less {against}", "p", "detectable"] if compared else []
     blocks = []
     fewer = fewer_seeds(own.groupby("method", observed=True)["seeds"].max())
     for name, title in titles.items():
@@ -163,27 +150,38 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None, asked
         digits, lower = metric(name).decimals, metric(name).lower_is_better
         rows = {m: [_cell(numbers, (m, c), digits=digits) for c in columns] for m in scores.methods}
         ranked = _ranked(rows, ascending=[(c == DROP) != lower for c in columns], fewer=fewer)
+        if "best" in own and own["best"].notna().any():
+            best = own.set_index(["metric", "method", "condition"])["best"]
+            ranked = dict(with_best(list(ranked.items()), name, columns, best))
         if compared:
             found = tests[tests["metric"] == name].set_index("method")
             for m in scores.methods:
                 difference = _cell(found, m, "difference", signed=True, digits=digits)
-                ranked[m] += [difference, Cell(_p(found["p_holm"].get(m)))]
+                least = found["detectable"].get(m) if "detectable" in found else None
+                seen = "" if least is None or pd.isna(least) else f"{least:.{digits}f}"
+                sign = verdict(found.loc[m].to_dict(), metric(name)) if m in found.index else ""
+                ranked[m] += [replace(difference, mark=sign), Cell(_p(found["p_holm"].get(m))), Cell(seen)]
         blocks.append(Block(title, list(ranked.items())))
     caption = [
-        f"{tell_metrics(list(titles), scores.target)}; mean [{_interval_words(own)}].",
+        f"{tell_metrics(list(titles), scores.target)}; mean [{interval_words(own)}].",
         f"{DROP} = {COMPLETE} less {AVERAGE}; {AREA} = area under the degradation curve, divided by the range of p.",
         *tell_undefined(own, titles),
     ]
     if compared and tests["p"].isna().all():
-        caption += [_untested(str(against))]
+        caption += [untested(str(against))]
     elif compared:
-        caption += [f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm."]
+        caption += [
+            f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm; {BETTER} better, {WORSE} "
+            f"worse, {ALIKE} alike (the whole interval lies within {MARGIN:g} point), {OPEN} nothing can be said. "
+            "detectable: the least difference that the test would find with a chance of 80 %. This is the "
+            "primary outcome; all other tests are exploratory."
+        ]
     return replace(
         scores,
         stem=f"{scores.prefix}_intervals",
         title="Intervals and tests",
         kind="intervals",
-        caption=" ".join(caption) + _absent(scores, against) + tell_fewer(fewer),
+        caption=" ".join(caption) + absent(scores, against) + tell_fewer(fewer),
         columns=[*columns, *versus],
         summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
         blocks=blocks,
@@ -311,7 +309,7 @@ def augmentation_table(scores: Table, evidence: Evidence, asked: Sequence[str] =
         title="What the augmentation gives, and what the idea",
         kind="augmentation",
         caption=(
-            f"{tell_metrics(list(titles), scores.target)}; mean [{_interval_words(intervals)}] of each method trained "
+            f"{tell_metrics(list(titles), scores.target)}; mean [{interval_words(intervals)}] of each method trained "
             "on whole and on incomplete samples (Modality Random Missing). augmentation: incomplete less whole."
             f"{against} {MARK} not zero in a paired two-sided test over seeds and test samples (alpha = {ALPHA}, "
             "corrected by Holm)."

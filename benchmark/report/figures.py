@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from benchmark.evidence.comparisons import FLOORS
 from benchmark.evidence.statistics import AVERAGE, of_primary
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
-from benchmark.report.tables import BASELINE, COMPLETE, compared_metrics, number_range, order_methods, sentence
+from benchmark.report.tables import COMPLETE, compared_metrics, number_range, order_methods, sentence
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
@@ -64,13 +65,13 @@ Look = dict[str, Any]
 
 
 def method_looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Colour, marker and line of each method, to tell them apart in grey too; `constant` is grey dashes."""
+    """Colour, marker and line of each method, to tell them apart in grey too; the floors are grey dashes and dots."""
     cycle = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), itertools.cycle(DASHES), strict=False)
     looks: dict[str, Look] = {
         method: {"color": colour, "marker": marker, "linestyle": dash}
-        for method, (colour, marker, dash) in zip([m for m in methods if m != BASELINE], cycle, strict=False)
+        for method, (colour, marker, dash) in zip([m for m in methods if m not in FLOORS], cycle, strict=False)
     }
-    looks[BASELINE] = {"color": "#777777", "marker": "", "linestyle": "--"}
+    looks |= {m: {"color": "#777777", "marker": "", "linestyle": d} for m, d in zip(FLOORS, ("--", ":"), strict=True)}
     return looks
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from seaborn.utils import relative_luminance
 
+from benchmark.evidence.comparisons import FLOORS
 from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, of_primary
 from benchmark.protocol.metrics import Metric, metric
 from benchmark.protocol.missing import SUBSETS, Setting, format_ratio
@@ -30,7 +31,7 @@ from benchmark.report.figures import (
     panel_grid,
     styled,
 )
-from benchmark.report.tables import BASELINE, order_methods, sentence
+from benchmark.report.tables import order_methods, sentence
 
 COLOURS = "cividis"
 
@@ -86,8 +87,9 @@ def condition_heatmap(
         axes.set_xticklabels(conditions, rotation=90)
         for place in np.cumsum([len(group) for group in groups if group])[:-1]:
             axes.axvline(place, color="white", linewidth=2.5)
-        if methods[-1] == BASELINE and len(methods) > 1:
-            axes.axhline(len(methods) - 1, color="white", linewidth=2.5)
+        floors = sum(method in FLOORS for method in methods)
+        if 0 < floors < len(methods):
+            axes.axhline(len(methods) - floors, color="white", linewidth=2.5)
         figure.colorbar(mesh, ax=axes, label=words, pad=0.01, aspect=12).outline.set_linewidth(0.0)
     what = f"{sentence(words)} of each method (down) in each condition (across)"
     caption = f"{about} {what}, best of each condition in bold; {describe_samples(shown)}."

@@ -15,7 +15,7 @@ LEAST_BLOCKS, LEAST_METHODS = 10, 3
 
 
 def critical_difference(
-    blocks: pd.DataFrame, *, about: str, block: str = "task and seed", alpha: float = 0.05
+    blocks: pd.DataFrame, *, about: str, block: str = "data set", alpha: float = 0.05
 ) -> Picture | None:
     """Mean ranks of the methods, and which of them the Friedman and Nemenyi tests do not tell apart.
 

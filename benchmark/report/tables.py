@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from benchmark.evidence.comparisons import FLOORS
 from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
 from benchmark.names import visible, without_formulas
 from benchmark.protocol.metrics import category_of, metric
@@ -20,15 +21,15 @@ from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 
 KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
 COMPLETE = "{l,a,v}"
-BASELINE = "constant"
+BEST, BEST_TESTED = "best in bold, second underlined", "in bold what no test tells from the best (Holm, 0.05)"
 FEWER = "†"
 """Marks the scores of a row with fewer seeds than others: chance alone ranks it higher or lower."""
 
 
 def order_methods(methods: Iterable[str], preferred: Sequence[str] | None = None) -> list[str]:
-    """The preferred ones first and in their order, then the others by name, and `constant` last."""
+    """The preferred ones first and in their order, then the others by name, and the floors last."""
     rank = {name: i for i, name in reversed(list(enumerate(preferred or ())))}
-    return sorted(set(methods), key=lambda m: (m == BASELINE, rank.get(m, len(rank)), m))
+    return sorted(set(methods), key=lambda m: (m in FLOORS, rank.get(m, len(rank)), m))
 
 
 def titled(metrics: Sequence[str], target: str) -> dict[str, str]:
@@ -237,7 +238,7 @@ def _caption(
     spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
     parts = [f"{tell_metrics(list(titles), target, counts)}; {across}."]
-    parts.append(f"Cells are {spread}; best in bold, second underlined.")
+    parts.append(f"Cells are {spread}; {BEST}.")
     absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
     if absent:
         parts.append(f"The data have no {MODALITY_NAMES[absent[0]]}, in {COMPLETE} neither.")
@@ -302,7 +303,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A floating table for a document that loads booktabs and graphicx; it shrinks where it would not fit."""
+    """A floating table for a document that loads amssymb, booktabs and graphicx; it shrinks where it would not fit."""
     width = 1 + len(table.columns)
     body = []
     for block in table.blocks:
@@ -316,7 +317,7 @@ def to_latex(table: Table) -> str:
             body.append(" & ".join([escape_latex(method), *numbers]) + r" \\")
     return "\n".join(
         [
-            r"% \usepackage{booktabs,graphicx}",
+            r"% \usepackage{amssymb,booktabs,graphicx}",
             r"\begin{table*}[t]",
             r"\centering",
             rf"\caption{{\textbf{{{escape_latex(table.lead)}}} {escape_latex(table.caption)}}}",
@@ -365,6 +366,9 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "*": "{*}",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
+    "≈": r"$\approx$",
     "×": r"$\times$",
     "–": "--",
 }

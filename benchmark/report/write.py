@@ -18,8 +18,8 @@ from benchmark.evidence.statistics import (
     average_draws,
     average_inter,
     counted_tasks,
+    data_set_blocks,
     of_primary,
-    seed_blocks,
     seed_level_test,
 )
 from benchmark.files.atomic import replace_file
@@ -39,8 +39,9 @@ from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.page import render_page
-from benchmark.report.ranks import critical_difference
+from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+from benchmark.report.verdicts import sensitivity
 from benchmark.running.processes import cores, lack_of_processes
 
 
@@ -180,17 +181,18 @@ def sections(
     groups: dict[tuple[str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault((table.task, table.source), []).append(table)
-    blocks = seed_blocks(average_draws(scores))
+    blocks = data_set_blocks(average_draws(scores))
     together = (
         overall_table(scores, method_order),
         _if_any(small_multiples, evidence.intervals, looks, order),
         critical_difference(
             blocks,
             about=leads(counted_tasks(scores, blocks)),
-            block="task and seed with every method: mean primary score where something is missing",
+            block="data set with every method: mean primary score over seeds where something is missing",
         ),
     )
-    yield Section("All tasks", [part for part in together if part is not None])
+    untested = [] if together[-1] is not None or len(blocks) < 2 else [_too_few(len(blocks))]
+    yield Section("All tasks", [part for part in together if part is not None], untested)
     confused = confusions(collection.models)
     for (task, source), own in groups.items():
         first, prefix = own[0], own[0].prefix
@@ -221,7 +223,9 @@ def sections(
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
-        notes = [] if against is None else [_over_seeds(scores, task, source, against)]
+        notes = []
+        if against is not None:
+            notes = [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
 
@@ -229,6 +233,13 @@ def _if_any(
     picture: Callable[..., Picture | None], frame: pd.DataFrame, *arguments: Any, **named: Any
 ) -> Picture | None:
     return None if frame.empty else picture(frame, *arguments, **named)
+
+
+def _too_few(blocks: int) -> str:
+    return (
+        f"Ranks over all tasks are not tested: the blocks of Friedman's test are data sets, and {blocks} of them tell "
+        f"nothing; it takes {LEAST_BLOCKS}."
+    )
 
 
 def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:

@@ -387,6 +387,8 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
                 "display": dataset.task.title,
                 **dataset.target.record(),
                 "modalities": dataset.task.modalities,
+                "group": dataset.task.group,
+                "unit": dataset.task.unit,
                 "metrics": dataset.task.scored,
                 "samples": {name: len(split) for name, split in dataset.splits.items()},
                 "feature_dims": dataset.feature_dims,

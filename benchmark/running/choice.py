@@ -136,12 +136,11 @@ def choose(
     simulator = config.simulator
     with naming("--tasks"):
         asked_for = None if tasks is None else [find_task(task) for task in tasks]
-    found, said = find_tasks(
-        asked_for or config.tasks,
-        data,
-        asked=tasks is not None,
-        sizes=None if simulator is None else (simulator.train, simulator.valid, simulator.test),
-    )
+    wanted = asked_for or config.tasks
+    if data is None and simulator is not None and simulator.size == "real":
+        wanted = [task.at_real_size() for task in wanted]
+    sizes = None if simulator is None else simulator.sizes
+    found, said = find_tasks(wanted, data, asked=tasks is not None, sizes=sizes)
     return Choice(name, config, rows, found, entries, overrides or {}, remarks + said)
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from benchmark.data.task import Task, find_task
 from benchmark.errors import BenchmarkError, one_line, unknown
@@ -26,11 +26,26 @@ _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
 
 
 class SimulatorConfig(Strict):
-    """Sizes of simulated splits, where a grid wants other ones than the simulator's."""
+    """Sizes of simulated splits, where a grid wants other ones than the task's: three numbers, or ``size: real``."""
 
-    train: int = Field(ge=8, le=1_000_000)
-    valid: int = Field(ge=8, le=1_000_000)
-    test: int = Field(ge=8, le=1_000_000)
+    size: Literal["real"] | None = None
+    train: int | None = Field(default=None, ge=8, le=1_000_000)
+    valid: int | None = Field(default=None, ge=8, le=1_000_000)
+    test: int | None = Field(default=None, ge=8, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SimulatorConfig:
+        given = [number for number in (self.train, self.valid, self.test) if number is not None]
+        if len(given) != (0 if self.size else 3):
+            raise ValueError("write train, valid and test, or size: real and none of them")
+        return self
+
+    @property
+    def sizes(self) -> tuple[int, int, int] | None:
+        """Of the splits; None for those of the real sets."""
+        if self.train is None or self.valid is None or self.test is None:
+            return None
+        return self.train, self.valid, self.test
 
 
 class GridConfig(Strict):

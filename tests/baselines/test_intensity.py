@@ -20,7 +20,7 @@ from tests.baselines.test_linear import plain_means
 from tests.batches import as_test, random_batch, select, small_task
 
 ENTRIES = methods.catalogue()
-FLOORS = ("constant", "linear")
+FLOORS = ("constant", "linear", "random")
 WITH_BINS = ("corrkd", "hrlf")
 every_method = pytest.mark.parametrize("name", sorted(ENTRIES))
 trained_by_gradient = pytest.mark.parametrize("name", sorted(set(ENTRIES) - set(FLOORS)))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from benchmark.data import formats
 from benchmark.data.inspection import inspect_file
 from benchmark.errors import BenchmarkError
 from benchmark.protocol.missing import MODALITIES
@@ -330,3 +331,8 @@ def test_the_fingerprint_is_the_contents(tmp_path):
     first = read(dump(tmp_path / "x.pkl", mult_content()), "mosi").fingerprint
     assert read(dump(tmp_path / "y.pkl", mult_content()), "mosi").fingerprint == first
     assert read(dump(tmp_path / "z.pkl", mult_content(seed=1)), "mosi").fingerprint != first
+
+
+def test_a_task_may_be_named(tmp_path):
+    path = dump(tmp_path / "x.pkl", mult_content())
+    assert formats.read_dataset(path, "mosi").fingerprint == read(path, "mosi").fingerprint

@@ -15,6 +15,7 @@ from benchmark.evidence.comparisons import (
     weigh,
     write_evidence,
 )
+from benchmark.evidence.groups import Groups
 from benchmark.methods.labels import Row
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.protocol.scoring import scores
@@ -30,6 +31,7 @@ ROWS = {
 }
 TARGET = Target("polarity")
 METRICS = ("f1", "f1_nonneg", "accuracy")
+GROUPS = Groups(np.arange(80) % 40, "video")
 LABELS = np.random.default_rng(9).choice([-1.0, -0.4, 0.0, 1.2], size=80).astype(np.float32)
 
 
@@ -38,7 +40,9 @@ def model(method, seed, settings=SETTINGS, skill=0.7):
     truth = (LABELS >= 0).astype(int)
     right = rng.random((len(settings), len(LABELS))) < skill
     predicted = np.where(right, truth, 1 - truth).astype(np.int8)
-    return Model("mosi", "simulated", TARGET, METRICS, "lav", method, seed, settings, LABELS, predicted, predicted)
+    return Model(
+        "mosi", "simulated", TARGET, METRICS, "lav", method, seed, settings, LABELS, GROUPS, predicted, predicted
+    )
 
 
 def intensity_model(method, seed, error, settings=SETTINGS):
@@ -49,7 +53,9 @@ def intensity_model(method, seed, error, settings=SETTINGS):
     outputs[[s.ratio == 1.0 or error == 0.0 for s, _ in settings]] = 0.1
     target, predicted = Target("intensity"), np.zeros(outputs.shape, np.int8)
     names = ("mae", "corr", "acc2", "f1")
-    return Model("t", "file", target, names, "lav", method, seed, settings, LABELS, predicted, outputs[:, :, None])
+    return Model(
+        "t", "file", target, names, "lav", method, seed, settings, LABELS, GROUPS, predicted, outputs[:, :, None]
+    )
 
 
 def score(model, setting, metric="f1"):

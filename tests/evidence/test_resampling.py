@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmark.evidence.groups import Groups
 from benchmark.evidence.resampling import combine, conditions, estimate, in_conditions, sample_draws
 from benchmark.protocol.metrics import metric_names
 from benchmark.protocol.missing import SUBSETS, Setting
@@ -31,7 +32,7 @@ def test_scores_on_a_draw_are_those_of_the_samples_drawn(kind):
         labels = rng.choice([-1.4, -0.2, 0.0, 0.0, 2.0], size=n).astype(np.float32)
     outputs = rng.standard_normal((3, n, target.num_outputs)).astype(np.float32)
     outputs[2] = [1.0] + [0.0] * (target.num_outputs - 1)  # a constant predictor
-    weights = sample_draws(n, 5)
+    weights = sample_draws(Groups.alone(n), 5)
     names = metric_names(target)
     found = resampled(outputs, labels, target, names, weights)
     assert found.shape == (6, 3, len(names)) and (weights[0] == 1).all() and (weights.sum(1) == n).all()
@@ -56,7 +57,7 @@ def test_a_draw_without_an_emotion_leaves_it_out_of_its_mean_only():
     rng = np.random.default_rng(5)
     labels = np.array([1] + [0, 2, 3] * 6 + [0])
     logits = rng.standard_normal((2, 20, 4)).astype(np.float32)
-    weights = sample_draws(20, 60)
+    weights = sample_draws(Groups.alone(20), 60)
     found = resampled(logits.argmax(-1), labels, CATEGORY, USUAL, weights)
     lacking = weights[:, 0] == 0
     assert 10 < lacking.sum() < 35
@@ -140,7 +141,7 @@ def simulated(rng, weights, *, seeds, difference=0.0, seed_effect=0.0, method_ef
     ],
 )
 def test_the_test_rejects_a_true_null_as_often_as_it_says(effects):
-    rng, weights = np.random.default_rng(1), sample_draws(200, 200)
+    rng, weights = np.random.default_rng(1), sample_draws(Groups.alone(200), 200)
     rejected = 0
     for _ in range(1000):
         one, other = simulated(rng, weights, seeds=5, **effects)
@@ -149,7 +150,7 @@ def test_the_test_rejects_a_true_null_as_often_as_it_says(effects):
 
 
 def test_the_test_finds_a_planted_difference():
-    rng, weights = np.random.default_rng(2), sample_draws(400, 200)
+    rng, weights = np.random.default_rng(2), sample_draws(Groups.alone(400), 200)
     found = 0
     for _ in range(50):
         one, other = simulated(rng, weights, seeds=5, difference=0.8, seed_effect=0.2, method_effect=0.5)
@@ -161,7 +162,7 @@ def test_the_test_finds_a_planted_difference():
 def test_intervals_cover_the_expected_score():
     """The mean over fresh samples and fresh seeds, for models that are right with a chance of their own."""
     rng, n, draws = np.random.default_rng(3), 300, 400
-    weights, truth = sample_draws(n, 200), np.zeros(n, int)
+    weights, truth = sample_draws(Groups.alone(n), 200), np.zeros(n, int)
     covered = 0
     for _ in range(draws):
         chances = np.clip(rng.normal(0.7, 0.05, size=5), 0, 1)  # a seed's accuracy
@@ -176,7 +177,7 @@ def test_intervals_cover_the_expected_score():
 
 
 def test_one_seed_gives_no_p_value_and_equal_methods_no_difference():
-    rng, weights = np.random.default_rng(4), sample_draws(100, 50)
+    rng, weights = np.random.default_rng(4), sample_draws(Groups.alone(100), 50)
     one, other = simulated(rng, weights, seeds=1)
     result = estimate((1.0, one), (-1.0, other))
     assert np.isnan(result.p) and result.low < result.value < result.high

@@ -8,11 +8,11 @@ from benchmark.evidence.statistics import (
     average_inter,
     condition_blocks,
     counted_tasks,
+    data_set_blocks,
     holm,
     of_primary,
     over_seeds,
     ranks,
-    seed_blocks,
     seed_level_test,
 )
 from benchmark.protocol.missing import Setting
@@ -164,5 +164,5 @@ def test_where_less_is_better_the_least_is_first():
     others = [rows.assign(metric="f1", value=100 * rows["value"]) for rows in rows]
     values = average_draws(pd.concat([rows for pair in zip(rows, others, strict=True) for rows in pair]))
     assert ranks(condition_blocks(values))["rank"].to_dict() == {"a": 1.0, "c": 2.0, "b": 3.0}
-    blocks = seed_blocks(values)
-    assert len(blocks) == 2 and (blocks["a"] > blocks["c"]).all() and (blocks["c"] > blocks["b"]).all()
+    blocks = data_set_blocks(values)
+    assert len(blocks) == 1 and (blocks["a"] > blocks["c"]).all() and (blocks["c"] > blocks["b"]).all()

@@ -50,7 +50,7 @@ def test_listing_does_not_import_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "corrkd" in done.stdout and "quick" in done.stdout and "iemocap" in done.stdout
-    assert "methods (each but constant and linear also with the suffix +mrm" in done.stdout
+    assert "methods (each but constant, linear and random also with the suffix +mrm" in done.stdout
 
 
 def test_every_registered_method_loads_under_its_catalogue_entry():

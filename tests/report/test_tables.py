@@ -364,7 +364,7 @@ def test_hostile_names_in_the_other_formats(hostile):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles(hostile):
     inputs = "".join(rf"\input{{tables/{path.name}}}\clearpage " for path in (hostile / "tables").glob("*.tex"))
-    preamble = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+    preamble = r"\documentclass{article}\usepackage{amssymb,booktabs,graphicx}\begin{document}"
     (hostile / "all.tex").write_text(preamble + inputs + r"\end{document}")
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
     result = subprocess.run(command, cwd=hostile, capture_output=True, text=True, errors="replace", timeout=HUNG)

@@ -6,8 +6,9 @@ import pytest
 
 from benchmark.evidence.collect import Model, confusions
 from benchmark.evidence.comparisons import read_evidence, weigh, write_evidence
+from benchmark.evidence.groups import Groups
 from benchmark.evidence.scores import COLUMNS, read_scores
-from benchmark.evidence.statistics import average_draws, seed_blocks
+from benchmark.evidence.statistics import average_draws, data_set_blocks
 from benchmark.methods.labels import Row
 from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.missing import SUBSETS, Setting
@@ -44,7 +45,20 @@ def models():
             right = rng.random((len(SETTINGS), 60)) < 0.6
             predicted = np.where(right, labels, rng.integers(4, size=right.shape)).astype(np.int8)
             found.append(
-                Model("iemocap", "file", TARGET, METRICS, "lav", method, seed, SETTINGS, labels, predicted, predicted)
+                Model(
+                    "iemocap",
+                    "file",
+                    TARGET,
+                    METRICS,
+                    "lav",
+                    method,
+                    seed,
+                    SETTINGS,
+                    labels,
+                    Groups.alone(60),
+                    predicted,
+                    predicted,
+                )
             )
     return found
 
@@ -128,6 +142,6 @@ def test_figures_and_ranks_are_made(models, scores, evidence):
         (empty,) = [axes for axes in picture.figure.axes if axes.get_title() == "F1 sad"]
         assert not len(empty.get_yticks()), "an axis of no numbers would bear made-up ones"
     assert overall_table(scores, None).columns == ["rank", "wins"]
-    blocks = seed_blocks(average_draws(scores))
-    assert len(blocks) == 4 and blocks.notna().all(axis=None)
-    assert critical_difference(pd.concat([blocks] * 3), about="x") is not None
+    blocks = data_set_blocks(average_draws(scores))
+    assert len(blocks) == 1 and blocks.notna().all(axis=None)
+    assert critical_difference(pd.concat([blocks] * 10), about="x") is not None

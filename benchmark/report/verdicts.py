@@ -1,0 +1,127 @@
+"""What tests found, as tables say it: arrows, what is in bold, and the sentences of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from benchmark.evidence.comparisons import ALPHA, REFERENCE, Evidence
+from benchmark.evidence.groups import counted
+from benchmark.evidence.resampling import LEAST_SEEDS
+from benchmark.evidence.statistics import AVERAGE
+from benchmark.protocol.metrics import Metric, metric
+from benchmark.report.content import Cell, Table
+from benchmark.report.tables import FEWER, number_range
+
+BETTER, WORSE = "▲", "▼"
+ALIKE, OPEN = "≈", "?"
+MARGIN = 1.0
+"""Points within which two methods count as alike, if their whole interval lies there."""
+
+
+def with_best(
+    rows: list[tuple[str, list[Cell]]], name: str, columns: list[str], best: pd.Series
+) -> list[tuple[str, list[Cell]]]:
+    """In bold what cannot be told from the best of its column, unless that is everything."""
+    found = {m: [best.get((name, m, column), float("nan")) for column in columns] for m, _ in rows}
+    tells = [any(own[c] == 0 for own in found.values()) for c in range(len(columns))]
+    return [
+        (
+            m,
+            [
+                replace(cell, rank=int(tells[c] and found[m][c] == 1 and FEWER not in cell.mark))
+                for c, cell in enumerate(cells)
+            ],
+        )
+        for m, cells in rows
+    ]
+
+
+def marked(cells: list[Cell], method: str, name: str, columns: list[str], told: pd.Series) -> list[Cell]:
+    """With an arrow where a method is better or worse than the reference."""
+    turned = -1.0 if metric(name).lower_is_better else 1.0
+    shown = []
+    for cell, column in zip(cells, columns, strict=True):
+        difference = turned * told.get((name, method, column), 0.0)
+        arrow = BETTER if difference > 0 else WORSE if difference < 0 else ""
+        shown.append(replace(cell, mark=cell.mark + arrow))
+    return shown
+
+
+def absent(table: Table, against: str | None) -> str:
+    """What a caption says where the reference is no row; empty where it is one."""
+    if against is None or against in table.methods:
+        return ""
+    return f" No test against {against}: there are no scores of it."
+
+
+def untested(against: str) -> str:
+    """What a caption says where there were too few seeds for a test."""
+    return f"No test against {against}: that takes three seeds of each method."
+
+
+def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
+    """What a caption says of the tests that gave the arrows."""
+    if tests["p"].isna().all():
+        return untested(against)
+    family = int(tests["family"].max())
+    return (
+        f"{BETTER} {WORSE} better, worse than {against} in a paired two-sided test over seeds and {drawn} (bootstrap "
+        f"of these, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
+        f"{family} {'comparison' if family == 1 else 'comparisons'} a column)."
+    )
+
+
+def drawn_words(intervals: pd.DataFrame) -> str:
+    """What the test split was drawn by: ``31 videos``; or samples, where ids tell no groups."""
+    if "unit" not in intervals or intervals.empty or str(intervals["unit"].iloc[0]) == "sample":
+        return "test samples (ids tell no groups, so each counts for itself)"
+    return counted(int(intervals["groups"].iloc[0]), str(intervals["unit"].iloc[0]))
+
+
+def interval_words(intervals: pd.DataFrame) -> str:
+    """What an interval is over; one without a part from the seeds is called so."""
+    drawn = drawn_words(intervals)
+    enough = intervals["seeds"] >= LEAST_SEEDS
+    if enough.all():
+        return f"95 % interval over seeds and {drawn}"
+    if not enough.any():
+        return f"95 % interval over {drawn} alone, for there are fewer than three seeds"
+    return f"95 % interval over seeds and {drawn}, or over these alone where there are fewer than three seeds"
+
+
+def verdict(test: Mapping[Any, Any], of: Metric) -> str:
+    """Better, worse, alike, or nothing can be said; nothing where there was no test."""
+    if pd.isna(test["p_holm"]):
+        return ""
+    if test["p_holm"] < ALPHA:
+        return BETTER if (test["difference"] > 0) != of.lower_is_better else WORSE
+    margin = MARGIN if of.percent else MARGIN / 100
+    return ALIKE if -margin <= test["low"] and test["high"] <= margin else OPEN
+
+
+def sensitivity(evidence: Evidence, task: str, source: str, against: str) -> str:
+    """What can be told apart at all, in a sentence; empty where nothing was tested."""
+    tests = evidence.comparisons
+    if tests.empty or "detectable" not in tests:
+        return ""
+    here = (tests["task"] == task) & (tests["source"] == source) & (tests["condition"] == AVERAGE)
+    tests = tests[here & (tests["purpose"] == REFERENCE) & (tests["against"] == against)]
+    tests = tests[tests["metric"] == tests["metric"].iloc[0]] if len(tests) else tests
+    least = tests["detectable"].dropna()
+    if least.empty:
+        return ""
+    intervals = evidence.intervals
+    own = intervals[(intervals["task"] == task) & (intervals["source"] == source)]
+    name = str(tests["metric"].iloc[0])
+    digits = metric(name).decimals - 1
+    ends = [f"{least.min():.{digits}f}", f"{least.max():.{digits}f}"]
+    span = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}, by method,"
+    return (
+        f"With {drawn_words(own)} and {number_range(own['seeds'])} seeds, differences of {AVERAGE} of "
+        f"{metric(name).title} from {against} below {span} cannot be seen: a test would find them in fewer than "
+        "four of five tries."
+    )

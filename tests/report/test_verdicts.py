@@ -1,0 +1,98 @@
+"""What tests found, as tables say it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.evidence.comparisons import weigh
+from benchmark.protocol.metrics import metric
+from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.report.comparisons import with_evidence
+from benchmark.report.tables import build_tables
+from benchmark.report.verdicts import drawn_words, sensitivity, verdict
+from tests.evidence.test_comparisons import ROWS, model
+from tests.report.test_comparisons import cells, scores_of
+
+SETTINGS = tuple((s, 0) for s in map(Setting, SUBSETS))
+
+
+@pytest.mark.parametrize(
+    ("difference", "low", "high", "p", "sign"),
+    [
+        (3.0, 1.0, 5.0, 0.01, "▲"),
+        (-3.0, -5.0, -1.0, 0.01, "▼"),
+        (0.1, -0.9, 1.0, 0.7, "≈"),
+        (0.1, -0.9, 1.1, 0.7, "?"),
+        (0.1, -8.0, 9.0, 0.7, "?"),
+        (3.0, 1.0, 5.0, np.nan, ""),
+    ],
+)
+def test_a_comparison_is_better_worse_alike_or_open(difference, low, high, p, sign):
+    found = {"difference": difference, "low": low, "high": high, "p_holm": p}
+    assert verdict(found, metric("f1")) == sign
+    turned = {"▲": "▼", "▼": "▲"}.get(sign, "?" if sign == "≈" else sign)  # a point of MAE is a hundredth
+    assert verdict(found, metric("mae")) == turned
+
+
+def test_two_hundredths_of_an_error_are_no_likeness():
+    small = {"difference": 0.001, "low": -0.009, "high": 0.01, "p_holm": 0.8}
+    assert verdict(small, metric("mae")) == "≈" and verdict(small | {"high": 0.011}, metric("mae")) == "?"
+
+
+def evidence_of(skills, seeds=5):
+    models = [model(m, seed, SETTINGS, skill) for m, skill in skills.items() for seed in range(seeds)]
+    return weigh(models, rows=ROWS, against="corrkd")
+
+
+def test_bold_is_what_cannot_be_told_from_the_best():
+    found = evidence_of({"mult": 0.5, "corrkd": 0.9, "corrkd-mrm": 0.9})
+    table = with_evidence(build_tables(scores_of(found))[0], found, "corrkd")
+    ranks = {m: row["{l,a,v}"].rank for m, row in cells(table).items()}
+    assert ranks == {"mult": 0, "corrkd": 1, "corrkd-mrm": 1}
+    assert "in bold what no test tells from the best" in table.caption and "underlined" not in table.caption
+
+
+def test_where_nothing_can_be_told_apart_nothing_is_bold():
+    found = evidence_of({"mult": 0.9, "corrkd": 0.9})
+    found = replace(found, intervals=found.intervals.assign(best=1.0))
+    table = with_evidence(build_tables(scores_of(found))[0], found, "corrkd")
+    assert {cell.rank for row in cells(table).values() for cell in row.values()} == {0}
+
+
+def test_without_tests_the_best_number_is_bold_as_ever():
+    found = evidence_of({"mult": 0.5, "corrkd": 0.9}, seeds=2)
+    assert found.intervals["best"].isna().all()
+    table = with_evidence(build_tables(scores_of(found))[0], found, "corrkd")
+    assert cells(table)["corrkd"]["{l,a,v}"].rank == 1 and "best in bold, second underlined" in table.caption
+
+
+def test_a_floor_that_loses_nothing_is_not_the_best_for_it():
+    rows = {m: replace(ROWS["mult"], label=m, name=m) for m in ("constant", "corrkd", "mult")}
+    models = []
+    for seed in range(5):
+        models += [model(m, seed, SETTINGS, skill) for m, skill in (("corrkd", 0.9), ("mult", 0.6))]
+        whole = model("mult", seed, SETTINGS, 0.6)
+        models.append(replace(whole, method="constant", predicted=0 * whole.predicted, outputs=0 * whole.outputs))
+    drop = weigh(models, rows=rows, against="corrkd").intervals.query("metric == 'f1' and condition == 'drop'")
+    assert drop.set_index("method")["mean"]["constant"] == 0.0
+    assert np.isnan(drop.set_index("method")["best"]["constant"])
+
+
+def test_what_could_be_seen_is_told_in_a_sentence():
+    found = evidence_of({"mult": 0.5, "corrkd": 0.9, "corrkd-mrm": 0.85})
+    tests = found.comparisons.query("metric == 'f1' and condition == 'Avg.' and purpose == 'reference'")
+    low, high = tests["detectable"].min(), tests["detectable"].max()
+    said = sensitivity(found, "mosi", "simulated", "corrkd")
+    assert said.startswith("With 40 videos and 5 seeds, differences of Avg. of F1 from corrkd below ")
+    assert f"{low:.1f} to {high:.1f}, by method, cannot be seen" in said
+    assert sensitivity(found, "mosi", "file", "corrkd") == sensitivity(found, "mosi", "simulated", "mult") == ""
+    assert sensitivity(evidence_of({"mult": 0.5, "corrkd": 0.9}, seeds=2), "mosi", "simulated", "corrkd") == ""
+
+
+def test_what_was_drawn_is_told():
+    assert drawn_words(pd.DataFrame({"groups": [31], "unit": ["video"]})) == "31 videos"
+    alone = "test samples (ids tell no groups, so each counts for itself)"
+    assert drawn_words(pd.DataFrame({"groups": [80], "unit": ["sample"]})) == alone
+    assert drawn_words(pd.DataFrame({"seeds": [1]})) == alone, "as earlier versions did"
