@@ -14,7 +14,7 @@ from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import Strict, validated
 from benchmark.files.yamlfiles import read_yaml
 from benchmark.names import LONGEST, visible
-from benchmark.protocol.metrics import RESERVED, metric, metric_names, usual_metrics
+from benchmark.protocol.metrics import RESERVED, metric_names, usual_metrics
 from benchmark.protocol.missing import MODALITIES
 from benchmark.protocol.target import CATEGORY, INTENSITY, POLARITY, Target
 
@@ -346,10 +346,6 @@ class Task(Strict):
         said = {"target": target, "modalities": self.modalities}
         keys = self.keys.model_dump(mode="json", exclude_none=True)
         return {**said, **({"keys": keys} if keys else {})}
-
-    def better(self) -> str:
-        """In words, which way the primary metric is better."""
-        return "less" if metric(self.scored[0]).lower_is_better else "more"
 
 
 @lru_cache(maxsize=1)

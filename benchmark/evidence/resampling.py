@@ -7,7 +7,7 @@ with multiway clustering", Journal of Business & Economic Statistics, 2011):
 
 - over samples: the test split is drawn anew, with replacement, the same draws for all models of a task (a bootstrap).
   What is drawn are groups, such as videos, since the clips of a video are not independent; drawn one by one they would
-  make intervals too narrow, on the real MOSI by a factor of 1.2 to 2.2;
+  make intervals too narrow, on the real MOSI by a factor of up to 2.4;
 - over seeds: the variance between trained models. Drawing them anew too would understate it, by a fifth for five seeds;
 - both: how differently the draws of samples move the models of one method.
 
@@ -40,7 +40,7 @@ DRAWS = 1000
 CONFIDENCE = 0.95
 POWER = 0.8
 LEAST_SEEDS = 3
-"""Of each method, for a test: with two, one in thirty true nulls was rejected at a level of 1 %."""
+"""Of each method, for a test: two tell too little of what others would give."""
 Array = NDArray[np.floating[Any]]
 
 

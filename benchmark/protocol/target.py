@@ -98,8 +98,3 @@ class Target:
             span=tuple(map(float, said.get("span", (-3.0, 3.0)))),  # type: ignore[arg-type]
             cuts=tuple((name, tuple(cuts)) for name, cuts in sorted(said.get("cuts", {}).items())),
         )
-
-
-def polarity() -> Target:
-    """Negative against non-negative, of labels from -3 to 3."""
-    return Target(POLARITY)
