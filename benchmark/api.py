@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import BenchmarkError, one_line, storing, unknown
 from benchmark.files.atomic import make_writable, replace_file
 from benchmark.files.locks import keeps_locks
-from benchmark.methods.labels import expand
 from benchmark.methods.registry import Entry, catalogue
 from benchmark.running.choice import (
     Choice,
@@ -25,8 +24,8 @@ from benchmark.running.choice import (
     check_how,
     choose,
     is_of_shard,
+    labels_among,
     leave_word,
-    naming,
     parse_shard,
     several,
     spelled_call,
@@ -176,6 +175,7 @@ def run(
         grid=choice.name,
         command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
+        margin=[choice.config.margin],
         metrics=several(metrics),
         keys={cell.key for cell in built.cells},
         failed=failed,
@@ -183,7 +183,7 @@ def run(
     )
     lacking = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
     if lacking:
-        leave_word(folder, choice.name, command, against or choice.config.against)
+        leave_word(folder, choice, command, against)
         say(
             f"{len(lacking)} cells of other shards are not here, so no report is written; when all are done, give "
             f"--report-only with {folder} and, where shards have folders of their own, those"
@@ -305,7 +305,7 @@ def report(
     keys = {cell.key for cell in choice.build().cells} if choice else frozenset()
     only = None
     if methods is not None:
-        only = choice.labels if choice else _labels_among(methods, entries, given)
+        only = choice.labels if choice else labels_among(methods, entries, given)
     manifests = [read_manifest(folder / "manifest.json") for folder in given]
     said = [choice.config.against if choice else None, *(manifest.get("against") for manifest in manifests)]
     results = _results(
@@ -316,6 +316,7 @@ def report(
         command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
         against=[against] if against is not None else said,
         must_be_there=against is not None,
+        margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
         metrics=several(metrics),
         keys=keys,
         only=only,
@@ -424,17 +425,6 @@ def _choice(
 def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dict[str, Entry]:
     classes = [method for method in methods if not isinstance(method, str)]
     return catalogue(map(Path, several(plugins)), classes, on_fault=lambda fault: say(f"warning: {fault}"))
-
-
-def _labels_among(methods: MethodNames, entries: dict[str, Entry], folders: Sequence[Path]) -> list[str]:
-    """Names and groups → labels of rows; what is stored may hold rows of methods that are not known here."""
-    from benchmark.methods.registry import name_of
-    from benchmark.running.store import Store
-
-    stored = {str(record["label"]) for f in folders for k in Store(f).stored_keys() if (record := Store(f).readable(k))}
-    labels = [method if isinstance(method, str) else str(name_of(method)) for method in methods]
-    with naming("--methods"):
-        return expand(labels, entries, stored)
 
 
 def _cluster(backend: str, scheduler: str | None) -> Cluster | nullcontext[None]:

@@ -271,9 +271,24 @@ def test_what_is_set_and_what_others_are_tested_against(tmp_path):
     assert set(pd.read_csv(results.out / "comparisons.csv")["against"]) == {"constant"}
 
 
+def test_a_grids_margin_is_told_and_stays_with_what_is_stored():
+    grid = {**GRID, "seeds": 3, "ratios": [], "subsets": ["l", "a", "v", "la", "lv", "av", "lav"], "margin": 0.4}
+    results = run(grid)
+
+    def told():
+        return (results.out / "tables" / "mosi_intervals.md").read_text()
+
+    assert manifest(results)["margin"] == 0.4 and "lies within ±0.4 points)" in told()
+    report(results.out)
+    assert manifest(results)["margin"] == 0.4 and "lies within ±0.4 points)" in told()
+    report(results.out, grid={**grid, "margin": 2})
+    assert "lies within ±2 points)" in told()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ({"grid": {**TINY, "margin": 0}}, "grid grid: key 'margin': input should be greater than 0"),
         ({"grid": "quik"}, "unknown grid 'quik'; did you mean quick"),
         ({"grid": {**TINY, "metods": []}}, "grid grid: unknown key 'metods'; did you mean methods"),
         ({"grid": {**TINY, "seeds": "x"}}, "grid grid: key 'seeds': "),

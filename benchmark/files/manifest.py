@@ -49,6 +49,7 @@ class _Manifest(BaseModel):
     grid: str = ""
     selection: str = ""
     against: str | None = None
+    margin: float | None = Field(None, gt=0, le=50)
     methods: list[_Row] = []
     versions: list[dict[str, Any]] = []
     machine: dict[str, Any] = {}

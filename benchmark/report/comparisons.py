@@ -1,6 +1,6 @@
 """Tables of what the stored predictions tell beyond means.
 
-Intervals and tests, ranks, what augmentation gives, and how far from the published numbers.
+Intervals and tests, ranks, and what augmentation gives.
 """
 
 from __future__ import annotations
@@ -17,15 +17,11 @@ from benchmark.evidence.statistics import (
     AVERAGE,
     DROP,
     average_draws,
-    average_inter,
     condition_blocks,
     counted_tasks,
-    of_primary,
-    over_seeds,
     ranks,
 )
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table, leads
 from benchmark.report.tables import (
     BEST,
@@ -43,18 +39,19 @@ from benchmark.report.tables import (
 from benchmark.report.verdicts import (
     ALIKE,
     BETTER,
-    MARGIN,
     OPEN,
     WORSE,
     absent,
     drawn_words,
     interval_words,
+    margin_words,
     marked,
     tell_test,
     untested,
     verdict,
     with_best,
 )
+from benchmark.running.grid_file import MARGIN
 
 MARK = "*"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
@@ -116,7 +113,9 @@ def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:
     return frame
 
 
-def interval_table(scores: Table, evidence: Evidence, against: str | None, asked: Sequence[str] = ()) -> Table | None:
+def interval_table(
+    scores: Table, evidence: Evidence, against: str | None, asked: Sequence[str] = (), *, margin: float = MARGIN
+) -> Table | None:
     """Complete, `Avg.`, their difference and the area under the curve, each with its interval, and the test of `Avg.`.
 
     Parameters
@@ -127,6 +126,8 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None, asked
     against : str or None
     asked : sequence of str
         The metrics to print; by default the primary one, and those of categories that it is a mean of.
+    margin : float
+        See :func:`benchmark.report.verdicts.verdict`.
 
     Returns
     -------
@@ -159,7 +160,7 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None, asked
                 difference = _cell(found, m, "difference", signed=True, digits=digits)
                 least = found["detectable"].get(m) if "detectable" in found else None
                 seen = "" if least is None or pd.isna(least) else f"{least:.{digits}f}"
-                sign = verdict(found.loc[m].to_dict(), metric(name)) if m in found.index else ""
+                sign = verdict(found.loc[m].to_dict(), metric(name), margin) if m in found.index else ""
                 ranked[m] += [replace(difference, mark=sign), Cell(_p(found["p_holm"].get(m))), Cell(seen)]
         blocks.append(Block(title, list(ranked.items())))
     caption = [
@@ -172,8 +173,8 @@ def interval_table(scores: Table, evidence: Evidence, against: str | None, asked
     elif compared:
         caption += [
             f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm; {BETTER} better, {WORSE} "
-            f"worse, {ALIKE} alike (the whole interval lies within {MARGIN:g} point), {OPEN} nothing can be said. "
-            "detectable: the least difference that the test would find with a chance of 80 %. This is the "
+            f"worse, {ALIKE} alike (the whole interval lies within {margin_words(margin, titles)}), {OPEN} nothing "
+            "can be said. detectable: the least difference that the test would find with a chance of 80 %. This is the "
             "primary outcome; all other tests are exploratory."
         ]
     return replace(
@@ -319,160 +320,6 @@ def augmentation_table(scores: Table, evidence: Evidence, asked: Sequence[str] =
         summary=pd.concat([gains, ideas], ignore_index=True).drop(columns=["task", "source"]),
         blocks=blocks,
         metrics=titles,
-    )
-
-
-def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapping[str, Any]]) -> Table | None:
-    """Our numbers beside the published ones, with the difference; only for data read from a file.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Tidy scores.
-    table : Table
-        Any table of the task.
-    cards : mapping of label to card
-        A published number is of the card's method, or of the variant that its key `row` names.
-
-    Returns
-    -------
-    Table or None
-        None on simulated data, where a comparison would mean nothing, and where no method has published numbers.
-    """
-    if table.source != "file":
-        return None
-    published = {
-        (label, {"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row
-        for name, card in cards.items()
-        for row in card.get("published", [])
-        if row["task"] == table.task and (label := row.get("row", name)) in table.methods
-    }
-    if not published:
-        return None
-    part = scores[(scores["task"] == table.task) & (scores["source"] == "file")]
-    values = average_draws(part)
-    values = pd.concat([values[values["ratio"] == 0.0], average_inter(values).assign(available="avg")])
-    ours = over_seeds(values, ["method", "metric", "available"]).set_index(["method", "metric", "available"])["mean"]
-    conditions = {s: Setting(s).condition for s in SUBSETS[:-1]} | {"avg": AVERAGE, "lav": COMPLETE}
-    methods = [m for m in table.methods if any(label == m for label, _, _ in published)]
-    metrics = [m for m in part["metric"].unique() if any(x == m for _, x, _ in published)]
-    if not metrics:
-        return None
-
-    def cell(method: str, name: str, condition: str) -> Cell:
-        row, own = published.get((method, name, condition)), ours.get((method, name, condition))
-        if row is None or pd.isna(own):
-            return Cell("")
-        digits = metric(name).decimals
-        return Cell(f"{own:.{digits}f}", f"({row['value']:.{digits}f}, {own - row['value']:+.{digits}f})")
-
-    found = [
-        {
-            "metric": name,
-            "method": method,
-            "condition": conditions[condition],
-            "ours": ours.get((method, name, condition)),
-            "published": row["value"],
-            "status": row["status"],
-            "citation": row["source"],
-        }
-        for (method, name, condition), row in published.items()
-    ]
-    sources = sorted({str(row["source"]) for row in published.values()})
-    return replace(
-        table,
-        stem=f"{table.prefix}_published",
-        title="Beside the published numbers",
-        kind="published",
-        caption=(
-            f"{tell_metrics(metrics, table.target)}: ours (published, ours less published). Published: "
-            f"{'; '.join(sources)}; as reported there, without spread. Features, splits and labels of the file "
-            "need not be those behind them."
-        ),
-        methods=methods,
-        columns=list(conditions.values()),
-        summary=pd.DataFrame(found),
-        blocks=[
-            Block(title, [(m, [cell(m, name, c) for c in conditions]) for m in methods])
-            for name, title in titled(metrics, table.target).items()
-        ],
-        metrics=titled(metrics, table.target),
-    )
-
-
-def methods_table(
-    scores: pd.DataFrame,
-    table: Table,
-    cells: Sequence[Mapping[str, Any]],
-    cards: Mapping[str, Mapping[str, Any]],
-) -> Table | None:
-    """What each method is and costs: year, idea, parameters, seconds an epoch, mean score where a modality is missing.
-
-    Parameters
-    ----------
-    scores : DataFrame
-        Tidy scores.
-    table : Table
-        Any table of the task.
-    cells : sequence of dict
-        As the manifest lists them: :func:`benchmark.report.manifest.cell_summary`.
-    cards : mapping of label to card
-
-    Returns
-    -------
-    Table or None
-        None without cells.
-    """
-    by_method: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in cells:
-        if (cell["task"], cell["source"]) == (table.task, table.source):
-            by_method.setdefault(cell["method"], []).append(cell)
-    methods = [method for method in table.methods if method in by_method]
-    if not methods:
-        return None
-    part = of_primary(scores[(scores["task"] == table.task) & (scores["source"] == table.source)])
-    name = str(part["metric"].iloc[0])
-    average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
-    found = []
-    for method in methods:
-        own = by_method[method]
-        epochs = sum(cell["epochs"] for cell in own)
-        found.append(
-            {
-                "method": method,
-                "year": cards.get(method, {}).get("year"),
-                "idea": cards.get(method, {}).get("idea"),
-                "parameters": max(cell["parameters"] for cell in own),
-                "seconds_an_epoch": sum(cell["training_seconds"] for cell in own) / epochs if epochs else None,
-                "average": average.get(method),
-            }
-        )
-    columns = ["Year", "Idea", "Parameters", "s/epoch", AVERAGE]
-
-    def row(entry: Mapping[str, Any]) -> tuple[str, list[Cell]]:
-        seconds, score = entry["seconds_an_epoch"], entry["average"]
-        texts = (
-            str(entry["year"] or "–"),
-            str(entry["idea"] or "–"),
-            f"{entry['parameters']:,}",
-            "–" if seconds is None else f"{seconds:.2f}",
-            "–" if score is None or pd.isna(score) else f"{score:.{metric(name).decimals}f}",
-        )
-        return str(entry["method"]), [Cell(text) for text in texts]
-
-    return replace(
-        table,
-        stem=f"{table.prefix}_methods",
-        title="Methods",
-        kind="methods",
-        caption="All parameters, frozen ones too; seconds of an epoch in one thread, with validation, as stored with "
-        f"the cells (other work on the machine counts); {AVERAGE} = {metric(name, table.target).title}, averaged over "
-        "the conditions in which a modality is missing.",
-        methods=methods,
-        columns=columns,
-        summary=pd.DataFrame(found).astype({"year": "Int64"}),
-        blocks=[Block("", [row(entry) for entry in found])],
-        words=("Idea",),
     )
 
 

@@ -24,6 +24,7 @@ from benchmark.report.diagnostics import embed
 from benchmark.report.manifest import build_manifest, provenance
 from benchmark.report.write import sections, write_report
 from benchmark.running.choice import check_against
+from benchmark.running.grid_file import MARGIN
 from benchmark.running.store import Store
 
 
@@ -45,6 +46,8 @@ class Content:
         Whether it was made of cells; else of the csv files of an earlier report.
     metrics : tuple of str
         Of which tables are asked for; by default one of all that a task lists.
+    margin : float
+        Within how many points of the reference a method counts as alike.
     """
 
     collection: Collection
@@ -55,6 +58,7 @@ class Content:
     cards: dict[str, dict[str, Any]]
     from_cells: bool
     metrics: tuple[str, ...] = ()
+    margin: float = MARGIN
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -74,6 +78,7 @@ class Content:
             "cards": self.cards,
             "costs": self.manifest.get("cells", []),
             "metrics": self.metrics,
+            "margin": self.margin,
         }
 
     @cached_property
@@ -97,6 +102,7 @@ def gather(
     keys: Set[str] = frozenset(),
     only: Sequence[str] | None = None,
     metrics: Sequence[str] = (),
+    margin: Sequence[float | None] = (),
 ) -> Content:
     """Read what is stored and weigh it.
 
@@ -119,6 +125,8 @@ def gather(
         The rows to show; by default all that are stored.
     metrics : sequence of str
         Of which tables are asked for.
+    margin : sequence of float or None
+        Within how many points of the reference a method counts as alike: the first that is told.
 
     Raises
     ------
@@ -160,15 +168,26 @@ def gather(
     texts = {row.label: methods.describe(row, entries) for row in rows}
     named = list(filter(None, against))
     reference = next((label for label in named if label in texts), named[0] if named else None)
+    alike = next((points for points in margin if points is not None), MARGIN)
     if empty:
         stored = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])}
         texts = {label: text for label, text in stored.items() if only is None or label in only} or texts
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
-        manifest = build_manifest(collection, command=command, grid=grid, methods=texts, against=reference)
+        manifest = build_manifest(
+            collection, command=command, grid=grid, methods=texts, against=reference, margin=alike
+        )
     cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
     return Content(
-        collection, evidence, manifest, texts, reference, cards, from_cells=not empty, metrics=tuple(metrics)
+        collection,
+        evidence,
+        manifest,
+        texts,
+        reference,
+        cards,
+        from_cells=not empty,
+        metrics=tuple(metrics),
+        margin=alike,
     )
 
 

@@ -20,7 +20,7 @@ _OF_DATA = ("display", "metrics", "modalities", "max_frames", "feature_dims")
 
 
 def build_manifest(
-    collection: Collection, *, command: str, grid: str, methods: dict[str, str], against: str | None
+    collection: Collection, *, command: str, grid: str, methods: dict[str, str], against: str | None, margin: float
 ) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
 
@@ -34,6 +34,8 @@ def build_manifest(
         The rows in order, each in one line of text.
     against : str or None
         The row that the others were tested against.
+    margin : float
+        Within how many points of it they counted as alike.
     """
     records = collection.records
     tasks: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -58,6 +60,7 @@ def build_manifest(
         "grid": grid,
         "selection": SELECTION,
         "against": against,
+        "margin": margin,
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
@@ -106,7 +109,7 @@ def _text(path: Path) -> str:
 def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
-    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against")
+    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against", "margin")
     return {
         **{k: v for k, v in manifest.items() if k not in elsewhere},
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},

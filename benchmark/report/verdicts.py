@@ -18,8 +18,6 @@ from benchmark.report.tables import FEWER, number_range
 
 BETTER, WORSE = "▲", "▼"
 ALIKE, OPEN = "≈", "?"
-MARGIN = 1.0
-"""Points within which two methods count as alike, if their whole interval lies there."""
 
 
 def with_best(
@@ -93,14 +91,33 @@ def interval_words(intervals: pd.DataFrame) -> str:
     return f"95 % interval over seeds and {drawn}, or over these alone where there are fewer than three seeds"
 
 
-def verdict(test: Mapping[Any, Any], of: Metric) -> str:
-    """Better, worse, alike, or nothing can be said; nothing where there was no test."""
+def verdict(test: Mapping[Any, Any], of: Metric, margin: float) -> str:
+    """Better, worse, alike, or nothing can be said; nothing where there was no test.
+
+    Parameters
+    ----------
+    test : mapping
+        `difference`, the ends of its interval `low` and `high`, and `p_holm`.
+    of : Metric
+    margin : float
+        Points, of metrics that are no per cents hundredths, within which the whole interval of what is alike lies.
+    """
     if pd.isna(test["p_holm"]):
         return ""
     if test["p_holm"] < ALPHA:
         return BETTER if (test["difference"] > 0) != of.lower_is_better else WORSE
-    margin = MARGIN if of.percent else MARGIN / 100
+    margin = margin if of.percent else margin / 100
     return ALIKE if -margin <= test["low"] and test["high"] <= margin else OPEN
+
+
+def margin_words(margin: float, titles: Mapping[str, str]) -> str:
+    """Within what the whole interval of a likeness lies: ``±0.5 points``, ``±1 point, of MAE ±0.01``."""
+    others = [title for name, title in titles.items() if not metric(name).percent]
+    points = f"±{margin:g} {'point' if margin == 1 else 'points'}"
+    if not others:
+        return points
+    hundredths = f"±{margin / 100:g}"
+    return hundredths if len(others) == len(titles) else f"{points}, of {' and '.join(others)} {hundredths}"
 
 
 def sensitivity(evidence: Evidence, task: str, source: str, against: str) -> str:

@@ -27,9 +27,7 @@ from benchmark.names import check_inside
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
-    methods_table,
     overall_table,
-    published_table,
     with_evidence,
     with_failures,
 )
@@ -38,10 +36,12 @@ from benchmark.report.diagnostics import can_be_embedded, embed, representation_
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import sensitivity
+from benchmark.running.grid_file import MARGIN
 from benchmark.running.processes import cores, lack_of_processes
 
 
@@ -58,6 +58,7 @@ def write_report(
     cards: Mapping[str, Mapping[str, Any]] = {},
     costs: Sequence[Mapping[str, Any]] = (),
     metrics: Sequence[str] = (),
+    margin: float = MARGIN,
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -87,6 +88,8 @@ def write_report(
         Parameters and times of the cells, as the manifest lists them. Without them there is no table of methods.
     metrics : sequence of str
         Print a table of each of these, instead of one of all that a task lists.
+    margin : float
+        Within how many points of the reference a method counts as alike.
 
     Returns
     -------
@@ -120,6 +123,7 @@ def write_report(
             cards=cards,
             costs=costs,
             metrics=metrics,
+            margin=margin,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -164,6 +168,7 @@ def sections(
     cards: Mapping[str, Mapping[str, Any]],
     costs: Sequence[Mapping[str, Any]],
     metrics: Sequence[str] = (),
+    margin: float = MARGIN,
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -206,7 +211,7 @@ def sections(
 
         intervals = here(evidence.intervals)
         parts += [
-            interval_table(first, evidence, against, asked),
+            interval_table(first, evidence, against, asked, margin=margin),
             augmentation_table(first, evidence, asked),
             methods_table(scores, first, costs, cards),
             published_table(scores, first, cards),

@@ -195,6 +195,18 @@ def check_metrics(names: Sequence[str], targets: Iterable[Target]) -> None:
             raise BenchmarkError(unknown("metric in --metrics", name, known))
 
 
+def labels_among(
+    methods: Sequence[str | type[Method]], entries: dict[str, Entry], folders: Sequence[Path]
+) -> list[str]:
+    """Names and groups → labels of rows; what is stored may hold rows of methods that are not known here."""
+    from benchmark.running.store import Store
+
+    stored = {str(record["label"]) for f in folders for k in Store(f).stored_keys() if (record := Store(f).readable(k))}
+    labels = [method if isinstance(method, str) else str(name_of(method)) for method in methods]
+    with naming("--methods"):
+        return known_methods.expand(labels, entries, stored)
+
+
 @contextmanager
 def naming(place: str) -> Iterator[None]:
     """Say where the name stands that is wrong."""
@@ -222,9 +234,14 @@ def is_of_shard(cell: Cell, part: tuple[int, int] | None) -> bool:
     return part is None or int(cell.key, 16) % part[1] == part[0] - 1
 
 
-def leave_word(folder: Path, grid: str, command: str, against: str | None) -> None:
+def leave_word(folder: Path, choice: Choice, command: str, against: str | None) -> None:
     """Leave in a shard's folder what a report on all shards says of them: their grid, and how to get it again."""
-    said = {"grid": grid, "command": with_other_shards(folder, command), "against": against}
+    said = {
+        "grid": choice.name,
+        "command": with_other_shards(folder, command),
+        "against": against or choice.config.against,
+        "margin": choice.config.margin,
+    }
     with storing(folder):
         replace_file(folder / "manifest.json", json_text({**read_manifest(folder / "manifest.json"), **said}).encode())
 

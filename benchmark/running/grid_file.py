@@ -20,6 +20,8 @@ from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
 from benchmark.protocol.training_config import TrainingConfig
 
 GRIDS = Path(__file__).resolve().parents[1] / "grids"
+MARGIN = 1.0
+"""Points within which two methods count as alike, where a grid says nothing else."""
 EVERY_METHOD = "training"  # as a method's name in --set: all of them
 _GRID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+\-. ]{0,59}")
 _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _+\-=./()]{0,39}")
@@ -76,6 +78,8 @@ class GridConfig(Strict):
         Which draw of the test masks.
     against : str, optional
         The row that all others are tested against in the report.
+    margin : float
+        Points, of MAE and Corr hundredths, within which the report calls a method and that row alike.
     training : dict
         Fields of :class:`TrainingConfig`, for all methods.
     set : dict of method to dict
@@ -97,6 +101,7 @@ class GridConfig(Strict):
     crossed: bool = False
     draw: int = Field(default=0, ge=0, lt=2**31)
     against: str | None = None
+    margin: float = Field(default=MARGIN, gt=0, le=50)
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}
     simulator: SimulatorConfig | None = None

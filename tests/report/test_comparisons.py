@@ -13,13 +13,12 @@ from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
-    methods_table,
     overall_table,
-    published_table,
     with_evidence,
     with_failures,
 )
 from benchmark.report.heatmaps import condition_heatmap, crossed_heatmap
+from benchmark.report.methods import methods_table, published_table
 from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
 from tests.evidence.test_comparisons import ROWS, intensity_model, model
 from tests.report.test_tables import make_scores

@@ -9,9 +9,9 @@ import pytest
 from benchmark.evidence.comparisons import weigh
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
-from benchmark.report.comparisons import with_evidence
-from benchmark.report.tables import build_tables
-from benchmark.report.verdicts import drawn_words, sensitivity, verdict
+from benchmark.report.comparisons import interval_table, with_evidence
+from benchmark.report.tables import build_tables, titled
+from benchmark.report.verdicts import drawn_words, margin_words, sensitivity, verdict
 from tests.evidence.test_comparisons import ROWS, model
 from tests.report.test_comparisons import cells, scores_of
 
@@ -31,14 +31,38 @@ SETTINGS = tuple((s, 0) for s in map(Setting, SUBSETS))
 )
 def test_a_comparison_is_better_worse_alike_or_open(difference, low, high, p, sign):
     found = {"difference": difference, "low": low, "high": high, "p_holm": p}
-    assert verdict(found, metric("f1")) == sign
+    assert verdict(found, metric("f1"), 1.0) == sign
     turned = {"▲": "▼", "▼": "▲"}.get(sign, "?" if sign == "≈" else sign)  # a point of MAE is a hundredth
-    assert verdict(found, metric("mae")) == turned
+    assert verdict(found, metric("mae"), 1.0) == turned
 
 
 def test_two_hundredths_of_an_error_are_no_likeness():
     small = {"difference": 0.001, "low": -0.009, "high": 0.01, "p_holm": 0.8}
-    assert verdict(small, metric("mae")) == "≈" and verdict(small | {"high": 0.011}, metric("mae")) == "?"
+    mae = metric("mae")
+    assert verdict(small, mae, 1.0) == "≈" and verdict(small | {"high": 0.011}, mae, 1.0) == "?"
+    assert verdict(small, mae, 0.5) == "?" and verdict(small | {"high": 0.011}, mae, 2.0) == "≈"
+
+
+@pytest.mark.parametrize(
+    ("margin", "names", "said"),
+    [
+        (1.0, ["f1"], "±1 point"),
+        (0.5, ["f1", "accuracy"], "±0.5 points"),
+        (2.0, ["mae", "corr"], "±0.02"),
+        (0.5, ["mae", "f1"], "±0.5 points, of MAE ±0.005"),
+    ],
+)
+def test_the_margin_is_told_in_the_units_of_what_is_printed(margin, names, said):
+    assert margin_words(margin, titled(names, "intensity")) == said
+
+
+def test_a_narrower_margin_leaves_more_open():
+    found = evidence_of({"mult": 0.9, "corrkd": 0.9})
+    tests = found.comparisons.assign(difference=0.1, low=-0.6, high=0.8, p=0.7, p_holm=0.7)
+    first = build_tables(scores_of(found))[0]
+    tables = [interval_table(first, replace(found, comparisons=tests), "corrkd", margin=m) for m in (1.0, 0.7)]
+    assert [cells(table)["mult"]["Avg. less corrkd"].mark for table in tables] == ["≈", "?"]
+    assert "lies within ±1 point)" in tables[0].caption and "lies within ±0.7 points)" in tables[1].caption
 
 
 def evidence_of(skills, seeds=5):
