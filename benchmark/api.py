@@ -27,6 +27,7 @@ from benchmark.running.choice import (
     labels_among,
     leave_word,
     parse_shard,
+    planned,
     several,
     spelled_call,
     with_other_shards,
@@ -154,6 +155,9 @@ def run(
         todo = [cell for cell in own if fresh or states[cell.key] != DONE]
         if part is not None:
             say(f"shard {part[0]}/{part[1]}: {len(own)} of {len(built.cells)} cells")
+        if todo or part is not None:
+            asked_with = command if part is None else with_other_shards(folder, command)
+            leave_word(folder, choice, asked_with, against, built.cells)
         display = Display(replace(built, cells=own), store, todo, workers)
         with storing(folder), display.shown():
             failed = run_grid(
@@ -178,14 +182,14 @@ def run(
         margin=[choice.config.margin],
         metrics=several(metrics),
         keys={cell.key for cell in built.cells},
+        planned=[planned(cell) for cell in built.cells],
         failed=failed,
         say=say,
     )
-    lacking = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
-    if lacking:
-        leave_word(folder, choice, command, against)
+    others = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
+    if others:
         say(
-            f"{len(lacking)} cells of other shards are not here, so no report is written; when all are done, give "
+            f"{len(others)} cells of other shards are not here, so no report is written; when all are done, give "
             f"--report-only with {folder} and, where shards have folders of their own, those"
         )
     else:
@@ -302,7 +306,7 @@ def report(
     target = Path(out) if out is not None else given[0]
     make_writable(target)
     given = without_empty_shards(given)
-    keys = {cell.key for cell in choice.build().cells} if choice else frozenset()
+    cells = choice.build().cells if choice else []
     only = None
     if methods is not None:
         only = choice.labels if choice else labels_among(methods, entries, given)
@@ -318,7 +322,8 @@ def report(
         must_be_there=against is not None,
         margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
         metrics=several(metrics),
-        keys=keys,
+        keys={cell.key for cell in cells},
+        planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,
         say=say,
     )

@@ -285,6 +285,40 @@ def test_a_grids_margin_is_told_and_stays_with_what_is_stored():
     assert "lies within ±2 points)" in told()
 
 
+def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeypatch):
+    from benchmark.report import results as written
+    from benchmark.running import runner
+
+    def stopped(grid, store, todo, **options):
+        run_all(grid, store, todo[:1], **options)
+        raise KeyboardInterrupt
+
+    def counted(results):
+        return results._content.report["provenance"]["cells"]
+
+    run_all = runner.run_grid
+    monkeypatch.setattr(runner, "run_grid", stopped)
+    grid = {**GRID, "tasks": ["mosi", "iemocap"], "margin": 0.7, "name": "half"}
+    with pytest.raises(KeyboardInterrupt):
+        run(grid, out="out", command="the command")
+    results = report("out")
+    page = (results.out / "report.html").read_text()
+    assert "<strong>1 of 8 cells done; 7 not computed.</strong>" in page
+    assert page.count('<p class="caption">1 of 4 cells done; 3 not computed.</p>') == 1, (
+        "under the one task with scores"
+    )
+    said = manifest(results)
+    assert (said["grid"], said["command"], said["against"], said["margin"]) == ("half", "the command", "linear", 0.7)
+    assert len(said["not_computed"]) == 7
+
+    monkeypatch.setattr(runner, "run_grid", run_all)
+    monkeypatch.setattr(written, "write", lambda *given: None)
+    assert counted(report("out")) == {"done": 1, "failed": 0, "not computed": 7}, "a report does not forget it"
+    assert counted(report("out", methods=["constant"]))["not computed"] == 3
+    assert counted(run(grid, methods=["constant"], out="out")) == {"done": 4, "failed": 0}, "all that was asked for"
+    assert counted(report("out", grid=grid)) == {"done": 4, "failed": 0, "not computed": 4}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

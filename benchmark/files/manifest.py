@@ -29,10 +29,20 @@ class _Cell(BaseModel):
     method: str
     task: str
     source: str = ""
+    seed: int = 0
     seconds: float
     training_seconds: float = 0.0
     epochs: int = Field(0, ge=0, lt=2**53)
     parameters: int = Field(0, ge=0, lt=2**53)
+
+
+class _Planned(BaseModel):
+    model_config = ConfigDict(strict=True)
+    task: str
+    source: str
+    method: str
+    seed: int
+    key: str = Field(pattern="^[0-9a-f]+$")
 
 
 class _Row(BaseModel):
@@ -55,6 +65,7 @@ class _Manifest(BaseModel):
     machine: dict[str, Any] = {}
     tasks: list[dict[str, Any]] = []
     cells: list[_Cell] = []
+    not_computed: list[_Planned] = []
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from benchmark.report.manifest import build_manifest, provenance
 from benchmark.report.write import sections, write_report
 from benchmark.running.choice import check_against
 from benchmark.running.grid_file import MARGIN
-from benchmark.running.store import Store
+from benchmark.running.store import Store, lacking
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Content:
         Of which tables are asked for; by default one of all that a task lists.
     margin : float
         Within how many points of the reference a method counts as alike.
+    lacking : sequence of mapping
+        `task, source, method, seed, key` of planned cells that are not computed.
     """
 
     collection: Collection
@@ -59,6 +61,7 @@ class Content:
     from_cells: bool
     metrics: tuple[str, ...] = ()
     margin: float = MARGIN
+    lacking: Sequence[Mapping[str, Any]] = ()
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -69,7 +72,7 @@ class Content:
     def report(self) -> dict[str, Any]:
         """The keyword arguments of :func:`benchmark.report.write.write_report`."""
         return {
-            "provenance": provenance(self.manifest, self.rows, self.collection.failures),
+            "provenance": provenance(self.manifest, self.rows, self.collection.failures, self.lacking),
             "failures": self.collection.failures,
             "method_order": list(self.rows),
             "evidence": self.evidence,
@@ -79,6 +82,7 @@ class Content:
             "costs": self.manifest.get("cells", []),
             "metrics": self.metrics,
             "margin": self.margin,
+            "lacking": self.lacking,
         }
 
     @cached_property
@@ -103,6 +107,7 @@ def gather(
     only: Sequence[str] | None = None,
     metrics: Sequence[str] = (),
     margin: Sequence[float | None] = (),
+    planned: Sequence[Mapping[str, Any]] = (),
 ) -> Content:
     """Read what is stored and weigh it.
 
@@ -127,6 +132,8 @@ def gather(
         Of which tables are asked for.
     margin : sequence of float or None
         Within how many points of the reference a method counts as alike: the first that is told.
+    planned : sequence of mapping
+        `task, source, method, seed, key` of cells that are to be there when all is computed.
 
     Raises
     ------
@@ -153,8 +160,8 @@ def gather(
         evidence = Evidence()
         rows = list({record["label"]: methods.stored_row(record) for record in collection.records}.values())
     if only is not None:
-        if lacking := [label for label in only if label not in {row.label for row in rows}]:
-            raise BenchmarkError(unknown("row among what is stored", lacking[0], [row.label for row in rows]))
+        if absent := [label for label in only if label not in {row.label for row in rows}]:
+            raise BenchmarkError(unknown("row among what is stored", absent[0], [row.label for row in rows]))
         rows = [row for row in rows if row.label in only]
         collection, evidence = collection.of_rows(only), evidence.of_rows(only)
     rows = methods.by_year(rows, entries)
@@ -168,6 +175,7 @@ def gather(
     texts = {row.label: methods.describe(row, entries) for row in rows}
     named = list(filter(None, against))
     reference = next((label for label in named if label in texts), named[0] if named else None)
+    open_cells = [cell for cell in lacking(stores, planned) if only is None or cell["method"] in only]
     alike = next((points for points in margin if points is not None), MARGIN)
     if empty:
         stored = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])}
@@ -175,7 +183,7 @@ def gather(
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
         manifest = build_manifest(
-            collection, command=command, grid=grid, methods=texts, against=reference, margin=alike
+            collection, command=command, grid=grid, methods=texts, against=reference, margin=alike, lacking=open_cells
         )
     cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
     return Content(
@@ -188,6 +196,7 @@ def gather(
         from_cells=not empty,
         metrics=tuple(metrics),
         margin=alike,
+        lacking=open_cells,
     )
 
 

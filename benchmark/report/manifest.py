@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,14 @@ _OF_DATA = ("display", "metrics", "modalities", "max_frames", "feature_dims")
 
 
 def build_manifest(
-    collection: Collection, *, command: str, grid: str, methods: dict[str, str], against: str | None, margin: float
+    collection: Collection,
+    *,
+    command: str,
+    grid: str,
+    methods: dict[str, str],
+    against: str | None,
+    margin: float,
+    lacking: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
 
@@ -36,6 +44,8 @@ def build_manifest(
         The row that the others were tested against.
     margin : float
         Within how many points of it they counted as alike.
+    lacking : sequence of mapping
+        Planned cells that are not computed.
     """
     records = collection.records
     tasks: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -71,6 +81,7 @@ def build_manifest(
         "superseded": collection.superseded.total(),
         "failed": len(collection.failures),
         **({"failures": collection.failures} if collection.failures else {}),
+        **({"not_computed": list(lacking)} if lacking else {}),
         "cells": [cell_summary(record) for record in records],
     }
 
@@ -106,13 +117,61 @@ def _text(path: Path) -> str:
         return ""
 
 
-def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:
+def counted_cells(
+    cells: Sequence[Mapping[str, Any]],
+    failures: Sequence[Mapping[str, str]],
+    lacking: Sequence[Mapping[str, Any]],
+) -> dict[tuple[str, str], dict[str, int]]:
+    """How many cells are done, failed and not computed, by task and source.
+
+    Parameters
+    ----------
+    cells : sequence of mapping
+        Those that are shown, as the manifest lists them.
+    failures : sequence of mapping
+        `task` of each failed cell.
+    lacking : sequence of mapping
+        `task, source, method, seed` of planned cells that are not computed. Where another definition of one is shown in
+        its place, it still lacks.
+    """
+
+    def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+        return cell["task"], cell["source"], cell["method"], cell["seed"]
+
+    open_places = set(map(place, lacking))
+    shown = Counter(place(cell)[:2] for cell in cells if place(cell) not in open_places)
+    missing = Counter(where[:2] for where in open_places)
+    failed = Counter(failure["task"] for failure in failures)
+    found = {
+        where: {"done": shown[where], "failed": failed[where[0]], "not computed": missing[where]}
+        for where in dict.fromkeys([*shown, *missing])
+    }
+    nowhere = [task for task in failed if task not in {name for name, _ in found}]
+    return found | {(task, ""): {"done": 0, "failed": failed[task], "not computed": 0} for task in nowhere}
+
+
+def tell_cells(counts: Mapping[str, int]) -> str:
+    """``8 of 21 cells done; 2 failed, 11 not computed``; empty where none is missing."""
+    gone = [f"{counts[state]} {state}" for state in ("failed", "not computed") if counts.get(state)]
+    total = sum(counts.values())
+    return f"{counts['done']} of {total} {'cell' if total == 1 else 'cells'} done; {', '.join(gone)}" if gone else ""
+
+
+def provenance(
+    manifest: dict[str, Any],
+    methods: dict[str, str],
+    failures: Sequence[dict[str, str]],
+    lacking: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
-    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against", "margin")
+    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against", "margin", "not_computed")
+    by_task = counted_cells(manifest.get("cells", []), failures, lacking)
+    cells = {state: sum(counts[state] for counts in by_task.values()) for state in ("done", "failed", "not computed")}
+    cells["failed"] = len(failures)  # those of a task from two sources are counted with each
     return {
         **{k: v for k, v in manifest.items() if k not in elsewhere},
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
-        "cells": {"done": len(manifest.get("cells", [])), "failed": len(failures)},
+        "cells": cells if lacking else {state: cells[state] for state in ("done", "failed")},
         "methods": methods,
     }

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from benchmark.names import visible
 from benchmark.report.content import Picture, Section, Table
+from benchmark.report.manifest import tell_cells
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
 _ORDER = (
@@ -76,6 +77,7 @@ def render_page(
         failures=failures,
         most_failures=MOST_FAILURES,
         cells=provenance.get("cells"),
+        unfinished=_unfinished(provenance.get("cells") or {}),
         sections=sections,
         groups=lambda section: _groups(section, images),
         methods=[
@@ -86,6 +88,11 @@ def render_page(
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
+
+
+def _unfinished(cells: Mapping[str, int]) -> str:
+    """What stands above all else where planned cells are not computed."""
+    return tell_cells(cells) if cells.get("not computed") else ""
 
 
 def _shown(value: Any) -> Any:

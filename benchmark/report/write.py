@@ -36,6 +36,7 @@ from benchmark.report.diagnostics import can_be_embedded, embed, representation_
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
@@ -59,6 +60,7 @@ def write_report(
     costs: Sequence[Mapping[str, Any]] = (),
     metrics: Sequence[str] = (),
     margin: float = MARGIN,
+    lacking: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -90,6 +92,8 @@ def write_report(
         Print a table of each of these, instead of one of all that a task lists.
     margin : float
         Within how many points of the reference a method counts as alike.
+    lacking : sequence of mapping
+        `task, source, method, seed` of planned cells that are not computed.
 
     Returns
     -------
@@ -124,6 +128,7 @@ def write_report(
             costs=costs,
             metrics=metrics,
             margin=margin,
+            lacking=lacking,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -169,6 +174,7 @@ def sections(
     costs: Sequence[Mapping[str, Any]],
     metrics: Sequence[str] = (),
     margin: float = MARGIN,
+    lacking: Sequence[Mapping[str, Any]] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -199,6 +205,7 @@ def sections(
     untested = [] if together[-1] is not None or len(blocks) < 2 else [_too_few(len(blocks))]
     yield Section("All tasks", [part for part in together if part is not None], untested)
     confused = confusions(collection.models)
+    by_task = counted_cells(costs, failures, lacking) if lacking else {}
     for (task, source), own in groups.items():
         first, prefix = own[0], own[0].prefix
         asked = [name for name in metrics if name in set(first.summary["metric"])]
@@ -228,9 +235,9 @@ def sections(
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
-        notes = []
+        notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
         if against is not None:
-            notes = [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
+            notes += [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
 

@@ -234,16 +234,25 @@ def is_of_shard(cell: Cell, part: tuple[int, int] | None) -> bool:
     return part is None or int(cell.key, 16) % part[1] == part[0] - 1
 
 
-def leave_word(folder: Path, choice: Choice, command: str, against: str | None) -> None:
-    """Leave in a shard's folder what a report on all shards says of them: their grid, and how to get it again."""
+def leave_word(folder: Path, choice: Choice, command: str, against: str | None, cells: Sequence[Cell]) -> None:
+    """Leave in a run's folder what a report says of it if it never ends: its grid, its cells, how to get it again."""
+    from benchmark.running.store import Store, lacking
+
     said = {
         "grid": choice.name,
-        "command": with_other_shards(folder, command),
+        "command": command,
         "against": against or choice.config.against,
         "margin": choice.config.margin,
+        "not_computed": lacking([Store(folder)], map(planned, cells)),
     }
     with storing(folder):
         replace_file(folder / "manifest.json", json_text({**read_manifest(folder / "manifest.json"), **said}).encode())
+
+
+def planned(cell: Cell) -> dict[str, Any]:
+    """What a report must know of a cell that may never be computed."""
+    source = "simulated" if cell.task.path is None else "file"
+    return {"task": cell.task.name, "source": source, "method": cell.row.label, "seed": cell.seed, "key": cell.key}
 
 
 def with_other_shards(folder: Path, command: str) -> str:

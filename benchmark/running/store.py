@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -381,6 +381,12 @@ class Store:
         if not self.cells.is_dir():
             return []
         return sorted(Path(e.path) for e in os.scandir(self.cells) if e.name.startswith(".") and e.name.count(".") > 1)
+
+
+def lacking(stores: Sequence[Store], planned: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Those of some planned cells, each told by its `key`, that no store holds, neither done nor failed."""
+    stored = {key for store in stores for key in store.stored_keys()}
+    return list({cell["key"]: dict(cell) for cell in planned if cell["key"] not in stored}.values())
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.files.manifest import read_manifest
 from benchmark.report import manifest
-from benchmark.report.manifest import build_manifest
+from benchmark.report.manifest import build_manifest, counted_cells, provenance, tell_cells
 
 
 def record(number, **changed):
@@ -32,7 +32,7 @@ def build(*records, failures=()):
     collection = SimpleNamespace(
         records=records, failures=list(failures), superseded=Counter({"mult on mosi": 2, "misa on mosi": 1})
     )
-    return build_manifest(collection, command="run", grid="quick", methods={"mult": "MulT"}, against=None)
+    return build_manifest(collection, command="run", grid="quick", methods={"mult": "MulT"}, against=None, margin=1.0)
 
 
 def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
@@ -86,3 +86,23 @@ def test_a_manifest_that_is_none_reads_as_empty(tmp_path):
     for content in ("", "[", "[" * 100_000, "[]", "{}", '{"cells": [{}]}', '{"cells": [{"method": 3}]}', "\udcff"):
         path.write_bytes(content.encode("utf-8", "surrogateescape"))
         assert not read_manifest(path).get("cells")
+
+
+def place(task="mosi", source="file", method="mult", seed=0):
+    return {"task": task, "source": source, "method": method, "seed": seed}
+
+
+def test_what_is_done_failed_and_not_computed_is_counted_by_task():
+    cells = [place(seed=seed) for seed in range(3)] + [place("mosei")]
+    failures = [{"task": "mosi", "method": "misa", "seed": "0"}, {"task": "meld", "method": "misa", "seed": "0"}]
+    lacking = [place(seed=3), place(seed=2), place("mosei", seed=1)]  # of seed 2, another definition is shown
+    found = counted_cells(cells, failures, lacking)
+    assert found == {
+        ("mosi", "file"): {"done": 2, "failed": 1, "not computed": 2},
+        ("mosei", "file"): {"done": 1, "failed": 0, "not computed": 1},
+        ("meld", ""): {"done": 0, "failed": 1, "not computed": 0},
+    }
+    assert tell_cells(found["mosi", "file"]) == "2 of 5 cells done; 1 failed, 2 not computed"
+    assert tell_cells({"done": 3, "failed": 0, "not computed": 0}) == tell_cells({}) == ""
+    shown = provenance({"cells": cells, "not_computed": lacking}, {}, failures, lacking)
+    assert shown["cells"] == {"done": 3, "failed": 2, "not computed": 3} and "not_computed" not in shown
