@@ -12,6 +12,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from benchmark.errors import BenchmarkError
+from benchmark.evidence.collapse import collapsed
 from benchmark.evidence.collect import Model
 from benchmark.evidence.resampling import (
     Array,
@@ -25,7 +26,7 @@ from benchmark.evidence.resampling import (
     sample_draws,
 )
 from benchmark.evidence.scores import SETTING_KINDS, SOURCE, check_names
-from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, holm
+from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, FLOORS, holm
 from benchmark.files.atomic import replace_file
 from benchmark.files.csvfiles import number, read_csv, text, whole
 from benchmark.methods.labels import Row
@@ -36,7 +37,6 @@ from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
 
 ALPHA = 0.05
-FLOORS = ("constant", "random")
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
 """What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
 ones; a method against the mean of all, each trained on incomplete samples."""
@@ -62,6 +62,7 @@ _INTERVALS = _NAMES | {
     "groups": whole(),
     "unit": text(),
     "best": number(0, 1, empty=True),
+    "collapsed": number(0, empty=True),
 }
 _COMPARISONS = _NAMES | {
     "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
@@ -74,7 +75,8 @@ _COMPARISONS = _NAMES | {
     "family": number(0),
     "detectable": number(0, empty=True),
 }
-_FORMER = {"groups": None, "unit": None, "best": None, "detectable": None}  # what files of earlier versions do not say
+_FORMER = {"groups": None, "unit": None, "best": None, "collapsed": None, "detectable": None}
+"""What files of earlier versions do not say."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,11 @@ class Evidence:
     ----------
     intervals : DataFrame
         ``task, source, metric, method, condition, kind, available, ratio, mean, std, seeds, low, high, n,
-        groups, unit, best``: mean and standard deviation over seeds, the ends of the mean's 95 % interval over seeds
-        and test samples, and the numbers of test samples and of the groups, each a `unit`, that they belong to; `best`
-        is 1 for what cannot be told from the best of its condition, and empty where there was no test.
+        groups, unit, best, collapsed``: mean and standard deviation over seeds, the ends of the mean's 95 % interval
+        over seeds and test samples, and the numbers of test samples and of the groups, each a `unit`, that they belong
+        to; `best`
+        is 1 for what cannot be told from the best of its condition, and empty where there was no test; `collapsed` is
+        the number of seeds that give all test samples the same category there, and empty for sums of several settings.
     comparisons : DataFrame
         ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family,
         detectable``: `p` is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and
@@ -328,6 +332,7 @@ def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str
     found = estimate((1.0, sample.sampled))
     seeds = sample.sampled.seeds
     std = sample.sampled.values.std(0, ddof=1) if len(seeds) > 1 else np.full_like(found.value, np.nan)
+    alike = collapsed(list(group.by_method[method].values()))
     rows = []
     for c, condition in enumerate(sample.conditions):
         for m, name in enumerate(group.metrics):
@@ -349,6 +354,7 @@ def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str
                     "groups": group.groups.count,
                     "unit": group.groups.unit,
                     "best": best.get((method, condition.name, name), np.nan),
+                    "collapsed": alike.get(condition.name, np.nan),
                 }
             )
     return pd.DataFrame(rows)

@@ -27,6 +27,9 @@ AVERAGE, DROP, AREA = "Avg.", "drop", "AUDC"
 DERIVED = "derived"
 """Their kind."""
 
+FLOORS = ("constant", "random")
+"""Rows that are no method: what guessing gives."""
+
 RUN = ["task", "source", "method", "seed", "metric"]
 """What tells one trained model's numbers of one metric from all others."""
 

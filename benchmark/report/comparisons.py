@@ -46,10 +46,12 @@ from benchmark.report.verdicts import (
     interval_words,
     margin_words,
     marked,
+    tell_collapsed,
     tell_test,
     untested,
     verdict,
     with_best,
+    with_collapsed,
 )
 from benchmark.running.grid_file import MARGIN
 
@@ -77,7 +79,8 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
         return table
     key = ["metric", "method", "condition"]
     summary = summary.assign(condition=summary["condition"].replace("p=0.0", COMPLETE))
-    summary = summary.merge(own[[*key, *(c for c in ("low", "high", "best") if c in own)]], on=key, how="left")
+    known = [column for column in ("low", "high", "best", "collapsed") if column in own]
+    summary = summary.merge(own[[*key, *known]], on=key, how="left")
     tests = _of(evidence.comparisons, table, purpose=REFERENCE)
     tests = tests if tests.empty else tests[tests["against"] == against]
     if not tests.empty:
@@ -100,8 +103,16 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
         ]
         tested = tests[tests["metric"].isin(list(table.metrics))]
         caption += " " + tell_test(tested, str(against), drawn_words(own))
+    if "collapsed" in own and own["collapsed"].notna().any():
+        counts = {
+            tuple(at): (some, seeds) for *at, some, seeds in own[[*key, "collapsed", "seeds"]].itertuples(index=False)
+        }
+        blocks = [
+            Block(block.title, with_collapsed(block.rows, name, columns, counts))
+            for name, block in zip(table.metrics, blocks, strict=True)
+        ]
     summary = summary.drop(columns="difference", errors="ignore").assign(condition=table.summary["condition"])
-    return replace(table, summary=summary, blocks=blocks, caption=caption)
+    return replace(table, summary=summary, blocks=blocks, caption=caption, notes=table.notes + tell_collapsed(blocks))
 
 
 def _of(frame: pd.DataFrame, table: Table, **wanted: str) -> pd.DataFrame:

@@ -93,6 +93,8 @@ class Table:
         What the names of all files of the task and source begin with.
     target : str
         The kind of the task's target.
+    notes : tuple of str
+        What is printed below it.
     """
 
     stem: str
@@ -110,6 +112,7 @@ class Table:
     metrics: dict[str, str] = field(default_factory=dict)
     prefix: str = ""
     target: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from benchmark.evidence.comparisons import FLOORS
-from benchmark.evidence.statistics import AVERAGE, of_primary
+from benchmark.evidence.statistics import AVERAGE, FLOORS, of_primary
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads

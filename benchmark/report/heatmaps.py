@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from seaborn.utils import relative_luminance
 
-from benchmark.evidence.comparisons import FLOORS
-from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, of_primary
+from benchmark.evidence.statistics import AVERAGE, FLOORS, INCOMPLETE, of_primary
 from benchmark.protocol.metrics import Metric, metric
 from benchmark.protocol.missing import SUBSETS, Setting, format_ratio
 from benchmark.protocol.target import INTENSITY

@@ -12,8 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from benchmark.evidence.comparisons import FLOORS
-from benchmark.evidence.statistics import AVERAGE, INCOMPLETE, average_draws, average_inter, over_seeds
+from benchmark.evidence.statistics import (
+    AVERAGE,
+    FLOORS,
+    INCOMPLETE,
+    average_draws,
+    average_inter,
+    over_seeds,
+)
 from benchmark.names import visible, without_formulas
 from benchmark.protocol.metrics import category_of, metric
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
@@ -299,7 +305,8 @@ def to_markdown(table: Table) -> str:
             numbers = [_print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
             lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(method), *numbers])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{escape_markdown(table.lead)}** {escape_markdown(table.caption)}\n\n{body}\n"
+    notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
+    return f"**{escape_markdown(table.lead)}** {escape_markdown(table.caption)}\n\n{body}\n{notes}"
 
 
 def to_latex(table: Table) -> str:
@@ -333,6 +340,7 @@ def to_latex(table: Table) -> str:
             r"\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi",
             r"\ifdim\dimexpr\ht0+\dp0>0.8\textheight\sbox0{\resizebox*{!}{0.8\textheight}{\usebox0}}\fi",
             r"\usebox0",
+            *(rf"\par\smallskip {{\footnotesize {escape_latex(note)}}}" for note in table.notes),
             r"\end{table*}",
             "",
         ]
@@ -366,6 +374,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "*": "{*}",
     "±": r"$\pm$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",
     "≈": r"$\approx$",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,14 @@ import pandas as pd
 from benchmark.evidence.comparisons import ALPHA, REFERENCE, Evidence
 from benchmark.evidence.groups import counted
 from benchmark.evidence.resampling import LEAST_SEEDS
-from benchmark.evidence.statistics import AVERAGE
+from benchmark.evidence.statistics import AVERAGE, FLOORS
 from benchmark.protocol.metrics import Metric, metric
-from benchmark.report.content import Cell, Table
+from benchmark.report.content import Block, Cell, Table
 from benchmark.report.tables import FEWER, number_range
 
 BETTER, WORSE = "▲", "▼"
 ALIKE, OPEN = "≈", "?"
+COLLAPSED = "‡"
 
 
 def with_best(
@@ -47,6 +48,54 @@ def marked(cells: list[Cell], method: str, name: str, columns: list[str], told: 
         arrow = BETTER if difference > 0 else WORSE if difference < 0 else ""
         shown.append(replace(cell, mark=cell.mark + arrow))
     return shown
+
+
+def with_collapsed(
+    rows: list[tuple[str, list[Cell]]],
+    name: str,
+    columns: list[str],
+    counts: Mapping[tuple[str, str, str], tuple[float, int]],
+) -> list[tuple[str, list[Cell]]]:
+    """With a sign where a method gives all samples the same category: bare with every seed, in brackets with some.
+
+    Parameters
+    ----------
+    rows : list of (method, cells)
+    name : str
+        The metric.
+    columns : list of str
+        Conditions.
+    counts : mapping of (metric, method, condition) to (float, int)
+        With how many seeds that is so, and of how many.
+    """
+    shown = []
+    for m, cells in rows:
+        marks = []
+        for column in columns:
+            some, every = counts.get((name, m, column), (0.0, 0))
+            marks.append("" if m in FLOORS or not some > 0 else COLLAPSED if some >= every else f"({COLLAPSED})")
+        shown.append((m, [replace(cell, mark=cell.mark + mark) for cell, mark in zip(cells, marks, strict=True)]))
+    return shown
+
+
+def tell_collapsed(blocks: Sequence[Block]) -> tuple[str, ...]:
+    """What is said below a table of these signs."""
+    marks = {cell.mark for block in blocks for _, cells in block.rows for cell in cells}
+    some = any(f"({COLLAPSED})" in mark for mark in marks)
+    every = any(COLLAPSED in mark.replace(f"({COLLAPSED})", "") for mark in marks)
+    if not (some or every):
+        return ()
+    said = "all test samples get the same category there"
+    if not every:
+        return (f"({COLLAPSED}) collapsed: with some of the seeds, {said}.",)
+    more = f"; ({COLLAPSED}) with some of the seeds" if some else ""
+    return (f"{COLLAPSED} collapsed: {said}, with every seed{more}.",)
+
+
+def tell_never(never: Mapping[str, Sequence[str]], order: Sequence[str]) -> tuple[str, ...]:
+    """What is said below a table of categories that methods never predict: ``Never predicts sad: hrlf, misa.``"""
+    told = [f"Never predicts {category}: {', '.join(sorted(own, key=order.index))}." for category, own in never.items()]
+    return (f"{' '.join(told)} (In no condition and with no seed.)",) if told else ()
 
 
 def absent(table: Table, against: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.evidence.collapse import never_predicted
 from benchmark.evidence.collect import Collection, Representation, confusions
 from benchmark.evidence.comparisons import ALPHA, Evidence
 from benchmark.evidence.statistics import (
@@ -41,7 +43,7 @@ from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
-from benchmark.report.verdicts import sensitivity
+from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.processes import cores, lack_of_processes
 
@@ -204,14 +206,17 @@ def sections(
     )
     untested = [] if together[-1] is not None or len(blocks) < 2 else [_too_few(len(blocks))]
     yield Section("All tasks", [part for part in together if part is not None], untested)
+    never = never_predicted(collection.models)
     confused = confusions(collection.models)
     by_task = counted_cells(costs, failures, lacking) if lacking else {}
     for (task, source), own in groups.items():
         first, prefix = own[0], own[0].prefix
         asked = [name for name in metrics if name in set(first.summary["metric"])]
         parts: list[Table | Picture | None] = []
+        absent = never.get((task, source), {})
         for table in own:
-            parts += [with_failures(table, failures), draw(table, looks) if len(table.columns) > 1 else None]
+            noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
+            parts += [noted, draw(table, looks) if len(table.columns) > 1 else None]
 
         def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]

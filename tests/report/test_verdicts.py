@@ -1,5 +1,6 @@
 """What tests found, as tables say it."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +11,8 @@ from benchmark.evidence.comparisons import weigh
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import interval_table, with_evidence
-from benchmark.report.tables import build_tables, titled
-from benchmark.report.verdicts import drawn_words, margin_words, sensitivity, verdict
+from benchmark.report.tables import build_tables, titled, to_csv, to_latex, to_markdown
+from benchmark.report.verdicts import drawn_words, margin_words, sensitivity, tell_never, verdict
 from tests.evidence.test_comparisons import ROWS, model
 from tests.report.test_comparisons import cells, scores_of
 
@@ -102,6 +103,34 @@ def test_a_floor_that_loses_nothing_is_not_the_best_for_it():
     drop = weigh(models, rows=rows, against="corrkd").intervals.query("metric == 'f1' and condition == 'drop'")
     assert drop.set_index("method")["mean"]["constant"] == 0.0
     assert np.isnan(drop.set_index("method")["best"]["constant"])
+
+
+def constant_in(whole, *subsets):
+    alike = whole.predicted.copy()
+    alike[[whole.settings.index((Setting(s), 0)) for s in subsets]] = 1
+    return replace(whole, predicted=alike, outputs=alike)
+
+
+def test_what_is_collapsed_bears_a_sign_that_is_explained_below():
+    models = [constant_in(model("mult", seed, SETTINGS, 0.7), "a", *"v"[seed:]) for seed in range(3)]
+    rows = ROWS | {"constant": replace(ROWS["mult"], label="constant", name="constant")}
+    floor = [replace(constant_in(m, *SUBSETS), method="constant") for m in models]
+    found = weigh([*models, *floor], rows=rows, against=None)
+    table = with_evidence(build_tables(scores_of(found))[0], found, None)
+    marks = {m: {c: cell.mark for c, cell in row.items() if cell.mark} for m, row in cells(table).items()}
+    assert marks == {"mult": {"{a}": "‡", "{v}": "(‡)"}, "constant": {}}
+    said = "‡ collapsed: all test samples get the same category there, with every seed; (‡) with some of the seeds."
+    assert table.notes == (said,)
+    assert to_markdown(table).endswith(f"|\n\n{said}\n") and r"\footnotesize $\ddagger$ collapsed" in to_latex(table)
+    csv = pd.read_csv(io.StringIO(to_csv(table))).query("metric == 'f1' and method == 'mult'").set_index("condition")
+    assert csv["collapsed"][["{l}", "{a}", "{v}"]].tolist() == [0, 3, 1]
+
+
+def test_what_is_never_predicted_is_told_by_category():
+    never = {"sad": ["misa", "hrlf"], "happy": ["mult"]}
+    (said,) = tell_never(never, ["mult", "hrlf", "misa"])
+    assert said == "Never predicts sad: hrlf, misa. Never predicts happy: mult. (In no condition and with no seed.)"
+    assert tell_never({}, []) == ()
 
 
 def test_what_could_be_seen_is_told_in_a_sentence():
