@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from math import ceil
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.artist import Artist
@@ -174,6 +175,13 @@ def _interval_known(rows: pd.DataFrame) -> pd.Series:
     return rows.reindex(columns=["low", "high"]).notna().all(axis=1)
 
 
+def tell_floors(methods: Sequence[str]) -> str:
+    """What a caption says of the lines of the floors; empty where there are none."""
+    lines = {"constant": "dashes: constant, the same answer for all", "random": "dots: random, a weighted coin"}
+    told = [lines[floor] for floor in FLOORS if floor in methods]
+    return f" Grey lines are floors ({'; '.join(told)})." if told else ""
+
+
 def describe_samples(rows: pd.DataFrame) -> str:
     """Number of test samples and of seeds behind rows with the columns `n` and `seeds`."""
     seeds = number_range(rows.loc[rows["seeds"] > 0, "seeds"])
@@ -220,11 +228,12 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
             label_ratios(grid[0], width)
         else:
             figure.supylabel(words, fontsize=7.5)
-        add_legend(figure, handles, names, 2.6 if curves else 1.0)
+        add_legend(figure, handles, names, 2.6 if curves else 1.7)
     what = f"Curves: {words} against the ratio p of missing frames" if curves else f"Dots: {words} by modalities"
     alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
     shown = summary[summary["metric"].isin(list(titles))]
     caption = f"{table.lead} {what}; {describe_interval(shown, 'bands' if curves else 'bars')}."
+    caption += tell_floors(names)
     return Picture(table.stem, "", caption, alt, figure)
 
 
@@ -280,6 +289,7 @@ def small_multiples(
         add_legend(figure, handles, methods)
     what = "Scores against the ratio p of missing frames, which are scattered over all modalities"
     caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
+    caption += tell_floors(methods)
     if share and columns > 1:
         caption += " The y axis is shared within a row."
     across = " and a column a metric" if alike else ", of its primary metric"
@@ -337,6 +347,7 @@ def pattern_curves(
         f"{sentence(words)} against the ratio p of missing frames by their pattern ({names}), all modalities available"
     )
     caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
+    caption += tell_floors(methods)
     alt = f"{what}, a panel a pattern, for {', '.join(methods)}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_patterns", "Patterns of missing frames", caption, alt, figure)
 
@@ -359,16 +370,22 @@ def _curves(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[
 
 
 def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look]) -> list[Artist]:
+    """Dots with bars, side by side within each condition; a floor is a line across it, its bar at the line's end."""
     place = {condition: i for i, condition in enumerate(table.columns)}
-    step = 0.8 / len(table.methods)
+    methods = [method for method in table.methods if method not in FLOORS]
+    step = 0.8 / max(1, len(methods))
     handles: list[Artist] = []
-    for i, method in enumerate(table.methods):
-        look = looks[method]
-        dots = summary[summary["method"] == method]
-        at = dots["condition"].map(place) + (i - (len(table.methods) - 1) / 2) * step
-        marker, edge = (look["marker"], 0.0) if look["marker"] else ("_", 1.2)
+    for method in table.methods:
+        look, dots = looks[method], summary[summary["method"] == method]
+        at = dots["condition"].map(place).astype(float)
+        if method in FLOORS:
+            ends = np.stack([at - 0.45, at + 0.45, np.full(len(at), np.nan)], axis=1).ravel()
+            axes.vlines(at + 0.45, *interval(dots), color=look["color"], linewidth=0.7)
+            handles += axes.plot(ends, np.repeat(dots["mean"], 3), **look | {"linewidth": 0.9})
+            continue
+        at += (methods.index(method) - (len(methods) - 1) / 2) * step
         axes.vlines(at, *interval(dots), color=look["color"], linewidth=0.7)
-        handles += axes.plot(at, dots["mean"], color=look["color"], marker=marker, mew=edge, linestyle="none")
+        handles += axes.plot(at, dots["mean"], color=look["color"], marker=look["marker"], mew=0.0, linestyle="none")
     axes.set_xticks(range(len(place)), list(place))
     axes.set_xlim(-0.5, len(place) - 0.5)
     axes.tick_params(axis="x", length=0)

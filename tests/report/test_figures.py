@@ -203,6 +203,30 @@ def test_bands_and_bars_of_tables_are_their_intervals(kind, intervals):
     assert ("standard deviation" in picture.caption) == (intervals != "all")
 
 
+def test_floors_are_lines_across_each_condition_and_told_apart():
+    inter, intra = build_tables(make_scores(("mult", "constant", "random")))
+    looks = method_looks(inter.methods)
+    figures = draw(inter, looks), draw(intra, looks), small_multiples(make_statistics(inter.methods), looks)
+    for picture in figures:
+        assert (
+            picture.caption.count("Grey lines are floors (dashes: constant, the same answer for all; dots: random") == 1
+        )
+        styles = {
+            line.get_linestyle()
+            for line in picture.figure.axes[0].lines
+            if line.get_color() == looks["random"]["color"]
+        }
+        assert styles == {"--", ":"}
+        assert [text.get_text() for text in picture.figure.legends[0].get_texts()] == inter.methods
+        assert "--" in {handle.get_linestyle() for handle in picture.figure.legends[0].get_lines()}
+    random = figures[0].figure.axes[0].lines[2]
+    means = inter.summary.query("method == 'random' and metric == 'f1'").set_index("condition")["mean"][inter.columns]
+    ends = random.get_xydata().reshape(len(inter.columns), 3, 2)
+    np.testing.assert_allclose(ends[:, :2, 0], np.arange(len(inter.columns))[:, None] + [[-0.45, 0.45]])
+    np.testing.assert_allclose(ends[:, 0, 1], means)
+    assert "floors" not in draw(build_tables(make_scores(("mult", "misa")))[0], method_looks(["mult", "misa"])).caption
+
+
 def test_patterns_share_their_ends_and_keep_their_middles():
     statistics = make_statistics(settings=CROSSED, metrics=["f1"])
     looks = method_looks(FIVE)
