@@ -435,7 +435,7 @@ def test_against_marks_the_tables(whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     assert run("--report-only", out, "--against", "corrkd") == 0
-    assert "No test against corrkd: that takes three seeds" in (out / "tables" / "mosi_inter.md").read_text()
+    assert "No test against corrkd (◆): that takes three seeds" in (out / "tables" / "mosi_inter.md").read_text()
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
     assert run("--report-only", out) == 0, "what was said last time holds"
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}

@@ -22,7 +22,7 @@ from benchmark.evidence.statistics import (
     ranks,
 )
 from benchmark.protocol.metrics import metric
-from benchmark.report.content import Block, Cell, Table, leads
+from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table, leads
 from benchmark.report.tables import (
     BEST,
     BEST_TESTED,
@@ -103,10 +103,10 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
         ]
         tested = tests[tests["metric"].isin(list(table.metrics))]
         caption += " " + tell_test(tested, str(against), drawn_words(own))
+        table = replace(table, reference=str(against))
     if "collapsed" in own and own["collapsed"].notna().any():
-        counts = {
-            tuple(at): (some, seeds) for *at, some, seeds in own[[*key, "collapsed", "seeds"]].itertuples(index=False)
-        }
+        numbers = own[[*key, "collapsed", "seeds"]].itertuples(index=False)
+        counts = {tuple(at): (some, seeds) for *at, some, seeds in numbers}
         blocks = [
             Block(block.title, with_collapsed(block.rows, name, columns, counts))
             for name, block in zip(table.metrics, blocks, strict=True)
@@ -183,9 +183,9 @@ def interval_table(
         caption += [untested(str(against))]
     elif compared:
         caption += [
-            f"p: paired two-sided test of {AVERAGE} against {against}, corrected by Holm; {BETTER} better, {WORSE} "
-            f"worse, {ALIKE} alike (the whole interval lies within {margin_words(margin, titles)}), {OPEN} nothing "
-            "can be said. detectable: the least difference that the test would find with a chance of 80 %. This is the "
+            f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}), corrected by Holm; "
+            f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
+            f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the test would find with a chance of 80 %. This is the "
             "primary outcome; all other tests are exploratory."
         ]
     return replace(
@@ -198,6 +198,8 @@ def interval_table(
         summary=own.drop(columns=["task", "source", "kind", "available", "ratio"]),
         blocks=blocks,
         metrics=titles,
+        notes=(),
+        reference=str(against) if compared and against in scores.methods else "",
     )
 
 
@@ -331,6 +333,8 @@ def augmentation_table(scores: Table, evidence: Evidence, asked: Sequence[str] =
         summary=pd.concat([gains, ideas], ignore_index=True).drop(columns=["task", "source"]),
         blocks=blocks,
         metrics=titles,
+        notes=(),
+        reference="",
     )
 
 

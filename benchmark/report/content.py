@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+REFERENCE_SIGN = "◆"
+
+
 def file_prefix(task: str) -> str:
     """A task's name as file names begin with it: itself where it is plain, else what can stay of it, and a hash."""
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,39}(?<!-file)(?<!-simulated)", task):  # the latter tell two sources apart
@@ -95,6 +98,8 @@ class Table:
         The kind of the task's target.
     notes : tuple of str
         What is printed below it.
+    reference : str
+        The row that the others are tested against, where the caption says so.
     """
 
     stem: str
@@ -113,6 +118,11 @@ class Table:
     prefix: str = ""
     target: str = ""
     notes: tuple[str, ...] = ()
+    reference: str = ""
+
+    def row_name(self, method: str) -> str:
+        """A row's name as printed: the reference bears a sign."""
+        return f"{method} {REFERENCE_SIGN}" if method == self.reference else method
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
             for name, title in titled(metrics, table.target).items()
         ],
         metrics=titled(metrics, table.target),
+        notes=(),
+        reference="",
     )
 
 
@@ -166,4 +168,6 @@ def methods_table(
         summary=pd.DataFrame(found).astype({"year": "Int64"}),
         blocks=[Block("", [row(entry) for entry in found])],
         words=("Idea",),
+        notes=(),
+        reference="",
     )

@@ -303,7 +303,7 @@ def to_markdown(table: Table) -> str:
     for block in table.blocks:
         for method, cells in block.rows:
             numbers = [_print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
-            lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(method), *numbers])
+            lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(table.row_name(method)), *numbers])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
     return f"**{escape_markdown(table.lead)}** {escape_markdown(table.caption)}\n\n{body}\n{notes}"
@@ -321,7 +321,7 @@ def to_latex(table: Table) -> str:
             numbers = [
                 _print_cell(cell, escape_latex, r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
             ]
-            body.append(" & ".join([escape_latex(method), *numbers]) + r" \\")
+            body.append(" & ".join([escape_latex(table.row_name(method)), *numbers]) + r" \\")
     return "\n".join(
         [
             r"% \usepackage{amssymb,booktabs,graphicx}",
@@ -377,6 +377,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "‡": r"$\ddagger$",
     "▲": r"$\blacktriangle$",
     "▼": r"$\blacktriangledown$",
+    "◆": r"$\blacklozenge$",
     "≈": r"$\approx$",
     "×": r"$\times$",
     "–": "--",

@@ -13,7 +13,7 @@ from benchmark.evidence.groups import counted
 from benchmark.evidence.resampling import LEAST_SEEDS
 from benchmark.evidence.statistics import AVERAGE, FLOORS
 from benchmark.protocol.metrics import Metric, metric
-from benchmark.report.content import Block, Cell, Table
+from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table
 from benchmark.report.tables import FEWER, number_range
 
 BETTER, WORSE = "▲", "▼"
@@ -107,7 +107,7 @@ def absent(table: Table, against: str | None) -> str:
 
 def untested(against: str) -> str:
     """What a caption says where there were too few seeds for a test."""
-    return f"No test against {against}: that takes three seeds of each method."
+    return f"No test against {against} ({REFERENCE_SIGN}): that takes three seeds of each method."
 
 
 def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
@@ -116,8 +116,8 @@ def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
         return untested(against)
     family = int(tests["family"].max())
     return (
-        f"{BETTER} {WORSE} better, worse than {against} in a paired two-sided test over seeds and {drawn} (bootstrap "
-        f"of these, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
+        f"{BETTER} {WORSE} better, worse than {against} ({REFERENCE_SIGN}) in a paired two-sided test over seeds and "
+        f"{drawn} (bootstrap of these, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
         f"{family} {'comparison' if family == 1 else 'comparisons'} a column)."
     )
 

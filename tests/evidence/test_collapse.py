@@ -40,8 +40,9 @@ def test_a_category_that_comes_in_no_condition_and_with_no_seed_is_never_predict
     plain = replace(model("mult", 0), target=target, labels=(LABELS > 0).astype(int))
     once = plain.predicted.copy()
     once[3, 5] = 2
+    other = replace(plain, method="corrkd")
+    floor = replace(plain, method="constant", predicted=0 * plain.predicted)
     found = never_predicted(
-        [plain, replace(plain, method="corrkd"), replace(plain, method="corrkd", seed=1, predicted=once)]
-        + [replace(plain, method="constant", predicted=0 * plain.predicted), intensity_model("mult", 0, 0.2)]
+        [plain, other, replace(other, seed=1, predicted=once), floor, intensity_model("mult", 0, 0.2)]
     )
     assert found == {("mosi", "simulated"): {"angry": ["mult"]}}

@@ -70,8 +70,10 @@ def test_a_table_marks_what_differs_from_the_reference_and_says_by_which_test(sc
                 assert cell.mark == expected, (method, column)
     assert cells(inter)["mult"]["Avg."].mark == "▼" and cells(inter)["corrkd"]["Avg."].mark == ""
     assert cells(inter)["corrkd-mrm"]["Avg."].mark == ""
-    assert "▲ ▼ better, worse than corrkd in a paired two-sided test over seeds and 40 videos" in inter.caption
+    assert "▲ ▼ better, worse than corrkd (◆) in a paired two-sided test over seeds and 40 videos" in inter.caption
     assert "alpha = 0.05, Holm for 3 comparisons a column" in inter.caption
+    assert "\n| F1 | corrkd ◆ |" in to_markdown(inter) and r"corrkd $\blacklozenge$ &" in to_latex(inter)
+    assert "◆" not in to_markdown(build_tables(scores)[0])
     assert re.search(r"\| mult \| .*\d▼ ± 1\.00", to_markdown(inter))
     assert r"$\blacktriangledown$ $\pm$" in to_latex(inter)
     low = pd.read_csv(io.StringIO(to_csv(inter))).query("metric == 'f1'")
@@ -105,7 +107,7 @@ def test_one_seed_is_not_tested_and_the_caption_says_so():
     base = build_tables(scores)[0]
     table = with_evidence(base, evidence, "corrkd")
     for caption in (table.caption, interval_table(base, evidence, "corrkd").caption):
-        assert caption.endswith(" No test against corrkd: that takes three seeds of each method.")
+        assert caption.endswith(" No test against corrkd (◆): that takes three seeds of each method.")
     assert not any(cell.mark for row in cells(table).values() for cell in row.values())
 
 
