@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchmark.protocol.method import Batch, Method, Stage, TaskSpec
     from benchmark.protocol.missing import MODALITIES, MRM, Setting, frame_mask
     from benchmark.report.results import Plan, Results
+    from benchmark.report.verify import verify
 
 _HOME = {
     "Whole": "protocol.bounds",
@@ -48,6 +49,7 @@ _HOME = {
     "register": "methods.registry",
     "run": "api",
     "save_dataset": "data.saving",
+    "verify": "report.verify",
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "report",
     "run",
     "save_dataset",
+    "verify",
 ]
 
 

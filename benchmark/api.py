@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from benchmark.errors import BenchmarkError, one_line, storing, unknown
-from benchmark.files.atomic import make_writable, replace_file
+from benchmark.errors import BenchmarkError, storing, unknown
+from benchmark.files.atomic import make_writable
 from benchmark.files.locks import keeps_locks
 from benchmark.methods.registry import Entry, catalogue
+from benchmark.running.arithmetic import PORTABLE, apart, check_portable
 from benchmark.running.choice import (
     Choice,
     TaskName,
@@ -33,7 +33,7 @@ from benchmark.running.choice import (
     with_other_shards,
     without_empty_shards,
 )
-from benchmark.running.processes import cores, lack_of_processes
+from benchmark.running.processes import cores, worker_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,7 @@ def run(
     cell_timeout: float | None = None,
     fresh: bool = False,
     shard: str | tuple[int, int] | None = None,
+    portable: bool | None = None,
     command: str | None = None,
     say: Say = print,
 ) -> Results:
@@ -106,6 +107,8 @@ def run(
         Compute done cells again; the old ones move to ``OUT/replaced``.
     shard : str or tuple of int, optional
         ``"2/8"`` or ``(2, 8)``: only the second of eight parts, into which cells are divided by their keys.
+    portable : bool, optional
+        Compute in arithmetic that gives the same bits on every x86-64 processor; by default as the grid says.
     command : str, optional
         What the report says under "How to get it again"; by default this call.
     say : callable
@@ -125,28 +128,27 @@ def run(
     check_how(jobs, device, backend, cell_timeout)
     part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
-        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, say, absolute=scheduler is not None)
+        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say, absolute=scheduler is not None)
         choice.check(against, several(metrics))
+        portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
         if not keeps_locks(folder):
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
 
-        from benchmark.running.cell import DAMAGED, device_fault, state_of  # torch is imported from here on
+        from benchmark.report.results import write_results  # torch is imported from here on
+        from benchmark.running.cell import DAMAGED, device_fault, state_of
         from benchmark.running.progress import Display
         from benchmark.running.runner import run_grid
         from benchmark.running.store import DONE, Store
 
         if not cluster and (lacks := device_fault(device)):
             raise BenchmarkError(f"this machine {lacks}")
+        if portable:
+            check_portable(device, here=not cluster, say=say)
         built = choice.build(_said_source(say))
         store = Store(folder)
-        workers = cluster.workers if cluster else jobs or cores()
-        if not cluster and (workers > 1 or cell_timeout is not None) and (lacks := lack_of_processes()):
-            if cell_timeout is not None:
-                raise BenchmarkError(f"no worker processes can be started, and --cell-timeout needs them: {lacks}")
-            say(f"warning: no worker processes can be started: {lacks}; all is computed in this one")
-            workers = 1
+        workers = cluster.workers if cluster else worker_count(jobs, timeout=cell_timeout, portable=portable, say=say)
         own = [cell for cell in built.cells if is_of_shard(cell, part)]
         states = {cell.key: state_of(store, cell, built) for cell in own}
         for key, fault in store.damaged(states).items():
@@ -176,6 +178,7 @@ def run(
         [folder],
         folder,
         choice.entries,
+        portable=portable,
         grid=choice.name,
         command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
@@ -193,7 +196,7 @@ def run(
             f"--report-only with {folder} and, where shards have folders of their own, those"
         )
     else:
-        _write(results)
+        write_results(results)
     return results
 
 
@@ -213,6 +216,7 @@ def plan(
     backend: str = "loky",
     scheduler: str | None = None,
     against: str | None = None,
+    portable: bool | None = None,
     say: Say = print,
 ) -> Plan:
     """Which cells a run with the same arguments would compute, and how long they may take; computes none.
@@ -232,7 +236,7 @@ def plan(
 
     check_how(jobs, backend=backend)
     part = parse_shard(shard)
-    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, say, absolute=scheduler is not None)
+    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say, absolute=scheduler is not None)
     choice.check(against)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
@@ -262,6 +266,7 @@ def report(
     out: str | Path | None = None,
     against: str | None = None,
     metrics: Sequence[str] = (),
+    portable: bool | None = None,
     say: Say = print,
 ) -> Results:
     """Write tables, figures and the page from what is stored, of several folders together; computes nothing.
@@ -276,7 +281,7 @@ def report(
         Only these rows.
     out : path, optional
         Where to write; by default the one folder.
-    tasks, seeds, set, plugins, data, against, metrics, say
+    tasks, seeds, set, plugins, data, against, metrics, portable, say
         As in :func:`run`.
 
     Returns
@@ -289,8 +294,9 @@ def report(
         If a folder holds nothing, or two contradict each other.
     """
     from benchmark.files.manifest import read_manifest
+    from benchmark.report.results import write_results
 
-    choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data, say)
+    choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say)
     methods = None if methods is None else several(methods)
     entries = choice.entries if choice else _known(plugins, methods or (), say)
     given = [Path(folder) for folder in folders]
@@ -316,6 +322,7 @@ def report(
         given,
         target,
         entries,
+        portable=portable or any(manifest.get("arithmetic") == PORTABLE for manifest in manifests),
         grid=" + ".join(dict.fromkeys(m.get("grid") or f.name for m, f in zip(manifests, given, strict=True))),
         command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
         against=[against] if against is not None else said,
@@ -327,7 +334,7 @@ def report(
         only=only,
         say=say,
     )
-    _write(results)
+    write_results(results)
     return results
 
 
@@ -407,6 +414,7 @@ def _choice(
     overrides: Mapping[str, Mapping[str, Any]] | None,
     plugins: Iterable[str | Path],
     data: str | Path | None,
+    portable: bool | None,
     say: Say,
     *,
     absolute: bool = False,
@@ -421,6 +429,7 @@ def _choice(
         overrides=overrides,
         plugins=[Path(plugin) for plugin in several(plugins)],
         data=folder.resolve() if folder and absolute else folder,
+        portable=portable,
     )
     for remark in choice.remarks:
         say(remark)
@@ -450,6 +459,7 @@ def _results(
     out: Path,
     entries: dict[str, Entry],
     *,
+    portable: bool,
     failed: int = 0,
     say: Say,
     **gathered: Any,
@@ -459,30 +469,14 @@ def _results(
 
     def content() -> Content:
         with storing(out):
-            return gather(folders, entries, **gathered)
+            put = apart if portable else _here
+            return cast("Content", put(gather, folders, entries, **gathered))
 
     return Results(out, failed, content, folders, entries, say)
 
 
-def _write(results: Results) -> None:
-    """Write the report of what is stored, and stays so whatever comes of it.
-
-    Raises
-    ------
-    BenchmarkError
-        If it cannot be written; says where all of the fault is, and how to get the report.
-    """
-    try:
-        results.report()
-    except BenchmarkError:
-        raise  # which says what is wrong itself
-    except Exception as error:
-        file = results.out / "report-error.txt"
-        replace_file(file, traceback.format_exc().encode())
-        raise BenchmarkError(
-            f"what is computed is stored, but the report in {results.out} could not be written: "
-            f"{type(error).__name__}: {one_line(str(error), 200)} (all of it is in {file}); --report-only tries again"
-        ) from error
+def _here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return function(*arguments, **named)
 
 
 def _said_source(say: Say) -> Callable[[Identity], None]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from benchmark._version import __version__
 from benchmark.errors import BenchmarkError
 from benchmark.files.streams import ReaderGone, lenient_streams
+from benchmark.running.arithmetic import asked_for_by, have_this_process
 
 if TYPE_CHECKING:
     from benchmark.methods.registry import Entry
@@ -26,6 +27,7 @@ EPILOG = """examples:
   PROGRAM --check mine --plugin mine.py         does it keep the rules?
   PROGRAM --grid full --shard 1/20 --out OUT    one of twenty parts, for a job array
   PROGRAM --grid quick --report-only            tables and figures again, from what is stored
+  PROGRAM --verify OUT --recompute 3            are these numbers true? three cells are trained again
 
 exit status: 0 all cells done; 1 some failed (the report is written), or a check did; 2 unusable arguments or data
 """
@@ -34,9 +36,10 @@ TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to d
     "inspect": ("tasks",),
     "list": ("plugin", "tasks"),
     "check": ("plugin",),
+    "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
     "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
 }
-CHOOSE = ("tasks", "seeds", "set", "data")  # with --grid, which definitions of its rows a report shows
+CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
 
 
 class _Parser(argparse.ArgumentParser):
@@ -106,6 +109,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--inspect", metavar="FILE|DIR", type=Path, help="what data files hold, their faults, and the tasks they fit"
     )
+    what.add_argument(
+        "--verify", metavar="DIR", type=_folder, help="are the numbers stored there what they say they are?"
+    )
+    what.add_argument(
+        "--recompute", nargs="?", const=0, type=_at_least_one, metavar="N",
+        help="with --verify: compute N cells again, or all of them, and compare their outputs",
+    )  # fmt: skip
     what.add_argument("--version", action="version", version=f"corrkd-benchmark {__version__}")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
     which.add_argument(
@@ -156,6 +166,10 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--device", choices=["auto", "cpu", "cuda"], default="auto",
         help="where to compute (default: auto, a GPU where there is one)",
+    )  # fmt: skip
+    where.add_argument(
+        "--portable", action=argparse.BooleanOptionalAction,
+        help="arithmetic that gives the same bits on every x86-64 processor, but is slower (default: as the grid says)",
     )  # fmt: skip
     where.add_argument("--fresh", action="store_true", help="compute done cells again; old ones go to OUT/replaced")
     return parser
@@ -224,12 +238,25 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         _list(catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}")), options.tasks or ())
         return 0
 
+    reports = options.report_only is not None
+    portable = asked_for_by(options.grid) if options.portable is None else options.portable
+    if portable or reports or options.verify:  # statistics are, whatever the cells were computed in
+        have_this_process()
+
     from benchmark import api
     from benchmark.running.grid_file import parse_overrides
 
     if options.check:
         return 0 if api.examine(options.check, plugins=options.plugin, say=_say) else 1
-    reports = options.report_only is not None
+    if options.recompute is not None and not options.verify:
+        raise BenchmarkError("--recompute goes with --verify DIR")
+    if options.verify:
+        from benchmark.report.verify import verify
+
+        given = {name: getattr(options, name) for name in ("data", "recompute", "jobs")}
+        verdict = verify(options.verify, tasks=options.tasks or (), plugins=options.plugin, **given, say=_say)
+        _say(str(verdict))
+        return 0 if verdict.sound else 1
     if options.grid is None and not (reports and (options.out or options.report_only)):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
     chosen = {
@@ -242,6 +269,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         "against": options.against,
         "metrics": options.metrics,
         "set": parse_overrides(options.set),
+        "portable": options.portable,
     }
     if reports:
         results = api.report(*options.report_only, grid=options.grid, **chosen)
@@ -266,7 +294,8 @@ def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
 
     from benchmark.data.task import find_task, known_tasks
     from benchmark.methods.labels import groups
-    from benchmark.running.grid_file import GRIDS, grid_names
+    from benchmark.names import GRIDS
+    from benchmark.running.grid_file import grid_names
 
     *firsts, last = [entry.name for entry in entries.values() if not entry.augmentable]
     unchanged = f"{', '.join(firsts)} and {last}" if firsts else last

@@ -15,6 +15,9 @@ from benchmark.errors import BenchmarkError
 if TYPE_CHECKING:
     import pandas as pd
 
+GRIDS = Path(__file__).resolve().parent / "grids"
+"""The folder of the grids that come with the benchmark."""
+
 LONGEST = 60
 """Characters of a name in tables and figures; those of our own methods and variants are shorter."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,13 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "training_seconds": record["training_seconds"],
         "epochs": record["epochs"],
         "parameters": record["parameters"],
+        **({"outputs": outputs_digest(record["outputs"])} if "outputs" in record else {}),
     }
+
+
+def outputs_digest(by_setting: dict[str, str]) -> str:
+    """One digest of all outputs of a cell, from those by setting."""
+    return hashlib.sha256(json.dumps(by_setting, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class _Cell(BaseModel):
@@ -34,6 +41,8 @@ class _Cell(BaseModel):
     training_seconds: float = 0.0
     epochs: int = Field(0, ge=0, lt=2**53)
     parameters: int = Field(0, ge=0, lt=2**53)
+    key: str = ""
+    outputs: str = ""
 
 
 class _Planned(BaseModel):

@@ -7,10 +7,11 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark._version import __version__
 from benchmark.files.manifest import cell_summary
+from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.training import SELECTION
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def build_manifest(
     environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
     commits = sorted({record["git_commit"] for record in records if record["git_commit"]})
     return {
+        "benchmark": __version__,
         "command": command,
         "grid": grid,
         "selection": SELECTION,
@@ -74,6 +76,8 @@ def build_manifest(
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
+        "arithmetic": " and ".join(sorted({record.get("arithmetic", NATIVE) for record in records})),
+        "processors": _processors(records),
         "git_commit": ", ".join(commits),
         "tasks": list(tasks.values()),
         "started": min((record["started"] for record in records), default=""),
@@ -89,18 +93,17 @@ def build_manifest(
 def machine() -> dict[str, Any]:
     """The processor, its cores and the memory, without names of hosts or people."""
     return {
-        "processor": _processor(),
+        "processor": processor(NATIVE)["model"],
         "cores": os.cpu_count(),
         "memory_gib": _memory_gib(),
         "system": platform.system(),
     }
 
 
-def _processor() -> str:
-    for line in _text(Path("/proc/cpuinfo")).splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _processors(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What computed the cells, and how many of them; unknown for cells of versions that did not say it."""
+    counted = Counter(json.dumps(record.get("processor", {}), sort_keys=True) for record in records)
+    return [{**json.loads(text), "cells": count} for text, count in counted.most_common()]
 
 
 def _memory_gib() -> float | None:
@@ -108,13 +111,6 @@ def _memory_gib() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):
         return None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def counted_cells(

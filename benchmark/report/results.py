@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,8 +15,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmark.errors import BenchmarkError, storing, unknown
-from benchmark.files.atomic import make_writable
+from benchmark.errors import BenchmarkError, one_line, storing, unknown
+from benchmark.files.atomic import make_writable, replace_file
 from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
 from benchmark.report.compose import Content, write
@@ -149,6 +150,27 @@ class Results:
         if stem not in parts:
             raise BenchmarkError(unknown(what.removesuffix("s"), stem, parts))
         return parts[stem]
+
+
+def write_results(results: Results) -> None:
+    """Write the report of what is stored, and stays so whatever comes of it.
+
+    Raises
+    ------
+    BenchmarkError
+        If it cannot be written; says where all of the fault is, and how to get the report.
+    """
+    try:
+        results.report()
+    except BenchmarkError:
+        raise  # which says what is wrong itself
+    except Exception as error:
+        file = results.out / "report-error.txt"
+        replace_file(file, traceback.format_exc().encode())
+        raise BenchmarkError(
+            f"what is computed is stored, but the report in {results.out} could not be written: "
+            f"{type(error).__name__}: {one_line(str(error), 200)} (all of it is in {file}); --report-only tries again"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
-from benchmark.running.evaluation import predict_settings, represent_test, represented
+from benchmark.running import arithmetic
+from benchmark.running.arithmetic import NATIVE, PORTABLE
+from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.store import (
     DONE,
@@ -207,10 +209,25 @@ def device_fault(name: str) -> str:
     return ""
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, computing: str) -> torch.device:
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() and computing == NATIVE else "cpu"
     return torch.device(name)
+
+
+@contextmanager
+def _surroundings(cell: Cell) -> Iterator[None]:
+    """What a cell is computed in: its arithmetic, and nothing that another one leaves behind.
+
+    Raises
+    ------
+    BenchmarkError
+        If this process does not compute in that arithmetic.
+    """
+    if cell.arithmetic == PORTABLE and (reason := arithmetic.fault()):
+        raise BenchmarkError(f"cannot compute portably: {reason}")
+    with kept_surroundings(), arithmetic.computing(cell.arithmetic):
+        yield
 
 
 def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
@@ -248,7 +265,7 @@ def _leave_with(parent: int) -> None:
 
 def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) -> Outcome:
     started = time.time()
-    dataset, device = _dataset(cell), _device(work.device)
+    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
     settings, draw = cell.settings(work.settings), work.draw
     with store.attempt(cell.key) as side:
         with (side / "history.jsonl").open("a", encoding="utf-8") as log:
@@ -258,7 +275,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                 log.flush()
                 check()
 
-            with kept_surroundings():
+            with _surroundings(cell):
                 method = build_method(cell, dataset, device)
                 history = train(
                     method,
@@ -285,6 +302,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
             "settings": [setting_name(s, draw) for s in settings],
+            **digests(test, settings, draw, logits),
             "training_seconds": round(trained - started, 3),
             "epochs": len(history),
             "parameters": sum(p.numel() for p in method.parameters()),
@@ -302,8 +320,8 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
     if not lacking:  # done by another run, or by a worker that was killed before it could say so
         return Outcome(cell.key, DONE, seconds=record["seconds"])
     old = store.predictions(cell.key)
-    dataset, device = _dataset(cell), _device(work.device)
-    with kept_surroundings():
+    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
+    with _surroundings(cell):
         method = build_method(cell, dataset, device)
         unpack_weights(method, store.weights(cell.key))
         logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
@@ -316,7 +334,9 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
             side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
         )
         names = [setting_name(s, d) for s, d in added]
-        write_record(side, record | {"settings": record["settings"] + names})
+        new = digests(dataset.splits["test"], lacking, draw, logits)
+        both = {what: record.get(what, {}) | own for what, own in new.items()}
+        write_record(side, record | {"settings": record["settings"] + names} | both)
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 
@@ -375,6 +395,7 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
         "seconds": round(now - started, 3),
         "benchmark": __version__,
         "environment": environment(),
+        "processor": arithmetic.processor(cell.arithmetic),
         "packages": outside_packages(cell.entry),
         "git_commit": git_commit(),
     }

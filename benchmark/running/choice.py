@@ -82,6 +82,7 @@ def choose(
     overrides: Overrides | None = None,
     plugins: Iterable[Path] = (),
     data: Path | None = None,
+    portable: bool | None = None,
 ) -> Choice:
     """Read a grid and bend it.
 
@@ -99,6 +100,8 @@ def choose(
         Besides those of the grid.
     data : Path, optional
         Folder with data files; by default all tasks are simulated.
+    portable : bool, optional
+        By default as the grid says.
 
     Raises
     ------
@@ -112,6 +115,8 @@ def choose(
     if seeds is not None:
         given = {name: getattr(config, name) for name in GridConfig.model_fields}
         config = validated(GridConfig, {**given, "seeds": seeds}, "--seeds")
+    if portable is not None:
+        config = config.model_copy(update={"portable": portable})
     files = dict.fromkeys(path.resolve() for path in (*map(Path, config.plugins), *plugins))
     classes = [method for method in methods or () if not isinstance(method, str)]
     remarks: list[str] = []

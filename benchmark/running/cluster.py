@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import pickle
 import re
 import time
@@ -20,12 +21,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from threadpoolctl import threadpool_limits
 
 from benchmark.errors import BenchmarkError
 from benchmark.methods.registry import FOLDERS, ROOT
+from benchmark.running import arithmetic
+from benchmark.running.arithmetic import PORTABLE
 from benchmark.running.cell import Outcome, Work, device_fault, environment, record_failure, run_cell
 from benchmark.running.grid import Cell
 from benchmark.running.store import Store
@@ -52,6 +55,8 @@ class Demands:
         Versions that may change a number.
     device : {"auto", "cpu", "cuda"}
         What it must compute on.
+    portable : bool
+        Whether its processor must be able to compute portably.
     """
 
     mark: Path
@@ -60,6 +65,7 @@ class Demands:
     sources: dict[str, str]
     environment: dict[str, str]
     device: str
+    portable: bool
 
 
 class Cluster:
@@ -199,7 +205,8 @@ def _demands(mark: Path, cells: Sequence[Cell], device: str) -> Demands:
     plugins = {cell.entry.path for cell in cells if not cell.entry.path.is_relative_to(ROOT)}
     data = {cell.task.path for cell in cells if cell.task.path is not None}
     digests = {**_sources(), **{str(path): _digest(path) for path in sorted(plugins)}}
-    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment(), device)
+    portable = any(cell.arithmetic == PORTABLE for cell in cells)
+    return Demands(mark, tuple(sorted(data)), ROOT, digests, environment(), device, portable)
 
 
 @cache
@@ -243,6 +250,8 @@ def fault(demands: Demands, dask_worker: Any) -> str:
     for path in demands.data:
         if not path.is_file():
             return f"cannot read {path}; name a folder that all share with --data"
+    if demands.portable and (reason := arithmetic.machine_fault()):
+        return f"cannot compute portably: {reason}"
     return device_fault(demands.device)
 
 
@@ -269,4 +278,6 @@ def _work(cell: Cell, before: str, work: Work, demands: Demands) -> Outcome:
             f"worker {get_worker().address} {reason}; what is done is stored, and the same command goes on from there"
         )
     with threadpool_limits(1):
+        if cell.arithmetic == PORTABLE:  # a worker serves all kinds of runs, so it was not started for this one
+            return cast(Outcome, arithmetic.apart(run_cell, cell, before, work, os.getpid()))
         return run_cell(cell, before, work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,9 +14,11 @@ from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.answers import lack_of_frames, outputs_of, representation_of
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
+from benchmark.running.store import setting_name
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
 _REPRESENTED_A_CATEGORY = 100
+_DIGEST = 16  # characters of one
 
 
 @torch.no_grad()
@@ -76,6 +79,38 @@ def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np
     """Which frames of a split are kept in a setting, shape (N, T_m)."""
     num_frames = split.features[modality].shape[1]
     return frame_mask(split.ids, num_frames, modality, setting, draw, lengths=split.lengths[modality])
+
+
+def digests(
+    split: Split, settings: Sequence[Setting], draw: int, logits: NDArray[np.float32]
+) -> dict[str, dict[str, str]]:
+    """What tells by setting whether a test was the same one and came out the same: of its masks, and of its outputs.
+
+    Parameters
+    ----------
+    split : Split
+    settings : sequence of S Setting
+    draw : int
+    logits : ndarray of float32, shape (S, N, K)
+
+    Returns
+    -------
+    dict
+        ``masks`` and ``outputs``, each by the setting's name. Masks are of real frames alone: padding does not count.
+    """
+    masks = {}
+    for setting in settings:
+        content = hashlib.sha256("\n".join(map(str, split.ids)).encode())
+        for m in MODALITIES:
+            content.update(mask(split, m, setting, draw)[split.frames(m)].tobytes())
+        masks[setting_name(setting, draw)] = content.hexdigest()[:_DIGEST]
+    outputs = {setting_name(setting, draw): output_digest(own) for setting, own in zip(settings, logits, strict=True)}
+    return {"masks": masks, "outputs": outputs}
+
+
+def output_digest(logits: NDArray[np.float32]) -> str:
+    """Of a model's outputs in one setting, shape (N, K)."""
+    return hashlib.sha256(np.ascontiguousarray(logits).tobytes()).hexdigest()[:_DIGEST]
 
 
 def represented(modalities: str) -> Setting:

@@ -17,9 +17,12 @@ from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.registry import Entry
 from benchmark.protocol.missing import Setting, settings_for
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.grid_file import EVERY_METHOD, GridConfig
 from benchmark.running.store import setting_name
 from benchmark.running.training import PROTOCOL_VERSION
+
+_DEFINING = ("method", "hyperparameters", "source", "task", "seed", "training", "arithmetic")
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,7 @@ class Cell:
     @cached_property
     def key(self) -> str:
         """Hash of the canonical JSON of `definition`: the cell's name on disk."""
-        canonical = json.dumps(self.definition, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+        return key_of(self.definition)
 
     @property
     def title(self) -> str:
@@ -63,10 +65,26 @@ class Cell:
         return settings_for(settings, self.task.task.modalities)
 
     @property
+    def arithmetic(self) -> str:
+        """``native`` or ``portable``."""
+        return str(self.definition.get("arithmetic", NATIVE))
+
+    @property
     def training(self) -> TrainingConfig:
         """The training protocol of the cell."""
         content = {k: v for k, v in self.definition["training"].items() if k not in ("version", "trains_on")}
         return TrainingConfig.model_validate(content)
+
+
+def key_of(definition: Mapping[str, Any]) -> str:
+    """The name on disk of the cell of a definition."""
+    canonical = json.dumps(definition, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+def definition_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition of a stored cell, from its record."""
+    return {name: record[name] for name in _DEFINING if name in record}
 
 
 @dataclass(frozen=True)
@@ -161,6 +179,7 @@ def build(
                         "trains_on": row.trains_on,
                         **training.model_dump(mode="json"),
                     },
+                    **({"arithmetic": PORTABLE} if config.portable else {}),
                 }
                 cells.append(Cell(row, sources[row.name], task, seed, definition, identity.size))
     first: dict[str, Cell] = {}

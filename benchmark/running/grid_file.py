@@ -16,10 +16,10 @@ from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import Strict, describe, validated
 from benchmark.files.yamlfiles import read_value, read_yaml
 from benchmark.methods.labels import Variant
+from benchmark.names import GRIDS
 from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
 from benchmark.protocol.training_config import TrainingConfig
 
-GRIDS = Path(__file__).resolve().parents[1] / "grids"
 MARGIN = 1.0
 """Points within which two methods count as alike, where a grid says nothing else."""
 EVERY_METHOD = "training"  # as a method's name in --set: all of them
@@ -88,6 +88,8 @@ class GridConfig(Strict):
         See :class:`SimulatorConfig`.
     plugins : list of str
         Python files with further methods, relative to the grid file.
+    portable : bool
+        Compute in arithmetic that gives the same bits on every x86-64 processor; see `benchmark.running.arithmetic`.
     """
 
     description: str
@@ -106,6 +108,7 @@ class GridConfig(Strict):
     set: dict[str, dict[str, Any]] = {}
     simulator: SimulatorConfig | None = None
     plugins: list[str] = []
+    portable: bool = False
 
     @field_validator("methods")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from joblib import Parallel, cpu_count, delayed
 
 from benchmark.errors import BenchmarkError
+from benchmark.running.arithmetic import fault
 
 T = TypeVar("T")
 MANY = 2000
@@ -38,6 +39,36 @@ def lack_of_processes() -> str:
             f"{reason or error}"
         )
     return ""
+
+
+def worker_count(jobs: int | None, *, timeout: float | None, portable: bool, say: Callable[[str], None]) -> int:
+    """How many processes compute cells; 1 where none can be started, which is said.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        As many as are asked for; by default one for each core.
+    timeout : float, optional
+        Seconds that a cell may take.
+    portable : bool
+        Whether cells are computed in portable arithmetic.
+    say : callable
+
+    Raises
+    ------
+    BenchmarkError
+        If none can be started, and this process cannot do without.
+    """
+    workers = jobs or cores()
+    if not (workers > 1 or timeout is not None or portable) or not (lacks := lack_of_processes()):
+        return workers
+    if timeout is not None:
+        raise BenchmarkError(f"no worker processes can be started, and --cell-timeout needs them: {lacks}")
+    if portable and (reason := fault()):
+        raise BenchmarkError(f"no worker processes can be started: {lacks}; and {reason}; give --no-portable")
+    if workers > 1:
+        say(f"warning: no worker processes can be started: {lacks}; all is computed in this one")
+    return 1
 
 
 def divided(function: Callable[..., T], calls: Iterable[tuple[Any, ...]], *, cells: int) -> Iterator[T]:

@@ -17,6 +17,8 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from benchmark.errors import BenchmarkError
+from benchmark.running import arithmetic
+from benchmark.running.arithmetic import NATIVE
 from benchmark.running.cell import BUSY, Outcome, Work, record_failure, run_cell
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.store import (
@@ -99,7 +101,7 @@ def run_grid(
     left = list(todo)
     suspects: list[Cell] = []
     waiting = False
-    with _signals():
+    with _signals(), _workers(grid):
         try:
             while left:
                 ended: set[str] = set()
@@ -149,6 +151,20 @@ def _alone(cell: Cell, before: Mapping[str, str], work: Work, jobs: int) -> Outc
     return outcome
 
 
+@contextmanager
+def _workers(grid: Grid) -> Iterator[None]:
+    """Have workers compute in the arithmetic of a grid's cells; those of before and after do not."""
+    if not grid.cells or grid.cells[0].arithmetic == NATIVE:
+        yield
+        return
+    _end_workers()
+    try:
+        with arithmetic.in_new_processes():
+            yield
+    finally:
+        _end_workers()
+
+
 def _end_workers() -> None:
     get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
@@ -159,7 +175,8 @@ def _outcomes(
     if cluster is not None:
         yield from cluster.outcomes(cells, before, work)
         return
-    if jobs == 1 and work.timeout is None:
+    here = cells[0].arithmetic == NATIVE or not arithmetic.fault()
+    if jobs == 1 and work.timeout is None and here:
         for cell in cells:
             yield cell, run_cell(cell, before[cell.key], work)
         return

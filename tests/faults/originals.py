@@ -12,8 +12,8 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import nn
 
+from benchmark.names import GRIDS
 from benchmark.protocol.missing import Setting
-from benchmark.running.grid_file import GRIDS
 from benchmark.running.store import Predictions, write_predictions, write_record
 from tests.data_files import dialogue_content, mmsa_content, mult_content, neutral_content, write_hdf5, write_npz
 
