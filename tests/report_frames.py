@@ -119,4 +119,18 @@ def make_representations(methods=FIVE, categories=2, *, samples=60, source="simu
 def make_blocks(methods=FIVE, blocks=60):
     rng = np.random.default_rng(0)
     quality = np.linspace(1.5, -1.5, len(methods))
-    return pd.DataFrame(rng.normal(size=(blocks, len(methods))) + quality, columns=list(methods))
+    where = pd.MultiIndex.from_product([["mosi"], ["simulated"], range(blocks)], names=["task", "source", "block"])
+    return pd.DataFrame(rng.normal(size=(blocks, len(methods))) + quality, index=where, columns=list(methods))
+
+
+def make_pairs(methods=FIVE, task="mosi", metric="f1", condition="Avg."):
+    """A difference of 4 points a place in the list; neighbours are not told apart."""
+    rows = [
+        (task, "simulated", metric, a, condition, b, 4.0 * (j - i), 4.0 * (j - i) - 5, 4.0 * (j - i) + 5,
+         0.3 if j == i + 1 else 0.3 * 10.0 ** (i - j), 6.0)
+        for i, a in enumerate(methods)
+        for j, b in enumerate(methods)
+        if i < j
+    ]  # fmt: skip
+    columns = ["task", "source", "metric", "method", "condition", "against", "difference", "low", "high", "p"]
+    return pd.DataFrame(rows, columns=[*columns, "detectable"])

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, islice
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, groupby, islice
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from benchmark.errors import BenchmarkError
 from benchmark.evidence.collapse import collapsed
 from benchmark.evidence.collect import Model
 from benchmark.evidence.resampling import (
@@ -25,21 +23,17 @@ from benchmark.evidence.resampling import (
     in_conditions,
     sample_draws,
 )
-from benchmark.evidence.scores import SETTING_KINDS, SOURCE, check_names
-from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP, FLOORS, holm
-from benchmark.files.atomic import replace_file
-from benchmark.files.csvfiles import number, read_csv, text, whole
+from benchmark.evidence.statistics import AREA, AVERAGE, DROP, FLOORS, holm
+from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, Evidence
 from benchmark.methods.labels import Row
-from benchmark.names import without_formulas
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
 
 ALPHA = 0.05
-REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
-"""What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
-ones; a method against the mean of all, each trained on incomplete samples."""
+PAIRS = "pairs"
+"""What the comparisons of all pairs of methods are for."""
 
 _PARTS = 4
 """Into how many parts the seeds of a task are divided where there are many models."""
@@ -48,72 +42,6 @@ Methods = tuple[str, ...]
 """One method, or two whose difference is meant."""
 
 Settings = list[tuple[Setting, int]]
-_NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
-_INTERVALS = _NAMES | {
-    "kind": text({*SETTING_KINDS, DERIVED}),
-    "available": text(SUBSETS, empty=True),  # empty, as is the ratio, for sums of several settings
-    "ratio": number(0, 1, empty=True),
-    "mean": number(empty=True),  # f1 where every label is 0, and the ends where too few are not
-    "std": number(empty=True),
-    "seeds": whole(),
-    "low": number(empty=True),
-    "high": number(empty=True),
-    "n": whole(),
-    "groups": whole(),
-    "unit": text(),
-    "best": number(0, 1, empty=True),
-    "collapsed": number(0, empty=True),
-}
-_COMPARISONS = _NAMES | {
-    "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
-    "against": text(),
-    "difference": number(empty=True),
-    "low": number(empty=True),
-    "high": number(empty=True),
-    "p": number(0, 1, empty=True),  # no test with one seed
-    "p_holm": number(0, 1, empty=True),
-    "family": number(0),
-    "detectable": number(0, empty=True),
-}
-_FORMER = {"groups": None, "unit": None, "best": None, "collapsed": None, "detectable": None}
-"""What files of earlier versions do not say."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the stored predictions tell of the methods.
-
-    Parameters
-    ----------
-    intervals : DataFrame
-        ``task, source, metric, method, condition, kind, available, ratio, mean, std, seeds, low, high, n,
-        groups, unit, best, collapsed``: mean and standard deviation over seeds, the ends of the mean's 95 % interval
-        over seeds and test samples, and the numbers of test samples and of the groups, each a `unit`, that they belong
-        to; `best`
-        is 1 for what cannot be told from the best of its condition, and empty where there was no test; `collapsed` is
-        the number of seeds that give all test samples the same category there, and empty for sums of several settings.
-    comparisons : DataFrame
-        ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family,
-        detectable``: `p` is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and
-        condition; `detectable` is the least difference that the test would find with a chance of 80 %.
-    """
-
-    intervals: pd.DataFrame = field(default_factory=pd.DataFrame)
-    comparisons: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-    def references(self) -> list[str]:
-        """The rows that others were tested against as the reference."""
-        found = self.comparisons
-        return [] if found.empty else list(found.loc[found["purpose"] == REFERENCE, "against"].unique())
-
-    def of_rows(self, labels: Collection[str]) -> Evidence:
-        """Only what is of some rows; what was corrected for how many comparisons stays as it was."""
-        return Evidence(
-            *(
-                frame if frame.empty else frame[frame["method"].isin(list(labels))].reset_index(drop=True)
-                for frame in (self.intervals, self.comparisons)
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -127,8 +55,7 @@ class _Sample:
         """The sampled scores of some conditions."""
         place = {condition.name: i for i, condition in enumerate(self.conditions)}
         rows = [place[name] for name in names]
-        s = self.sampled
-        return Sampled(s.seeds, s.values[:, rows], s.draws[:, rows], s.interaction[rows])
+        return self.sampled.part(rows)
 
 
 @dataclass(frozen=True)
@@ -189,8 +116,15 @@ class _Group:
         paired = by_seed and same_seeds and bool(self._shared(method, against))
         return _Plan(method, against, None if paired else {method: 1.0, against: -1.0})
 
-    def made(self, plan: _Plan) -> _Compared:
-        """A comparison, in the conditions that all its methods have; after :meth:`sample`."""
+    def made(self, plan: _Plan, *, primary: bool = False) -> _Compared:
+        """A comparison, in the conditions that all its methods have; after :meth:`gather`.
+
+        Parameters
+        ----------
+        plan : _Plan
+        primary : bool
+            Only the primary metric, and `Avg.`; where there is none, `AUDC`.
+        """
         if plan.weights is None:
             sample = self.samples[plan.method, plan.against]
             names, terms = [c.name for c in sample.conditions], [(1.0, sample.sampled)]
@@ -198,6 +132,10 @@ class _Group:
             known = [{c.name for c in self.samples[(label,)].conditions} for label in plan.weights]
             names = [c.name for c in self.samples[(plan.method,)].conditions if all(c.name in own for own in known)]
             terms = [(weight, self.samples[(label,)].only(names)) for label, weight in plan.weights.items()]
+        if primary:
+            kept = next(([name] for name in (AVERAGE, AREA) if name in names), [])
+            rows = [names.index(name) for name in kept]
+            names, terms = kept, [(weight, sampled.part(rows, [0])) for weight, sampled in terms]
         return _Compared(plan.method, plan.against, names, estimate(*terms))
 
 
@@ -212,7 +150,7 @@ class _Compared:
 
 
 def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | None) -> Evidence:
-    """Intervals of all methods and all paired comparisons that they allow.
+    """Intervals of all methods, all paired comparisons that they allow, and the primary outcome of each pair.
 
     Rows of one method (its variants, and itself trained in the other way) are compared seed by seed, since one seed
     gives them the same start and the same batches. Models of different methods count as independent.
@@ -238,16 +176,25 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
         for where, group in groups.items()
     }
     found = processes.divided(_pools, (part for parts in work.values() for part in parts), cells=len(models))
-    intervals, comparisons = [], []
+    intervals, comparisons, pairs = [], [], []
     for (task, source), group in groups.items():
         group.gather(islice(found, len(work[task, source])))
         where = {"task": task, "source": source}
         best = _best(group)
         intervals += [_interval_rows(group, method, best).assign(**where, method=method) for method in group.labels]
         for purpose, plans in planned[task, source].items():
-            compared = [group.made(plan) for plan in plans]
-            comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
-    return Evidence(_concatenated(intervals), _concatenated(comparisons))
+            compared = [group.made(plan, primary=purpose == PAIRS) for plan in plans]
+            if purpose == PAIRS:
+                pairs.append(_comparison_rows(compared, group.metrics[:1]).assign(**where))
+            else:
+                comparisons.append(_comparison_rows(compared, group.metrics).assign(**where, purpose=purpose))
+    without = {"p_holm", "family"}  # what a pair tells must not depend on which others there are
+    found_pairs = _concatenated(pairs)
+    return Evidence(
+        _concatenated(intervals),
+        _concatenated(comparisons),
+        found_pairs[[name for name in found_pairs if name not in without]],
+    )
 
 
 def _pools(models: Sequence[Model], settings: Mapping[Methods, Settings]) -> dict[Methods, Pool]:
@@ -361,7 +308,20 @@ def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str
 
 
 def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Plan]]]:
-    """Each purpose with its comparisons."""
+    """Each purpose with its comparisons; pairs last, each the way round in which it stands before, if it does."""
+    planned: dict[tuple[str, str], _Plan] = {}
+    for purpose, plans in _purposes(group, rows, against):
+        planned |= {(plan.method, plan.against): plan for plan in plans}
+        yield purpose, plans
+    pairs = []
+    for new, old in combinations(group.labels, 2):
+        alike = new in rows and old in rows and rows[new].name == rows[old].name
+        known = planned.get((new, old)) or planned.get((old, new))
+        pairs.append(known or group.compare(new, old, by_seed=alike))
+    yield PAIRS, pairs
+
+
+def _purposes(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Plan]]]:
     if against is not None and against in group.labels:
         one_method = {label for label, row in rows.items() if against in rows and row.name == rows[against].name}
         others = [label for label in group.labels if label != against]
@@ -407,77 +367,3 @@ def _comparison_rows(comparisons: Sequence[_Compared], metrics: Sequence[str]) -
     return frame.assign(
         p_holm=groups.transform(lambda p: holm(p.to_numpy())), family=groups.transform("count").astype(int)
     )
-
-
-def write_evidence(evidence: Evidence, out: Path) -> None:
-    """Write ``intervals.csv`` and ``comparisons.csv``."""
-    for name, frame in (("intervals", evidence.intervals), ("comparisons", evidence.comparisons)):
-        replace_file(out / f"{name}.csv", without_formulas(frame).to_csv(index=False).encode())
-
-
-def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
-    """Both files as written; empty where there are none.
-
-    Parameters
-    ----------
-    out : Path
-        Their folder.
-    scores : DataFrame
-        The tidy scores that they belong to.
-
-    Raises
-    ------
-    BenchmarkError
-        If a line is not as a report writes it, a row stands twice, or one is not among the scores.
-    """
-    frames = {}
-    for name, fields in {"intervals.csv": _INTERVALS, "comparisons.csv": _COMPARISONS}.items():
-        path = out / name
-        try:
-            frame = read_csv(path, fields, may_be_empty=True, optional=_FORMER)
-            frame = frame.astype({name: int for name in ("family",) if name in frame})  # it may stand as 4.0
-        except FileNotFoundError:
-            frame = pd.DataFrame()
-        if not frame.empty:
-            check_names(frame, path)
-            _refuse_others(frame, scores, path)
-        frames[name] = frame
-    intervals = frames["intervals.csv"]
-    if not intervals.empty:
-        _refuse_other_conditions(intervals, out / "intervals.csv")
-    return Evidence(intervals, frames["comparisons.csv"])
-
-
-def _refuse_others(frame: pd.DataFrame, scores: pd.DataFrame, path: Path) -> None:
-    """Refuse what stands twice, or belongs to no scores."""
-    where = ["task", "source", "metric", "method"]
-    known = set(scores[where].drop_duplicates().itertuples(index=False, name=None))
-    for row in frame[where].drop_duplicates().itertuples(index=False, name=None):
-        if row not in known:
-            raise BenchmarkError(
-                f"{path}: {row[2]} of {row[3]!r} on {row[0]} ({row[1]}) is not in scores.csv; copy both files from one "
-                "run, or leave this one out"
-            )
-    identity = [name for name in (*where, "condition", "purpose", "against") if name in frame]
-    twice = frame[frame.duplicated(identity)]
-    if not twice.empty:
-        first = twice.iloc[0]
-        raise BenchmarkError(f"{path}: {first['metric']} of {first['method']!r} in {first['condition']!r} stands twice")
-
-
-def _refuse_other_conditions(intervals: pd.DataFrame, path: Path) -> None:
-    """Refuse a condition that is not what its setting is called."""
-    columns = ["condition", "kind", "available", "ratio"]
-    for condition, kind, available, ratio in intervals[columns].drop_duplicates().itertuples(index=False, name=None):
-        if kind == DERIVED:
-            fits = not available and np.isnan(ratio) and condition in (AVERAGE, DROP, AREA)
-        elif available and not np.isnan(ratio):
-            setting = Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
-            fits = (setting.condition, setting.kind) == (condition, kind)
-        else:
-            fits = False
-        if not fits:
-            raise BenchmarkError(
-                f"{path}: {condition!r} is not what {kind} {available!r} at {ratio:g} is called; the file must be as a "
-                "report writes it"
-            )

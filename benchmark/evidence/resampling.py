@@ -25,7 +25,7 @@ is no p-value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,6 +171,15 @@ class Sampled:
     interaction: Array
     groups: float = np.inf
     correction: float = 1.0
+
+    def part(self, conditions: Sequence[int], metrics: Sequence[int] | slice = slice(None)) -> Sampled:
+        """Only some conditions and metrics, where these are the axes."""
+        return replace(
+            self,
+            values=self.values[:, conditions][:, :, metrics],
+            draws=self.draws[:, conditions][:, :, metrics],
+            interaction=self.interaction[conditions][:, metrics],
+        )
 
     @property
     def mean(self) -> Array:

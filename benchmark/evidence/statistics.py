@@ -30,6 +30,9 @@ DERIVED = "derived"
 FLOORS = ("constant", "random")
 """Rows that are no method: what guessing gives."""
 
+LEAST_BLOCKS = 10
+"""Data sets that a test of ranks takes."""
+
 RUN = ["task", "source", "method", "seed", "metric"]
 """What tells one trained model's numbers of one metric from all others."""
 
@@ -151,18 +154,18 @@ def condition_blocks(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranks(blocks: pd.DataFrame) -> pd.DataFrame:
-    """Average rank and win rate of each method over tasks and conditions, on means over seeds.
+    """Average rank and win rate of each method over blocks, on means over seeds.
 
     Parameters
     ----------
     blocks : DataFrame
-        As :func:`condition_blocks` returns it.
+        As :func:`rank_blocks` returns it.
 
     Returns
     -------
     DataFrame
         Index `method`; columns `rank` (1 is best, ties share), `wins` (the percentage of comparisons with another
-        method in a task and condition that it wins, a tie counting half) and `blocks` (their number). Empty where there
+        method in a block that it wins, a tie counting half) and `blocks` (their number). Empty where there
         are no blocks, or a single method.
     """
     if blocks.empty or blocks.shape[1] < 2:
@@ -195,6 +198,23 @@ def data_set_blocks(values: pd.DataFrame) -> pd.DataFrame:
     """
     means = missing_conditions(values).groupby(["task", "source", "method"], observed=True)["value"].mean()
     return means.unstack("method").dropna()
+
+
+def rank_blocks(values: pd.DataFrame) -> pd.DataFrame:
+    """What ranks, wins and losses are counted over, in tables and figures alike.
+
+    Parameters
+    ----------
+    values : DataFrame
+        As :func:`average_draws` returns it.
+
+    Returns
+    -------
+    DataFrame
+        :func:`data_set_blocks` where these are enough for a test of ranks, else :func:`condition_blocks`.
+    """
+    sets = data_set_blocks(values)
+    return sets if len(sets) >= LEAST_BLOCKS else condition_blocks(values)
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,16 +11,17 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.evidence.comparisons import ALPHA, AUGMENTATION, IDEA, REFERENCE, Evidence
+from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.statistics import (
     AREA,
     AVERAGE,
     DROP,
     average_draws,
-    condition_blocks,
     counted_tasks,
+    rank_blocks,
     ranks,
 )
+from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, Evidence
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table, leads
 from benchmark.report.tables import (
@@ -31,6 +32,8 @@ from benchmark.report.tables import (
     compared_metrics,
     fewer_seeds,
     order_methods,
+    sentence,
+    tell_blocks,
     tell_fewer,
     tell_metrics,
     tell_undefined,
@@ -185,8 +188,8 @@ def interval_table(
         caption += [
             f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}), corrected by Holm; "
             f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
-            f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the test would find with a chance of 80 %. This is the "
-            "primary outcome; all other tests are exploratory."
+            f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the "
+            "test would find with a chance of 80 %. This is the primary outcome; all other tests are exploratory."
         ]
     return replace(
         scores,
@@ -233,7 +236,7 @@ def _ranked(
 
 
 def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> Table | None:
-    """Average rank and win rate over tasks and conditions; None where no two methods can be compared.
+    """Average rank and win rate over the blocks of the scores; None where no two methods can be compared.
 
     Parameters
     ----------
@@ -242,8 +245,8 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
     method_order : sequence of str, optional
         See :func:`benchmark.report.tables.order_methods`.
     """
-    pairs = condition_blocks(average_draws(scores))
-    found, tasks = ranks(pairs), counted_tasks(scores, pairs)
+    blocks = rank_blocks(average_draws(scores))
+    found, tasks = ranks(blocks), counted_tasks(scores, blocks)
     if found.empty:
         return None
     first = scores.drop_duplicates(["task", "source"]).set_index(["task", "source"]).loc[tasks][["metric", "target"]]
@@ -260,11 +263,12 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         kind="overall",
         lead=leads(tasks),
         caption=(
-            f"Over {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of task and condition in which something, but "
-            "not everything, is missing; only those in which every method stands count; means of each task's primary "
-            f"metric over seeds ({', '.join(primary)}). rank: 1 is best, ties share. wins: per cent of the comparisons "
-            "with another method that are won, a tie counting half. Conditions of a task are not independent: this "
-            "describes and tests nothing." + tell_fewer(fewer)
+            f"{sentence(tell_blocks(blocks))}; only those in which every method stands count; means of each task's "
+            f"primary metric over seeds ({', '.join(primary)}). rank: 1 is best, ties share. wins: per cent of the "
+            "comparisons with another method that are won, a tie counting half."
+            + " Conditions of a task are not independent: this describes and tests nothing."
+            * ("available" in blocks.index.names)
+            + tell_fewer(fewer)
         ),
         methods=methods,
         columns=["rank", "wins"],

@@ -13,8 +13,9 @@ import pandas as pd
 from benchmark import methods
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.evidence.collect import Collection, collect
-from benchmark.evidence.comparisons import Evidence, read_evidence, weigh, write_evidence
+from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
+from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry

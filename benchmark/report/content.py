@@ -140,6 +140,8 @@ class Picture:
     alt : str
         For those who cannot see it.
     figure : Figure
+    numbers : DataFrame, optional
+        What is drawn, for a csv file where no table has it.
     """
 
     stem: str
@@ -147,6 +149,7 @@ class Picture:
     caption: str
     alt: str
     figure: Figure
+    numbers: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

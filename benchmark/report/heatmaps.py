@@ -78,7 +78,7 @@ def condition_heatmap(
     with styled():
         figure = new_figure(TWO_COLUMNS, max(0.17 * len(methods), 0.85) + 0.75, about)
         axes = figure.subplots()
-        mesh = _heat_map(axes, means, means.map(f"{{:.{said.decimals - 1}f}}".format), 6.0, cmap=_colours(said))
+        mesh = heat_map(axes, means, means.map(f"{{:.{said.decimals - 1}f}}".format), 6.0, cmap=_colours(said))
         for text in axes.texts:
             x, y = text.get_position()
             text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
@@ -144,7 +144,7 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
                 continue
             means = shown[shown["method"] == methods[i]].pivot(index="available", columns="ratio", values="mean")
             means = means.reindex(index=subsets, columns=ratios)
-            mesh = _heat_map(axes, means, means.map(short), numbers, **limits)
+            mesh = heat_map(axes, means, means.map(short), numbers, **limits)
             axes.set_title(methods[i], fontsize=size, pad=3)
             axes.set_yticklabels([Setting(subset).condition for subset in subsets], rotation=0, fontsize=6)
             ticks = [format_ratio(ratio) for ratio in ratios] if i + columns >= len(methods) else []
@@ -210,7 +210,7 @@ def confusion_matrices(
                 counts = rows.pivot(index="truth", columns="predicted", values="count")
                 counts = counts.reindex(index=categories, columns=categories).fillna(0)
                 shares = counts.div(counts.sum(axis=1), axis=0)  # NaN where a category does not occur
-                mesh = _heat_map(axes, shares, shares.map(_short), numbers, vmin=0.0, vmax=1.0)
+                mesh = heat_map(axes, shares, shares.map(_short), numbers, vmin=0.0, vmax=1.0)
                 axes.set_xticklabels(categories, rotation=90, fontsize=ticks)
                 axes.set_yticklabels(categories, rotation=0, fontsize=ticks)
                 axes.tick_params(labelleft=i % columns == 0, labelbottom=j == len(conditions) - 1)
@@ -239,7 +239,7 @@ def _short(number: float) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", f"{number:z.2f}").replace("1.00", "1.0")
 
 
-def _heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: float, **limits: Any) -> ScalarMappable:
+def heat_map(axes: Axes, numbers: pd.DataFrame, texts: pd.DataFrame, size: float, **limits: Any) -> ScalarMappable:
     """Coloured cells with their numbers in them, grey where there is none; all labels of the axes set by the caller."""
     sns.heatmap(
         numbers, ax=axes, cbar=False, annot=texts, fmt="", annot_kws={"size": size},

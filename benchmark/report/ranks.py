@@ -8,10 +8,12 @@ from matplotlib.ticker import MaxNLocator
 from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 from scipy.stats import friedmanchisquare, studentized_range
 
+from benchmark.evidence.statistics import LEAST_BLOCKS
+from benchmark.evidence.statistics import ranks as mean_ranks
 from benchmark.report.content import Picture
 from benchmark.report.figures import ONE_COLUMN, TWO_COLUMNS, new_figure, styled, text_width
 
-LEAST_BLOCKS, LEAST_METHODS = 10, 3
+LEAST_METHODS = 3
 
 
 def critical_difference(
@@ -45,8 +47,8 @@ def critical_difference(
     if count < LEAST_BLOCKS or len(methods) < LEAST_METHODS:
         return None
     # Numbers in place of names: the diagram's order of drawing then depends on nothing else.
-    scores = blocks.set_axis(range(len(methods)), axis=1)
-    ranks = scores.rank(axis=1, ascending=False).mean()
+    scores = blocks.round(6).set_axis(range(len(methods)), axis=1)
+    ranks = mean_ranks(scores)["rank"]
     varied = bool((scores.nunique(axis=1) > 1).any())  # else the statistic is 0 / 0
     friedman = float(friedmanchisquare(*scores.to_numpy().T).pvalue) if varied else 1.0
     if friedman < alpha:

@@ -279,6 +279,14 @@ def tell_undefined(summary: pd.DataFrame, titles: Mapping[str, str]) -> list[str
     return told
 
 
+def tell_blocks(blocks: pd.DataFrame) -> str:
+    """What ranks, wins and losses are counted over, as a caption says it."""
+    count, where = len(blocks), "in which something, but not everything, is missing"
+    if "available" in blocks.index.names:
+        return f"over {count} {'pair' if count == 1 else 'pairs'} of task and condition {where}"
+    return f"over {count} data sets, each with the mean of its conditions {where}"
+
+
 def number_range(numbers: pd.Series) -> str:
     """``5`` where all are the same, ``2–5`` where they are not, ``0`` where there are none."""
     if numbers.empty:

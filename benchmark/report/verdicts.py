@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.evidence.comparisons import ALPHA, REFERENCE, Evidence
+from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.groups import counted
 from benchmark.evidence.resampling import LEAST_SEEDS
 from benchmark.evidence.statistics import AVERAGE, FLOORS
+from benchmark.evidence.stored import REFERENCE, Evidence
 from benchmark.protocol.metrics import Metric, metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table
 from benchmark.report.tables import FEWER, number_range
@@ -117,8 +118,8 @@ def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
     family = int(tests["family"].max())
     return (
         f"{BETTER} {WORSE} better, worse than {against} ({REFERENCE_SIGN}) in a paired two-sided test over seeds and "
-        f"{drawn} (bootstrap of these, variance between seeds, Student's t; rows of one method seed by seed; alpha = {ALPHA}, Holm for "
-        f"{family} {'comparison' if family == 1 else 'comparisons'} a column)."
+        f"{drawn} (bootstrap of these, variance between seeds, Student's t; rows of one method seed by seed; "
+        f"alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
     )
 
 

@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 
 from benchmark.evidence.collapse import never_predicted
 from benchmark.evidence.collect import Collection, Representation, confusions
-from benchmark.evidence.comparisons import ALPHA, Evidence
+from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.statistics import (
+    LEAST_BLOCKS,
     average_draws,
     average_inter,
     counted_tasks,
     data_set_blocks,
     of_primary,
+    rank_blocks,
     seed_level_test,
 )
+from benchmark.evidence.stored import Evidence
 from benchmark.files.atomic import replace_file
-from benchmark.names import check_inside
+from benchmark.names import check_inside, without_formulas
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
@@ -39,9 +42,10 @@ from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.manifest import counted_cells, tell_cells
+from benchmark.report.matrix import comparison_matrix
 from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
-from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
+from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
@@ -140,6 +144,9 @@ def write_report(
                         contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
                 else:
                     drawing.draw(part.stem, part.figure)
+                    if part.numbers is not None:
+                        numbers = without_formulas(part.numbers).to_csv(index=False)
+                        contents[f"tables/{part.stem}.csv"] = numbers.encode()
             gc.collect()
         drawn = drawing.files()
     contents |= {f"figures/{stem}.{suffix}": file for stem, files in drawn.items() for suffix, file in files.items()}
@@ -194,17 +201,20 @@ def sections(
     groups: dict[tuple[str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault((table.task, table.source), []).append(table)
-    blocks = data_set_blocks(average_draws(scores))
+    blocks = rank_blocks(average_draws(scores))
+    sets = data_set_blocks(average_draws(scores))
+    about = leads(counted_tasks(scores, blocks))
     together = (
         overall_table(scores, method_order),
+        comparison_matrix(blocks, evidence.pairs, about=about),
         _if_any(small_multiples, evidence.intervals, looks, order),
         critical_difference(
-            blocks,
-            about=leads(counted_tasks(scores, blocks)),
+            sets,
+            about=about,
             block="data set with every method: mean primary score over seeds where something is missing",
         ),
     )
-    untested = [] if together[-1] is not None or len(blocks) < 2 else [_too_few(len(blocks))]
+    untested = [] if together[-1] is not None or len(sets) < 2 else [_too_few(len(sets))]
     yield Section("All tasks", [part for part in together if part is not None], untested)
     never = never_predicted(collection.models)
     confused = confusions(collection.models)

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -7,18 +8,13 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.collect import Model, confusions
-from benchmark.evidence.comparisons import (
-    AUGMENTATION,
-    IDEA,
-    REFERENCE,
-    read_evidence,
-    weigh,
-    write_evidence,
-)
+from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.groups import Groups
+from benchmark.evidence.resampling import combine, estimate, sample_draws
+from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, read_evidence, write_evidence
 from benchmark.methods.labels import Row
 from benchmark.protocol.missing import SUBSETS, Setting
-from benchmark.protocol.scoring import scores
+from benchmark.protocol.scoring import Scorer, scores
 from benchmark.protocol.target import Target
 
 SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), Setting("lav", 0.5), Setting("lav", 1.0)])
@@ -123,6 +119,41 @@ def test_every_method_is_compared_with_the_reference_and_corrected_for_their_num
     assert found["difference"]["mult"] == pytest.approx(means["mult"] - means["corrkd"], abs=1e-4)
     assert found["p_holm"].min() == pytest.approx(min(1.0, 4 * found["p"].min()))
     assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_each_pair_is_compared_once_and_as_against_the_reference(models, evidence):
+    pairs = evidence.pairs
+    assert {frozenset(pair) for pair in zip(pairs["method"], pairs["against"], strict=True)} == {
+        frozenset(pair) for pair in combinations(ROWS, 2)
+    } and len(pairs) == 10
+    assert set(pairs["metric"]) == {"f1"} and set(pairs["condition"]) == {"Avg."} and "p_holm" not in pairs
+    own = pairs[pairs["against"] == "corrkd"].set_index("method")
+    tests = of(evidence.comparisons, purpose=REFERENCE, metric="f1", condition="Avg.").set_index("method")
+    for name in ("difference", "low", "high", "p"):
+        assert own[name].to_dict() == pytest.approx(tests[name][own.index].to_dict())
+    assert {"mult", "w/o SCD"} <= set(own.index), "seed by seed, and as of two methods"
+    others = pairs.set_index(["method", "against"])
+    by_seed, apart = others.loc[("corrkd-mrm", "w/o SCD")], others.loc[("mult+mrm", "w/o SCD")]
+    assert by_seed["p"] != apart["p"]
+    curve = tuple((Setting("lav", ratio), 0) for ratio in (0.0, 0.5, 1.0))
+    few = [model(method, seed, curve) for method in ("mult", "corrkd") for seed in range(3)]
+    assert set(weigh(few, rows=ROWS, against=None).pairs["condition"]) == {"AUDC"}
+
+
+def test_a_comparison_of_two_methods_counts_how_few_groups_there_are(models):
+    """As an interval of one does: by more than the bootstrap alone, and by Student's t of few degrees of freedom."""
+    few = [replace(m, groups=Groups(np.arange(80) % 4, "video")) for m in models]
+    scorer = Scorer(target=TARGET, labels=LABELS, metrics=["f1"], weights=sample_draws(few[0].groups))
+    pooled = []
+    for method in ("mult", "corrkd"):
+        own = [m for m in few if m.method == method]
+        drawn = [scorer.scores(m.outputs)[0, [SETTINGS.index((Setting(), 0))]].T * 100 for m in own]  # (B + 1, 1)
+        pooled.append(combine([(m.seed, values) for m, values in zip(own, drawn, strict=True)], few[0].groups))
+    expected = estimate((1.0, pooled[0]), (-1.0, pooled[1]))
+    found = of(weigh(few, rows=ROWS, against="corrkd").comparisons, purpose=REFERENCE, metric="f1", method="mult")
+    row = found.set_index("condition").loc["{l,a,v}"]
+    for name in ("low", "high", "p", "detectable"):
+        assert row[name] == pytest.approx(getattr(expected, name)[0], rel=1e-4), name
 
 
 def test_rows_of_one_method_are_compared_seed_by_seed():

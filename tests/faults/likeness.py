@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmark.errors import BenchmarkError
-from benchmark.evidence.comparisons import read_evidence
 from benchmark.evidence.scores import read_scores
+from benchmark.evidence.stored import read_evidence
 from benchmark.names import visible
 from benchmark.report import drawing
 from benchmark.report.figures import styled

@@ -16,8 +16,8 @@ from benchmark.data.inspection import inspect_file
 from benchmark.data.pickles import load_pickle
 from benchmark.data.task import known_tasks
 from benchmark.errors import BenchmarkError
-from benchmark.evidence.comparisons import read_evidence
 from benchmark.evidence.scores import read_scores
+from benchmark.evidence.stored import read_evidence
 from benchmark.files.manifest import read_manifest
 from benchmark.protocol.missing import MODALITIES, Setting
 from benchmark.report.comparisons import augmentation_table, interval_table, with_evidence

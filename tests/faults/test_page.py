@@ -11,8 +11,8 @@ import pytest
 from benchmark import methods
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.collect import collect
-from benchmark.evidence.comparisons import Evidence, read_evidence, write_evidence
 from benchmark.evidence.scores import read_scores
+from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
 from benchmark.files import csvfiles
 from benchmark.names import LONGEST, check_name, visible, without_formulas
 from benchmark.report import write_report

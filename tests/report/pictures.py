@@ -10,6 +10,7 @@ from benchmark.report.content import lead
 from benchmark.report.diagnostics import representation_plots, training_curves
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, styled
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.matrix import comparison_matrix
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables
 from tests.report.test_tables import make_scores
@@ -18,6 +19,7 @@ from tests.report_frames import (
     make_blocks,
     make_confusions,
     make_histories,
+    make_pairs,
     make_representations,
     make_statistics,
 )
@@ -50,6 +52,9 @@ MAKERS = {
     "confusion-2": lambda methods: confusion_matrices(make_confusions(methods, 2), methods),
     "confusion-4": lambda methods: confusion_matrices(make_confusions(methods, 4), methods),
     "tsne": lambda methods: representation_plots(make_representations(methods, 6, samples=30), methods),
+    "matrix": lambda methods: comparison_matrix(
+        make_blocks(methods), make_pairs(methods), about=lead("mosi", "simulated")
+    ),
     "ranks": lambda methods: critical_difference(make_blocks(methods), about=lead("mosi", "simulated")),
 }  # fmt: skip
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.evidence.comparisons import Evidence, weigh
+from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import COLUMNS
 from benchmark.evidence.statistics import average_inter
+from benchmark.evidence.stored import Evidence
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import (
     augmentation_table,

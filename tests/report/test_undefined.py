@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 
 from benchmark.evidence.collect import Model, confusions
-from benchmark.evidence.comparisons import read_evidence, weigh, write_evidence
+from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.groups import Groups
 from benchmark.evidence.scores import COLUMNS, read_scores
 from benchmark.evidence.statistics import average_draws, data_set_blocks
+from benchmark.evidence.stored import read_evidence, write_evidence
 from benchmark.methods.labels import Row
 from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.missing import SUBSETS, Setting
