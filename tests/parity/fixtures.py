@@ -93,14 +93,25 @@ class Fixture:
     def expected(self, variant: str, case: str) -> dict[str, np.ndarray]:
         """What a variant of the official code gave in a case, by quantity."""
         start = f"expected/{variant}/{case}/"
-        return {key.removeprefix(start): x for key, x in self.arrays.items() if key.startswith(start)}
+        return self.by_term({key.removeprefix(start): x for key, x in self.arrays.items() if key.startswith(start)})
 
-    def limit(self, quantity: str, ours: torch.dtype) -> float:
-        """What is still rounding, of our numbers in `ours`; the quantity with its variant and case before it."""
-        if ours == torch.float64:  # some of the official numbers are stored in single precision
-            stored = self.arrays[f"expected/{quantity}"].dtype
-            return max(self.about["limit"], 1e-6 if stored == np.float32 else 0.0)
-        return 1e-4 if "gradient" in quantity else self.about.get("limit_in_single", 1e-5)
+    def by_term(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same, and each term of a loss by itself."""
+        single = {}
+        for quantity, x in found.items():
+            names = (
+                [f"{quantity}: {name}" for name in self.arrays["terms"]] if quantity.startswith("terms") else [quantity]
+            )
+            single |= zip(names, x if quantity.startswith("terms") else [x], strict=True)
+        return single
+
+    def limit(self, quantity: str, stored: np.dtype, ours: torch.dtype) -> float:
+        """What is still rounding, where the official number is of one type and ours of another."""
+        if ours == torch.float64:
+            limit = max(self.about["limit"], 1e-6 if stored == np.float32 else 0.0)
+        else:
+            limit = 1e-4 if "gradient" in quantity else self.about.get("limit_in_single", 1e-5)
+        return max(limit, self.about.get("limits", {}).get(quantity, 0.0))
 
     def terms(self, found: Mapping[str, Tensor]) -> Tensor:
         """The terms of a loss, and their sum as `total`, in the stored order."""
@@ -160,7 +171,7 @@ def compare(
         fixture = Fixture(name)
         found = []
         for case in fixture.cases:
-            mine = {quantity: x.detach().double().numpy() for quantity, x in ours(fixture, case).items()}
+            mine = fixture.by_term({key: x.detach().double().numpy() for key, x in ours(fixture, case).items()})
             for variant, quantities in (variants or fixture.about["held_to"]).items():
                 stored = fixture.expected(variant, case)
                 for quantity, expected in (
@@ -169,6 +180,6 @@ def compare(
                     if mine[quantity].shape != expected.shape:
                         raise ValueError(f"{name}, {quantity}: {mine[quantity].shape}, not {expected.shape}")
                     largest, size = float(np.abs(mine[quantity] - expected).max()), float(np.abs(expected).max())
-                    limit = fixture.limit(f"{variant}/{case}/{quantity}", dtype)
+                    limit = fixture.limit(quantity, expected.dtype, dtype)
                     found.append(Difference(variant, case, quantity, largest, size, limit))
     return found

@@ -87,6 +87,7 @@ def misa(fixture: Fixture, case: str) -> Values:
 def tfr_net(fixture: Fixture, case: str) -> Values:
     """What is extracted and generated, what the head sees, and the two terms."""
     method, batch = build(TFRNet, fixture, case), fixture.batch(case)
+    logits = outputs(method, batch)  # first: every pass in training moves the running mean and variance
     extracted = method.extract(batch)
     values = {"extracted": side_by_side([extracted[m] for m in MODALITIES], [batch.frames[m] for m in MODALITIES])}
     for m in MODALITIES:
@@ -102,7 +103,7 @@ def tfr_net(fixture: Fixture, case: str) -> Values:
     values |= {"reconstruction_by_modality": torch.stack(alone), "cross_entropy": terms["task"]}
     values["reconstruction"] = terms["reconstruction"]
     values |= gradients(fixture, method, method.loss(batch))
-    return values | {"logits": torch.stack([outputs(method, batch), in_training])}
+    return values | {"logits": torch.stack([logits, in_training])}
 
 
 def self_mm(fixture: Fixture, case: str) -> Values:
@@ -154,34 +155,37 @@ def dmd(fixture: Fixture, case: str) -> Values:
     """Frames taken apart, what each classifier sees and says, edges of both graphs, and all terms by themselves."""
     method, batch = build(DMD, fixture, case), fixture.batch(case)
     parts = method.decouple(batch)
-    joint_shared, private, _ = method.fuse(parts, batch)
-    pooled, real = method.pool(parts.shared, batch), batch.frames["l"]
-    taken = {key: {m: x[real] for m, x in getattr(parts, key).items()} for key in ("x", "shared", "private")}
-    rebuilt = {m: method.decoders[m](torch.cat([taken["private"][m], taken["shared"][m]], -1)) for m in MODALITIES}
-    values = {f"frames_{key}": stacked(taken[key]) for key in ("shared", "private")}
-    values |= {"frames_convolved": stacked(taken["x"]), "frames_rebuilt": stacked(rebuilt), "pooled": pooled}
+    joint_shared, private, _ = method.fuse(parts)
+    pooled, real = method.pool(parts.shared), batch.frames["l"]
+    both = {m: torch.cat([parts.private[m], parts.shared[m]], -1) for m in MODALITIES}
+    rebuilt = {m: method.decoders[m](both[m]) for m in MODALITIES}
+    frames = {"convolved": parts.x, "shared": parts.shared, "private": parts.private, "rebuilt": rebuilt}
+    values = {f"frames_{key}": stacked(x)[:, real] for key, x in frames.items()}
     spaces = {
         "shared": (method.shared_heads, dict(zip(MODALITIES, pooled, strict=True))),
         "private": (method.private_heads, private),
     }
     for key, (heads, x) in spaces.items():
         seen, logits = zip(*(heads[m](x[m]) for m in MODALITIES), strict=True)
-        values |= {f"seen_{key}": torch.stack(seen), f"logits_{key}": torch.stack(logits)}
-        graph = getattr(method, f"{key}_graph")
-        values[f"edges_{key}"] = graph.edges(values[f"logits_{key}"], values[f"seen_{key}"])
+        values[f"logits_{key}"] = torch.stack(logits)
+        seen = [heads[m].hidden(x[m]) for m in MODALITIES] if key == "shared" else seen
+        values[f"edges_{key}"] = getattr(method, f"{key}_graph").edges(values[f"logits_{key}"], torch.stack(seen))
+        values[f"graph_{key}"] = getattr(method, f"{key}_graph")(
+            values[f"logits_{key}"], torch.stack(seen), 10.0 if key == "private" else 0.0
+        )
     values |= {"private_vectors": stacked(private), "logits": outputs(method, batch)}
     values["logits_joint_shared"] = method.joint_shared_head(joint_shared)[1]
     terms, loss = method.terms(batch), method.loss(batch)
     each = {
         "cross-entropies": terms["tasks"],
-        "reconstruction": sum(F.mse_loss(rebuilt[m], taken["x"][m]) for m in MODALITIES),
-        "cycle": sum(F.mse_loss(method.private[m](rebuilt[m]), taken["private"][m]) for m in MODALITIES),
-        "orthogonality": sum(cosine(taken["shared"][m], taken["private"][m], dim=-1).relu().mean() for m in MODALITIES),
-        "margin": margin_loss(pooled, batch.labels, method.margin),
-        "graph_shared": method.shared_graph(values["logits_shared"], values["seen_shared"], 0.0),
-        "graph_private": method.private_graph(
-            values["logits_private"], values["seen_private"], method.representation_weight
+        "reconstruction": sum(F.mse_loss(rebuilt[m], parts.x[m]) for m in MODALITIES),
+        "cycle": sum(F.mse_loss(method.private[m](rebuilt[m]), parts.private[m]) for m in MODALITIES),
+        "orthogonality": sum(
+            cosine(parts.shared[m][real], parts.private[m][real], dim=-1).relu().mean() for m in MODALITIES
         ),
+        "margin": margin_loss(pooled, batch.labels, method.margin),
+        "graph_shared": values.pop("graph_shared"),
+        "graph_private": values.pop("graph_private"),
         "total": loss,
     }
     return values | {"terms": fixture.terms(each)} | gradients(fixture, method, loss)

@@ -47,7 +47,7 @@ def test_all_that_is_stored_is_compared(name):
     assert "logits" in quantities and len(quantities) >= 5
     assert any("gradient_norms" in each for each in quantities)
     for variant, held in fixture.about["held_to"].items():
-        stored = {key.split("/")[3] for key in fixture.arrays if key.startswith(f"expected/{variant}/")}
+        stored = {quantity for case in fixture.cases for quantity in fixture.expected(variant, case)}
         assert held == "all" or set(held) <= stored
 
 
