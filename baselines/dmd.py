@@ -5,7 +5,7 @@ Paper: Li, Wang and Cui, CVPR 2023. Deviations from the official code are listed
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -292,7 +292,7 @@ class DMD(Method):
         pooled = dict(zip(MODALITIES, self.pool(parts.shared), strict=True))  # 3 x (N, d)
         shared_logits = torch.stack([self.shared_heads[m](pooled[m])[1] for m in MODALITIES])  # (M, N, K)
         # Edges of the shared graph are read from a hidden layer, of the private one from what its classifiers see.
-        shared_seen = torch.stack([self.shared_heads[m].hidden(pooled[m]) for m in MODALITIES])  # (M, N, d)
+        shared_seen = torch.stack([cast(ResidualHead, self.shared_heads[m]).hidden(pooled[m]) for m in MODALITIES])
         private_seen, private_logits = (
             torch.stack(each) for each in zip(*(self.private_heads[m](private[m]) for m in MODALITIES), strict=True)
         )  # (M, N, 2 d), (M, N, K)

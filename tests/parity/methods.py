@@ -18,6 +18,7 @@ from baselines.selfmm import LabelMemory, SelfMM
 from baselines.tfrnet import TFRNet
 from benchmark import MODALITIES, Batch, Method
 from tests.parity.fixtures import Fixture, Values, gradients_of
+from tests.parity.lnln import adopt, as_stored
 
 
 def build(cls: type[Method], fixture: Fixture, case: str) -> Method:
@@ -193,15 +194,18 @@ def dmd(fixture: Fixture, case: str) -> Values:
 
 def lnln(fixture: Fixture, case: str) -> Values:
     """Compressed modalities, completeness, proxy, what the discriminator says, reconstructions, and the four terms."""
-    method, batch = build(LNLN, fixture, case), fixture.batch(case)
-    compressed, complete = method.compress(batch.features, batch.frames), method.compress(batch.complete, batch.frames)
+    method, batch = LNLN(fixture.task(case), **fixture.about["hyperparameters"]).train(), fixture.batch(case)
+    adopt(method, fixture.weights)
+    compressed, complete = method.compress(batch.features), method.compress(batch.complete)
     corrected = method.correct(compressed)
     judged = method.discriminator(torch.cat([corrected.dominant, complete["l"]])).flatten(0, 1)
     values = {"compressed": stacked(compressed), "goals": stacked(complete), "judged": judged}
     values |= {"completeness": corrected.completeness, "proxy": corrected.proxy, "logits": outputs(method, batch)}
     values["reconstructed"] = stacked({m: method.reconstructors[m](compressed[m]) for m in MODALITIES})
     terms, loss = named(method.terms(batch)), method.loss(batch)
-    return values | {"terms": fixture.terms(terms)} | gradients(fixture, method, loss)
+    names = [str(name) for name in fixture.arrays["parameters/official"]]
+    norms, _ = fixture.gradients(as_stored(gradients_of(method, loss), names, fixture.weights), names)
+    return values | {"terms": fixture.terms(terms), "gradient_norms": norms}
 
 
 OURS: dict[str, Callable[[Fixture, str], Values]] = {

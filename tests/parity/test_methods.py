@@ -105,13 +105,15 @@ FAULTS = {
         ("baselines/dmd.py", 'self.input_dropout(features["l"])', '0.99 * features["l"]'),
     ],
     "lnln": [
-        ("baselines/lnln.py", "share * language + (1.0 - share) * proxy", "language + (1.0 - share) * proxy"),
-        ("baselines/lnln.py", "reverse_gradient(corrected.proxy)", "corrected.proxy"),
-        ("baselines/lnln.py", "language.detach(), proxy", "language, proxy"),
-        ("baselines/lnln.py", "hyper = hyper + to_audio(state, audio)", "hyper = hyper + to_audio(states[-1], audio)"),
+        ("baselines/lnln.py", "share * language +", "language +"),
+        ("baselines/lnln.py", "else reverse_gradient(proxy)", "else proxy"),
+        ("baselines/lnln.py", "_mend(compressed[\"l\"], proxy, w), proxy", "_mend(compressed[\"l\"], proxy, w.detach()), proxy"),
+        ("baselines/lnln.py", "hyper = layer(state, others, hyper)", "hyper = layer(states[-1], others, hyper)"),
         ("baselines/lnln.py", "nn.LeakyReLU(0.1), nn.Linear(d // 2, 2)", "nn.ReLU(), nn.Linear(d // 2, 2)"),
-        ("baselines/lnln.py", 'activation="gelu"', 'activation="relu"'),
-        ("baselines/lnln.py", "F.pad(padding, (self.num_tokens, 0), value=False)", "None"),
+        ("baselines/lnln.py", "nn.GELU()", "nn.ReLU()"),
+        ("baselines/lnln.py", "x[:, 1:].mean(1)", "x.mean(1)"),
+        ("baselines/lnln.py", "self.norm_hyper(hyper) +", "hyper +"),
+        ("baselines/lnln.py", "self.norm_query(queries)", "queries"),
     ],
 }  # fmt: skip
 """Small changes of the code, by method: file, text, and what stands there instead."""
