@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
+from benchmark.parts.pooling import padded
 from benchmark.parts.recurrent import orthogonal_recurrence_
 from benchmark.parts.sharing import encode_distinct
 
@@ -20,49 +21,57 @@ SEQUENCE, MODALITY, CHANNEL = 1, 2, 3
 
 
 class RecurrentEncoder(nn.Module):
-    """A two-layer bidirectional GRU; its two directions are added, normalised and rectified."""
+    """A two-layer bidirectional GRU; its two directions are added, normalised and rectified.
 
-    def __init__(self, d_in: int, d: int) -> None:
+    Parameters
+    ----------
+    d_in, d : int
+        Widths of a frame before and after.
+    num_frames : int
+        Of the task's longest sample.
+    """
+
+    def __init__(self, d_in: int, d: int, num_frames: int) -> None:
         super().__init__()
+        self.num_frames = num_frames
         self.gru = nn.GRU(d_in, d, num_layers=2, bidirectional=True, batch_first=True)
         self.norm = nn.LayerNorm(d, eps=1e-6)
 
     def forward(self, x: Tensor, frames: Tensor) -> Tensor:
-        """(N, T, d_in) and real frames (N, T) → (N, T, d). Padding is never run over."""
+        """(N, T, d_in) and real frames (N, T) → (N, num_frames, d). Padding is never run over.
+
+        As in the official code, a real frame that is all zero is a little above it, and what stands at padding is the
+        bias of the normalisation.
+        """
+        x = torch.where(frames[:, :, None] & (x == 0).all(-1, keepdim=True), 1e-6, x)
         lengths = frames.sum(1).clamp(min=1).cpu()  # packing knows no empty sample: one zero frame for it
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=x.shape[1])  # (N, T, 2 d)
-        forwards, backwards = states.chunk(2, dim=-1)  # (N, T, d) each
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=self.num_frames)
+        forwards, backwards = states.chunk(2, dim=-1)  # (N, num_frames, 2 d) → (N, num_frames, d) each
         return self.norm(forwards + backwards).relu()
 
 
-def place(x: Tensor, frames: Tensor, *, length: int, max_frames: int) -> Tensor:
-    """Bring a modality to `length` positions, in a way that does not depend on the batch.
+def place(x: Tensor, length: int) -> Tensor:
+    """Bring a modality, as long as the task's longest sample, to `length` positions.
 
-    Frame t stands at position t. Where the longest sample of the task has more frames than there are positions, time
-    is divided into `length` equal parts instead, and a position is the mean of the real frames in its part.
+    Frame t stands at position t. Where there are more frames than positions, time is divided into `length` equal parts
+    instead, and a position is the mean of its part.
 
     Parameters
     ----------
     x : Tensor, shape (N, T, d)
-    frames : bool Tensor, shape (N, T)
-        Real frames; nothing else is read.
     length : int
-    max_frames : int
-        Of the modality, in any sample of the task.
 
     Returns
     -------
     Tensor, shape (N, length, d)
-        Zero where there is no real frame.
+        Zero behind the last frame.
     """
-    time = torch.arange(x.shape[1], device=x.device)  # (T,)
-    # Where the frames fit, this is the time itself. The task's longest sample decides, not the batch's.
-    position = (time * length // max(length, max_frames)).clamp(max=length - 1)  # only padding can be beyond the last
-    # Which frame is at which position, as a matrix: (T, length) * (N, T, 1)
-    share = F.one_hot(position, length) * frames[:, :, None]  # (N, T, length)
-    share = share.to(x.dtype).transpose(1, 2)  # (N, length, T)
-    return share @ x / share.sum(-1, keepdim=True).clamp(min=1.0)  # (N, length, T) @ (N, T, d), as means
+    num_frames = x.shape[1]
+    # Where the frames fit, this is the time itself.
+    position = torch.arange(num_frames, device=x.device) * length // max(length, num_frames)  # (T,)
+    share = F.one_hot(position, length).to(x.dtype).T  # which frame is at which position: (length, T)
+    return (share / share.sum(-1, keepdim=True).clamp(min=1.0)) @ x  # (length, T) @ (N, T, d), as means
 
 
 class AxisMLP(nn.Module):
@@ -137,7 +146,9 @@ class CubeMLP(Method):
         # Weights of the first axis belong to positions, so their number is the task's.
         self.length = min(length, max(task.max_frames.values()))
         self.projection = nn.Linear(task.feature_dims["l"], d, bias=False)  # no bias: a missing frame stays zero
-        self.recurrent = nn.ModuleDict({m: RecurrentEncoder(task.feature_dims[m], d) for m in ("a", "v")})
+        self.recurrent = nn.ModuleDict(
+            {m: RecurrentEncoder(task.feature_dims[m], d, task.max_frames[m]) for m in ("a", "v")}
+        )
         orthogonal_recurrence_(self.recurrent)
         self.dropout = nn.Dropout(dropout)
         full = (self.length, len(MODALITIES), d)  # (L, M, D)
@@ -147,13 +158,11 @@ class CubeMLP(Method):
         self.head = nn.Linear(mixed_modalities * mixed_d, task.num_outputs)
 
     def cube(self, batch: Batch) -> Tensor:
-        """The encoded modalities side by side, (N, L, M, D), zero at padding. Missing frames are zero vectors."""
-        encoded = {"l": self.projection(batch.features["l"])}  # (N, T_l, D)
+        """The encoded modalities side by side, (N, L, M, D). Missing frames are zero vectors."""
+        features, _ = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m), T_m the task's
+        encoded = {"l": self.projection(features["l"])}  # (N, T_l, D)
         encoded |= {m: encode_distinct(self.recurrent[m], batch, m) for m in ("a", "v")}  # (N, T_m, D)
-        placed = [
-            place(self.dropout(encoded[m]), batch.frames[m], length=self.length, max_frames=self.task.max_frames[m])
-            for m in MODALITIES
-        ]
+        placed = [place(self.dropout(encoded[m]), self.length) for m in MODALITIES]
         return torch.stack(placed, dim=MODALITY)  # M x (N, L, D) → (N, L, M, D)
 
     def represent(self, batch: Batch) -> Tensor:

@@ -5,7 +5,7 @@ Paper: Li, Wang and Cui, CVPR 2023. Deviations from the official code are listed
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
-from benchmark.parts.pooling import last_frame, masked_mean
-from benchmark.parts.transformer import PAIRS, Transformer, attend_across
+from benchmark.parts.pooling import padded
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
 # Directions (target, source) that the official code favours in advance: from language, and from vision to audio.
 _FAVOURED = {"shared": {("a", "l"), ("v", "l")}, "private": {("a", "l"), ("v", "l"), ("a", "v")}}
@@ -122,9 +122,13 @@ class ResidualHead(nn.Module):
         x = x + self.block(x)
         return x, self.classifier(x)
 
+    def hidden(self, x: Tensor) -> Tensor:
+        """What lies between the two linear layers, before dropout: (..., d) → (..., d)."""
+        return self.block[:2](x)
+
 
 class Parts(NamedTuple):
-    """Each modality's frames, taken apart: dicts of modality to Tensor, shape (N, T_m, d)."""
+    """Each modality's frames, taken apart: dicts of modality to Tensor, shape (N, T_m, d), T_m the task's."""
 
     x: dict[str, Tensor]
     shared: dict[str, Tensor]
@@ -145,11 +149,13 @@ class DMD(Method):
         Width of each modality after the temporal convolution.
     heads, layers : int
         Of all twelve Transformers.
-    kernel : int
+    kernel_l, kernel_a, kernel_v : int
         Of the temporal convolutions.
     input_dropout : float
         On the language features.
-    attention_dropout, embedding_dropout, output_dropout : float
+    attention_dropout, attention_dropout_a, attention_dropout_v : float
+        Of attention to language and within what a modality got from the others; to audio; to vision.
+    embedding_dropout, output_dropout : float
     distillation_weight, decoupling_weight, constraint_weight : float
         `constraint_weight` stands for the 0.1 before margin and orthogonality.
     representation_weight : float
@@ -158,6 +164,18 @@ class DMD(Method):
     """
 
     training_defaults = {"learning_rate": 1e-4, "batch_size": 16, "clip_norm": 0.6}
+    per_task = {
+        "mosei": {
+            "d": 30,
+            "heads": 6,
+            "kernel_a": 1,
+            "kernel_v": 3,
+            "input_dropout": 0.3,
+            "attention_dropout": 0.4,
+            "attention_dropout_a": 0.0,
+            "embedding_dropout": 0.0,
+        }
+    }
 
     def __init__(
         self,
@@ -166,9 +184,13 @@ class DMD(Method):
         d: Count = 50,
         heads: Count = 10,
         layers: Count = 4,
-        kernel: Count = 5,
+        kernel_l: Count = 5,
+        kernel_a: Count = 5,
+        kernel_v: Count = 5,
         input_dropout: Rate = 0.5,
-        attention_dropout: Rate = 0.2,
+        attention_dropout: Rate = 0.3,
+        attention_dropout_a: Rate = 0.2,
+        attention_dropout_v: Rate = 0.0,
         embedding_dropout: Rate = 0.2,
         output_dropout: Rate = 0.5,
         distillation_weight: NonNegative = 0.05,
@@ -183,8 +205,9 @@ class DMD(Method):
         self.margin = margin
         k, count = task.num_outputs, len(MODALITIES)
         self.input_dropout = Dropout(input_dropout)
+        kernels = {"l": kernel_l, "a": kernel_a, "v": kernel_v}
         self.convolutions = nn.ModuleDict(
-            {m: TemporalConv(task.feature_dims[m], d, kernel=kernel, bias=False) for m in MODALITIES}
+            {m: TemporalConv(task.feature_dims[m], d, kernel=kernels[m], bias=False) for m in MODALITIES}
         )
         self.shared = nn.Linear(d, d, bias=False)  # one for all modalities
         self.private = nn.ModuleDict({m: nn.Linear(d, d, bias=False) for m in MODALITIES})
@@ -192,12 +215,18 @@ class DMD(Method):
         transformer: dict[str, Any] = {
             "heads": heads,
             "layers": layers,
-            "attention_dropout": attention_dropout,
             "embedding_dropout": embedding_dropout,
+            "positions": positions_of_frames,
         }
-        self.attend_shared = Transformer(count, d, **transformer)  # within each modality's shared part
-        self.attend_private = Transformer(len(PAIRS), d, **transformer)  # across modalities, as in MulT
-        self.attend_crossed = Transformer(count, 2 * d, **transformer)  # then within each, as wide as two sources
+        to = {"l": attention_dropout, "a": attention_dropout_a, "v": attention_dropout_v}
+        # Within each modality's shared part
+        self.attend_shared = Transformer(count, d, attention_dropout=[to[m] for m in MODALITIES], **transformer)
+        # Across modalities, as in MulT
+        self.attend_private = Transformer(
+            len(PAIRS), d, attention_dropout=[to[source] for _, source in PAIRS], **transformer
+        )
+        # Then within each, as wide as two sources
+        self.attend_crossed = Transformer(count, 2 * d, attention_dropout=attention_dropout, **transformer)
         self.shared_heads = nn.ModuleDict({m: ResidualHead(d, k, output_dropout) for m in MODALITIES})
         self.private_heads = nn.ModuleDict({m: ResidualHead(2 * d, k, output_dropout) for m in MODALITIES})
         self.joint_shared_head = ResidualHead(count * d, k, output_dropout)
@@ -209,60 +238,64 @@ class DMD(Method):
 
     def decouple(self, batch: Batch) -> Parts:
         """Convolve each modality and take its frames apart. Missing frames are zero vectors to it."""
-        features = dict(batch.features)
+        features, _ = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m)
         features["l"] = self.input_dropout(features["l"])  # the official code drops language inputs only
         # To one width, so that one encoder can take the shared part out of every modality.
         x = {m: self.convolutions[m](features[m]) for m in MODALITIES}
         return Parts(x, {m: self.shared(x[m]) for m in MODALITIES}, {m: self.private[m](x[m]) for m in MODALITIES})
 
-    def fuse(self, parts: Parts, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Shared (N, 3 d), private by modality (N, 2 d), and all of it behind gates (N, 9 d)."""
-        masks, causal = [batch.frames[m] for m in MODALITIES], [0] * len(MODALITIES)
-        # The shared parts: each attends to itself, 3 x (N, T_m, d), and its last frame counts.
-        attended = self.attend_shared([parts.shared[m] for m in MODALITIES], masks, causal_offset=causal)
-        shared = torch.cat([last_frame(h, mask) for h, mask in zip(attended, masks, strict=True)], dim=1)  # (N, 3 d)
+    def fuse(self, parts: Parts) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Shared (N, 3 d), private by modality (N, 2 d), and all of it behind gates (N, 9 d).
+
+        As in the official code, padding is attended to, and the last position is read, be it padding or not.
+        """
+        shared, everywhere = padded(parts.shared, self.task.max_frames)  # they are as long already
+        masks, causal = [everywhere[m] for m in MODALITIES], [0] * len(MODALITIES)
+        # The shared parts: each attends to itself, 3 x (N, T_m, d), and its last position counts.
+        attended = self.attend_shared([shared[m] for m in MODALITIES], masks, causal_offset=causal)
+        last_shared = torch.cat([h[:, -1] for h in attended], dim=1)  # (N, 3 d)
         # The private parts: each attends to the two others, (N, T_m, 2 d), then to itself.
-        crossed = attend_across(self.attend_private, parts.private, batch.frames, self.task.max_frames)
+        crossed = attend_across(self.attend_private, parts.private, everywhere, self.task.max_frames)
         attended = self.attend_crossed([crossed[m] for m in MODALITIES], masks, causal_offset=causal)
-        private = {m: last_frame(h, mask) for m, h, mask in zip(MODALITIES, attended, masks, strict=True)}
+        private = {m: h[:, -1] for m, h in zip(MODALITIES, attended, strict=True)}
         # As in the official code, the sigmoids themselves go on; they are multiplied with nothing.
         gated = [self.gates[m](private[m]).sigmoid() for m in MODALITIES]  # 3 x (N, 2 d)
-        return shared, private, torch.cat([*gated, self.shared_gate(shared).sigmoid()], dim=1)
+        return last_shared, private, torch.cat([*gated, self.shared_gate(last_shared).sigmoid()], dim=1)
 
     def decoupling_loss(self, parts: Parts, batch: Batch) -> Tensor:
-        """L_rec + L_cyc + 0.1 (L_margin + L_ort), over real frames and summed over the modalities.
+        """L_rec + L_cyc + 0.1 (L_margin + L_ort), summed over the modalities.
 
-        Shared and private together must give the frame back, the rebuilt frame the same private part again; the two
-        parts of a frame must not point the same way.
+        Shared and private together must give the frame back, the rebuilt frame the same private part again, both as
+        means over all positions; the two parts of a real frame must not point the same way.
         """
         total = batch.features["l"].new_zeros(())
         ordered = self.task.kind == "intensity"  # then labels are those of the nearest bins
-        constraints = margin_loss(self.pool(parts.shared, batch), batch.labels, self.margin, ordered=ordered)
+        constraints = margin_loss(self.pool(parts.shared), batch.labels, self.margin, ordered=ordered)
         for m in MODALITIES:
-            real = batch.frames[m]
-            x, shared, private = parts.x[m][real], parts.shared[m][real], parts.private[m][real]  # (frames, d)
-            rebuilt = self.decoders[m](torch.cat([private, shared], dim=-1))  # (frames, 2 d) → (frames, d); L_rec
-            again = self.private[m](rebuilt)  # (frames, d); L_cyc
-            count = max(1, x.numel())
-            total = total + ((rebuilt - x).square().sum() + (again - private).square().sum()) / count
-            overlap = F.cosine_similarity(shared, private, dim=-1).relu()  # (frames,); L_ort
-            constraints = constraints + overlap.sum() / max(1, len(overlap))
+            x, shared, private = parts.x[m], parts.shared[m], parts.private[m]  # (N, T_m, d)
+            rebuilt = self.decoders[m](torch.cat([private, shared], dim=-1))  # (N, T_m, 2 d) → (N, T_m, d); L_rec
+            again = self.private[m](rebuilt)  # (N, T_m, d); L_cyc
+            total = total + (rebuilt - x).square().mean() + (again - private).square().mean()
+            real = batch.frames[m]  # (N, T), T the batch's
+            overlap = F.cosine_similarity(shared[:, : real.shape[1]], private[:, : real.shape[1]], dim=-1)  # L_ort
+            constraints = constraints + (overlap.relu() * real).sum() / real.sum().clamp(min=1)
         return total + self.weights[2] * constraints
 
-    def pool(self, frames: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Mean over each modality's real frames, (M, N, d)."""
-        return torch.stack([masked_mean(frames[m], batch.frames[m]) for m in MODALITIES])
+    def pool(self, shared: dict[str, Tensor]) -> Tensor:
+        """Mean over each modality's positions, (M, N, d); padding counts, as the official code reads it too."""
+        return torch.stack([shared[m].mean(1) for m in MODALITIES])
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The task's losses of the joint, the shared and each modality's heads; distillation; decoupling."""
         parts = self.decouple(batch)
-        shared, private, joint = self.fuse(parts, batch)
-        pooled = dict(zip(MODALITIES, self.pool(parts.shared, batch), strict=True))  # 3 x (N, d)
-        spaces = []
-        for heads, x in ((self.shared_heads, pooled), (self.private_heads, private)):
-            seen, logits = zip(*(heads[m](x[m]) for m in MODALITIES), strict=True)
-            spaces.append((torch.stack(logits), torch.stack(seen)))  # (M, N, K), (M, N, width)
-        (shared_logits, shared_seen), (private_logits, private_seen) = spaces
+        shared, private, joint = self.fuse(parts)
+        pooled = dict(zip(MODALITIES, self.pool(parts.shared), strict=True))  # 3 x (N, d)
+        shared_logits = torch.stack([self.shared_heads[m](pooled[m])[1] for m in MODALITIES])  # (M, N, K)
+        # Edges of the shared graph are read from a hidden layer, of the private one from what its classifiers see.
+        shared_seen = torch.stack([cast(ResidualHead, self.shared_heads[m]).hidden(pooled[m]) for m in MODALITIES])
+        private_seen, private_logits = (
+            torch.stack(each) for each in zip(*(self.private_heads[m](private[m]) for m in MODALITIES), strict=True)
+        )  # (M, N, 2 d), (M, N, K)
         # Eight classifiers: of all, of the shared parts, of each modality's shared and of its private part.
         answers = [self.head(joint)[1], self.joint_shared_head(shared)[1], *shared_logits, *private_logits]
         # Representations are kept apart in the private space alone, so their weight is zero here.
@@ -277,8 +310,8 @@ class DMD(Method):
 
     def represent(self, batch: Batch) -> Tensor:
         """What the classifier sees, (N, 9 d)."""
-        return self.head(self.fuse(self.decouple(batch), batch)[2])[0]
+        return self.head(self.fuse(self.decouple(batch))[2])[0]
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits or intensities, shape (N, task.num_outputs)."""
-        return self.head(self.fuse(self.decouple(batch), batch)[2])[1]
+        return self.head(self.fuse(self.decouple(batch))[2])[1]

@@ -14,70 +14,117 @@ from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, TaskSpec, register
 from benchmark.parts.losses import reverse_gradient
+from benchmark.parts.pooling import padded
 from benchmark.parts.transformer import sinusoidal_positions
 
 
-class Encoder(nn.Module):
-    """Pre-norm Transformer layers over learned tokens and a sequence.
+class Attention(nn.Module):
+    """Pre-norm attention, (N, T, d) and (N, T', d) → (N, T, d), without a shortcut.
+
+    Queries, keys and values each have a normalisation of their own and no biases, as in the official code.
 
     Parameters
     ----------
-    d, heads, layers : int
+    d, heads : int
+    width : int
+        Of a head.
+    """
+
+    def __init__(self, d: int, heads: int, width: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_query, self.norm_key, self.norm_value = nn.LayerNorm(d), nn.LayerNorm(d), nn.LayerNorm(d)
+        self.query, self.key, self.value = (nn.Linear(d, heads * width, bias=False) for _ in range(3))
+        self.output = nn.Linear(heads * width, d)
+        for linear in (self.query, self.key, self.value):
+            nn.init.xavier_uniform_(linear.weight)
+
+    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
+        """What the queries get from the memory."""
+        q, k, v = (
+            self.query(self.norm_query(queries)),
+            self.key(self.norm_key(memory)),
+            self.value(self.norm_value(memory)),
+        )
+        return self.output(attend(q, k, v, self.heads))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Scaled dot-product attention of heads side by side: (N, T, heads * width) and (N, T', …) twice → the first."""
+    # (N, T, heads * width) → (N, T, heads, width) → (N, heads, T, width)
+    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward part with shortcuts; a sequence asks itself or another one."""
+
+    def __init__(self, d: int, heads: int, width: int) -> None:
+        super().__init__()
+        self.attention = Attention(d, heads, width)
+        self.feedforward = nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, d))
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        """(N, T, d) and (N, T', d) → (N, T, d)."""
+        x = x + self.attention(x, memory)
+        return x + self.feedforward(x)
+
+
+class Encoder(nn.Module):
+    """Transformer layers over learned tokens and a sequence, with learned positions.
+
+    Parameters
+    ----------
+    length : int
+        Of the sequence, without tokens.
+    d, heads, width, layers : int
     tokens : int
         How many learned tokens stand before the sequence; where there are any, only their states come back.
     """
 
-    def __init__(self, d: int, *, heads: int, layers: int, tokens: int = 0) -> None:
+    def __init__(self, length: int, d: int, *, heads: int, width: int, layers: int, tokens: int = 0) -> None:
         super().__init__()
         self.num_tokens = tokens
-        if tokens:
-            self.tokens = nn.Parameter(torch.randn(1, tokens, d))  # the same for every sample
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                d, heads, dim_feedforward=d, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-            )
-            for _ in range(layers)
-        )
+        self.tokens = nn.Parameter(torch.zeros(1, tokens, d)) if tokens else None  # the same for every sample
+        # Tokens start apart, frames at the sinusoids, from where the network learns the sooner.
+        self.positions = nn.Parameter(torch.cat([torch.randn(tokens, d), sinusoidal_positions(length, d)])[None])
+        self.layers = nn.ModuleList(Layer(d, heads, width) for _ in range(layers))
 
-    def states(self, x: Tensor, frames: Tensor | None = None) -> list[Tensor]:
-        """The sequence with positions (and tokens), then after each layer: (N, tokens + T, d) each.
-
-        Parameters
-        ----------
-        x : Tensor, shape (N, T, d)
-        frames : bool Tensor, shape (N, T), optional
-            Where padding is not, which is hidden from attention.
-        """
-        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x.device)  # (N, T, d) + (T, d); tokens get none
-        padding = None if frames is None else ~frames  # (N, T); torch wants to know what to hide
-        if self.num_tokens:
+    def states(self, x: Tensor) -> list[Tensor]:
+        """The sequence (N, T, d) with tokens and positions, then after each layer: (N, tokens + T, d) each."""
+        if self.tokens is not None:
             x = torch.cat([self.tokens.expand(len(x), -1, -1), x], dim=1)  # (N, tokens + T, d)
-            # Tokens are never hidden, so a sample without a frame has something to attend to: (N, tokens + T).
-            padding = None if padding is None else F.pad(padding, (self.num_tokens, 0), value=False)
-        states = [x]
+        states = [x + self.positions]
         for layer in self.layers:
-            states.append(layer(states[-1], src_key_padding_mask=padding))
+            states.append(layer(states[-1], states[-1]))
         return states
 
-    def forward(self, x: Tensor, frames: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """The last states, (N, tokens, d), or (N, T, d) where there are no tokens."""
-        last = self.states(x, frames)[-1]
+        last = self.states(x)[-1]
         # The tokens have read the sequence, however long, so a modality always comes out as (N, tokens, d).
         return last[:, : self.num_tokens] if self.num_tokens else last
 
 
-class Attend(nn.Module):
-    """Pre-norm attention from one sequence to another: (N, T, d), (N, T', d) → (N, T, d), without a shortcut."""
+class HyperLayer(nn.Module):
+    """Language asks audio and vision, by the same queries; what it gets is added to the hyper-modality, normalised."""
 
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
-        self.norm_queries, self.norm_memory = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.attention = nn.MultiheadAttention(d, heads, batch_first=True)
+        self.heads = heads
+        self.norms = nn.ModuleDict({m: nn.LayerNorm(d) for m in MODALITIES})
+        self.norm_hyper = nn.LayerNorm(d)
+        self.query = nn.Linear(d, d, bias=False)
+        self.keys = nn.ModuleDict({m: nn.Linear(d, d, bias=False) for m in ("a", "v")})
+        self.values = nn.ModuleDict({m: nn.Linear(d, d, bias=False) for m in ("a", "v")})
+        self.output = nn.Linear(d, d)
 
-    def forward(self, queries: Tensor, memory: Tensor) -> Tensor:
-        """What the queries get from the memory."""
-        memory = self.norm_memory(memory)  # (N, T', d)
-        return self.attention(self.norm_queries(queries), memory, memory, need_weights=False)[0]
+    def forward(self, language: Tensor, others: dict[str, Tensor], hyper: Tensor) -> Tensor:
+        """(N, tokens, d) of each → (N, tokens, d)."""
+        q = self.query(self.norms["l"](language))
+        normed = {m: self.norms[m](x) for m, x in others.items()}
+        found = [attend(q, self.keys[m](x), self.values[m](x), self.heads) for m, x in normed.items()]
+        return self.norm_hyper(hyper) + self.output(torch.stack(found).sum(0))
 
 
 class Fusion(nn.Module):
@@ -85,35 +132,34 @@ class Fusion(nn.Module):
 
     Parameters
     ----------
-    d, heads, layers, tokens : int
-        `layers` of the dominant modality's encoder and of the fusion; the hyper-modality has one more, one for each
-        state of that encoder.
+    d, heads, width, layers, tokens : int
+        `layers` of the dominant modality's encoder; the hyper-modality has one more, one for each state of it.
+    fusion_layers : int
     """
 
-    def __init__(self, d: int, *, heads: int, layers: int, tokens: int) -> None:
+    def __init__(self, d: int, *, heads: int, width: int, layers: int, fusion_layers: int, tokens: int) -> None:
         super().__init__()
         self.hyper = nn.Parameter(torch.ones(1, tokens, d))  # where the hyper-modality starts
-        self.language = Encoder(d, heads=heads, layers=layers)
-        self.to_audio = nn.ModuleList(Attend(d, heads) for _ in range(layers + 1))
-        self.to_vision = nn.ModuleList(Attend(d, heads) for _ in range(layers + 1))
-        self.to_hyper = nn.ModuleList(Attend(d, heads) for _ in range(layers))
-        self.feedforward = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(d), nn.Linear(d, d), nn.GELU(), nn.Linear(d, d)) for _ in range(layers)
-        )
+        self.language = Encoder(tokens, d, heads=heads, width=width, layers=layers)
+        self.learning = nn.ModuleList(HyperLayer(d, heads) for _ in range(layers + 1))
+        self.token = nn.Parameter(torch.zeros(1, 1, d))  # before both sequences
+        self.positions = nn.ParameterDict({k: torch.randn(1, 1 + tokens, d) for k in ("hyper", "dominant")})
+        self.layers = nn.ModuleList(Layer(d, heads, width) for _ in range(fusion_layers))
 
-    def forward(self, dominant: Tensor, audio: Tensor, vision: Tensor) -> Tensor:
-        """(N, tokens, d) of each → (N, d)."""
+    def forward(self, dominant: Tensor, others: dict[str, Tensor]) -> Tensor:
+        """(N, tokens, d) of the dominant modality, audio and vision → (N, d)."""
         states = self.language.states(dominant)  # before and after each layer: layers + 1 times (N, tokens, d)
         hyper = self.hyper.expand(len(dominant), -1, -1)  # (1, tokens, d) → (N, tokens, d)
         # Hyper-modality learning: language, layer by layer, asks audio and vision, and keeps what it finds.
-        for state, to_audio, to_vision in zip(states, self.to_audio, self.to_vision, strict=True):
-            hyper = hyper + to_audio(state, audio) + to_vision(state, vision)
-        # Fusion: the encoded dominant modality asks the hyper-modality.
-        x = states[-1]
-        for to_hyper, feedforward in zip(self.to_hyper, self.feedforward, strict=True):
-            x = x + to_hyper(x, hyper)
-            x = x + feedforward(x)
-        return x.mean(1)  # (N, tokens, d) → (N, d)
+        for state, layer in zip(states, self.learning, strict=True):
+            hyper = layer(state, others, hyper)
+        # Fusion: the encoded dominant modality asks the hyper-modality. (N, tokens, d) → (N, 1 + tokens, d)
+        token = self.token.expand(len(hyper), -1, -1)
+        hyper = torch.cat([token, hyper], dim=1) + self.positions["hyper"]
+        x = torch.cat([token, states[-1]], dim=1) + self.positions["dominant"]
+        for layer in self.layers:
+            x = layer(x, hyper)
+        return x[:, 1:].mean(1)  # without the token: (N, tokens, d) → (N, d)
 
 
 class Corrected(NamedTuple):
@@ -140,12 +186,22 @@ class LNLN(Method):
     task : TaskSpec
     d, heads, layers : int
         Of all Transformers.
+    head_width : int
+        Of all heads but those of the hyper-modality, which together are as wide as d.
+    fusion_layers : int
+        How often the dominant modality asks the hyper-modality.
     tokens : int
         To how many vectors each modality is compressed.
     completeness_weight, adversarial_weight, reconstruction_weight : float
+    proxy_plays_alone : bool
+        Whether the proxy alone is to deceive the discriminator, and complete features are goals without a gradient.
+        False is the official code's way: all that is made of the proxy drives its generator the other way, the loss of
+        the task too; the discriminator trains language and completeness; complete features train the compressors.
     """
 
-    training_defaults = {"learning_rate": 1e-4, "batch_size": 64, "weight_decay": 1e-4}
+    # The official code does not clip: no gradient is as long as 1e9.
+    training_defaults = {"learning_rate": 1e-4, "batch_size": 64, "weight_decay": 1e-4, "clip_norm": 1e9}
+    per_task = {"mosei": {"fusion_layers": 4}}
 
     def __init__(
         self,
@@ -153,39 +209,52 @@ class LNLN(Method):
         *,
         d: Count = 128,
         heads: Count = 8,
+        head_width: Count = 64,
         layers: Count = 2,
+        fusion_layers: Count = 2,
         tokens: Count = 8,
         completeness_weight: NonNegative = 0.9,
         adversarial_weight: NonNegative = 0.8,
         reconstruction_weight: NonNegative = 0.1,
+        proxy_plays_alone: bool = True,
     ) -> None:
         super().__init__(task)
+        self.proxy_plays_alone = proxy_plays_alone
         self.weights = (completeness_weight, adversarial_weight, reconstruction_weight)
 
-        def encoder(tokens: int = 0) -> Encoder:
-            return Encoder(d, heads=heads, layers=layers, tokens=tokens)
+        def encoder(length: int, tokens: int = 0) -> Encoder:
+            return Encoder(length, d, heads=heads, width=head_width, layers=layers, tokens=tokens)
 
         self.projections = nn.ModuleDict({m: nn.Linear(task.feature_dims[m], d) for m in MODALITIES})
-        self.compressors = nn.ModuleDict({m: encoder(tokens) for m in MODALITIES})
-        self.examiner = encoder(1)  # its one token sums up how complete the language is
+        self.compressors = nn.ModuleDict({m: encoder(task.max_frames[m], tokens) for m in MODALITIES})
+        self.examiner = encoder(tokens, 1)  # its one token sums up how complete the language is
         self.completeness = nn.Sequential(nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, 1), nn.Sigmoid())
-        self.generator = encoder(tokens)
+        self.draft = nn.Parameter(torch.ones(1, tokens, d))  # what the proxy is made from, beside audio and vision
+        self.generator = encoder(3 * tokens, tokens)
         # Two logits: complete, corrected
         self.discriminator = nn.Sequential(nn.Linear(d, d // 2), nn.LeakyReLU(0.1), nn.Linear(d // 2, 2))
-        self.reconstructors = nn.ModuleDict({m: encoder() for m in MODALITIES})
-        self.fusion = Fusion(d, heads=heads, layers=layers, tokens=tokens)
+        self.reconstructors = nn.ModuleDict({m: encoder(tokens) for m in MODALITIES})
+        self.fusion = Fusion(
+            d, heads=heads, width=head_width, layers=layers, fusion_layers=fusion_layers, tokens=tokens
+        )
         self.head = nn.Linear(d, task.num_outputs)
 
-    def compress(self, features: dict[str, Tensor], frames: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Each modality's frames → (N, tokens, d). Missing frames are zero vectors to it."""
-        return {m: self.compressors[m](self.projections[m](features[m]), frames[m]) for m in MODALITIES}
+    def compress(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each modality's frames → (N, tokens, d). Missing frames are zero vectors to it.
+
+        As in the official code, padding is attended to.
+        """
+        x, _ = padded(features, self.task.max_frames)  # (N, T_m, d_m), T_m the task's
+        return {m: self.compressors[m](self.projections[m](x[m])) for m in MODALITIES}
 
     def correct(self, compressed: dict[str, Tensor]) -> Corrected:
         """Dominant modality completion: ``w language + (1 - w) proxy``, w estimated from the language itself."""
         # (N, 1, d) → (N, d) → (N, 1) → (N,)
         w = self.completeness(self.examiner(compressed["l"])[:, 0]).squeeze(-1)  # in (0, 1), by the sigmoid
-        # A stand-in for language made of the two others: (N, 2 tokens, d) → (N, tokens, d)
-        proxy = self.generator(torch.cat([compressed["a"], compressed["v"]], dim=1))
+        # A stand-in for language made of the two others: (N, 3 tokens, d) → (N, tokens, d)
+        draft = self.draft.expand(len(w), -1, -1)
+        proxy = self.generator(torch.cat([draft, compressed["a"], compressed["v"]], dim=1))
+        proxy = proxy if self.proxy_plays_alone else reverse_gradient(proxy)
         return Corrected(_mend(compressed["l"], proxy, w), proxy, w)
 
     def completeness_loss(self, estimate: Tensor, batch: Batch) -> Tensor:
@@ -194,20 +263,17 @@ class LNLN(Method):
         return F.mse_loss(estimate, present / real.clamp(min=1))
 
     def adversarial_loss(self, language: Tensor, corrected: Corrected, complete: Tensor) -> Tensor:
-        """The discriminator's cross-entropy on corrected and complete language; the proxy is to deceive it.
-
-        The proxy alone: a completeness that had to deceive, too, would lie.
-        """
-        proxy = reverse_gradient(corrected.proxy)
-        # The discriminator sees the dominant modality, but gradients find only the way back to the proxy, turned round.
-        dominant = _mend(language.detach(), proxy, corrected.completeness.detach())
+        """The discriminator's cross-entropy on corrected and complete language; the proxy is to deceive it."""
+        dominant = corrected.dominant
+        if self.proxy_plays_alone:  # the same numbers; gradients find only the way back to the proxy, turned round
+            dominant = _mend(language.detach(), reverse_gradient(corrected.proxy), corrected.completeness.detach())
         # (2 N, tokens, d): each of the vectors is judged by itself.
         judged = self.discriminator(torch.cat([dominant, complete])).flatten(0, 1)  # (2 N tokens, 2)
         is_corrected = torch.arange(len(judged), device=judged.device) < len(judged) // 2  # (2 N tokens,)
         return F.cross_entropy(judged, is_corrected.long())
 
     def reconstruction_loss(self, compressed: dict[str, Tensor], complete: dict[str, Tensor]) -> Tensor:
-        """From what the incomplete frames give, what the complete ones would have given; mean over the modalities."""
+        """From what the incomplete frames give, what the complete ones give; mean over the modalities."""
         terms = [F.mse_loss(self.reconstructors[m](compressed[m]), complete[m]) for m in MODALITIES]
         return torch.stack(terms).mean()
 
@@ -215,11 +281,12 @@ class LNLN(Method):
         """The task's loss and the three weighted terms."""
         if batch.complete is None:
             raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
-        compressed = self.compress(batch.features, batch.frames)
-        with torch.no_grad():  # as a goal; it comes nearer only as the compressors learn
-            complete = self.compress(batch.complete, batch.frames)
+        compressed = self.compress(batch.features)
+        # Alone, the proxy has fixed goals; they come nearer only as the compressors learn.
+        with torch.set_grad_enabled(not self.proxy_plays_alone):
+            complete = self.compress(batch.complete)
         corrected = self.correct(compressed)
-        outputs = self.head(self.fusion(corrected.dominant, compressed["a"], compressed["v"]))
+        outputs = self.head(self.fusion(corrected.dominant, {m: compressed[m] for m in ("a", "v")}))
         completeness_weight, adversarial_weight, reconstruction_weight = self.weights
         return {
             "task": self.task_loss(outputs, batch),
@@ -230,8 +297,8 @@ class LNLN(Method):
 
     def represent(self, batch: Batch) -> Tensor:
         """The fused vector, (N, d)."""
-        compressed = self.compress(batch.features, batch.frames)
-        return self.fusion(self.correct(compressed).dominant, compressed["a"], compressed["v"])
+        compressed = self.compress(batch.features)
+        return self.fusion(self.correct(compressed).dominant, {m: compressed[m] for m in ("a", "v")})
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits or intensities, shape (N, task.num_outputs)."""

@@ -115,7 +115,7 @@ class MISA(Method):
         task: TaskSpec,
         *,
         hidden: Count = 128,
-        rnn_hidden: Count = 128,
+        rnn_hidden: Count = 300,
         heads: Count = 2,
         feedforward: Count = 2048,
         dropout: Rate = 0.5,

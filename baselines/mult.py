@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
-from benchmark.parts.pooling import last_frame
-from benchmark.parts.transformer import PAIRS, Transformer, attend_across
+from benchmark.parts.pooling import padded
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
 
 @register("mult", paper="Tsai et al., ACL 2019", trains_on="complete")
@@ -31,7 +31,9 @@ class MulT(Method):
         Of all nine Transformers.
     kernel : int
         Of the temporal convolutions.
-    attention_dropout, relu_dropout, residual_dropout, embedding_dropout, output_dropout : float
+    attention_dropout, attention_dropout_a, attention_dropout_v : float
+        Of attention to language and within a modality, of that to audio, and of that to vision.
+    relu_dropout, residual_dropout, embedding_dropout, output_dropout : float
     """
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 24, "clip_norm": 0.8}
@@ -45,6 +47,8 @@ class MulT(Method):
         heads: Count = 5,
         kernel: Count = 1,
         attention_dropout: Rate = 0.1,
+        attention_dropout_a: Rate = 0.0,
+        attention_dropout_v: Rate = 0.0,
         relu_dropout: Rate = 0.1,
         residual_dropout: Rate = 0.1,
         embedding_dropout: Rate = 0.25,
@@ -58,12 +62,15 @@ class MulT(Method):
             "heads": heads,
             "layers": layers,
             "dropout": residual_dropout,
-            "attention_dropout": attention_dropout,
             "relu_dropout": relu_dropout,
+            "embedding_dropout": embedding_dropout,
+            "positions": positions_of_frames,
         }
-        self.crossmodal = Transformer(len(PAIRS), d, embedding_dropout=embedding_dropout, **shared)  # one stream a pair
+        to = {"l": attention_dropout, "a": attention_dropout_a, "v": attention_dropout_v}
+        # One stream a pair
+        self.crossmodal = Transformer(len(PAIRS), d, attention_dropout=[to[source] for _, source in PAIRS], **shared)
         # Twice as wide: a target has what it got from either of the two others.
-        self.selfattention = Transformer(len(MODALITIES), 2 * d, embedding_dropout=embedding_dropout, **shared)
+        self.selfattention = Transformer(len(MODALITIES), 2 * d, attention_dropout=attention_dropout, **shared)
         self.input_dropout = Dropout(embedding_dropout)
         self.output_dropout = Dropout(output_dropout)
         joint = 2 * d * len(MODALITIES)  # 6 d
@@ -71,17 +78,20 @@ class MulT(Method):
         self.head = nn.Linear(joint, task.num_outputs)
 
     def represent(self, batch: Batch) -> Tensor:
-        """Last frames of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs."""
-        x = dict(batch.features)
+        """Last positions of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs.
+
+        As in the official code, padding is attended to, and the last position is read, be it padding or not.
+        """
+        x, everywhere = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m), T_m the task's
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         # Temporal convolutions: to one width, so that scalar products between modalities can be taken.
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
         # Positions and cross-modal Transformers
-        crossed = attend_across(self.crossmodal, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
-        # Self-attention Transformers, causal as well (offset 0), so that the last frame alone has seen all others
-        masks = [batch.frames[m] for m in MODALITIES]
+        crossed = attend_across(self.crossmodal, x, everywhere, self.task.max_frames)  # (N, T_m, 2 d)
+        # Self-attention Transformers, causal as well (offset 0), so that the last position alone has seen all others
+        masks = [everywhere[m] for m in MODALITIES]
         fused = self.selfattention([crossed[m] for m in MODALITIES], masks, causal_offset=[0] * len(MODALITIES))
-        return torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
+        return torch.cat([h[:, -1] for h in fused], dim=1)  # 3 x (N, 2 d) → (N, 6 d)
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits or intensities, shape (N, task.num_outputs)."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
+from benchmark.parts.pooling import padded
 from benchmark.parts.recurrent import run_grus
-from benchmark.parts.transformer import PAIRS, Transformer, attend_across
+from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
 
 class GatedEncoder(nn.Module):
@@ -40,7 +41,7 @@ class GatedEncoder(nn.Module):
         self.join = nn.Linear(d_in + 2 * hidden, hidden)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, context: Tensor, frames: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """Gate, join and pool.
 
         Parameters
@@ -48,18 +49,15 @@ class GatedEncoder(nn.Module):
         x : Tensor, shape (N, T, d_in)
         context : Tensor, shape (N, T, 2 hidden)
             What the GRU gives for `x`; zero at padding.
-        frames : bool Tensor, shape (N, T)
 
         Returns
         -------
         Tensor, shape (N, hidden)
-            Zero where there is no real frame; padding is not read.
+            The maximum over all positions, padding too, as in the official code.
         """
         context = context.tanh() * self.gate(context).sigmoid()  # (N, T, 2 hidden), zero at padding
         joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, d_in + 2 hidden) → (N, T, hidden)
-        # The values lie in (-1, 1), so -1 never wins over a real frame.
-        pooled = joined.masked_fill(~frames[:, :, None], -1.0).amax(1)  # (N, hidden)
-        return self.dropout(pooled * frames.any(1, keepdim=True))  # without a frame, 0 and not the -1 of above
+        return self.dropout(joined.amax(1))  # (N, hidden)
 
 
 @register("tfr_net", paper="Yuan et al., ACM MM 2021", trains_on="missing")
@@ -79,7 +77,9 @@ class TFRNet(Method):
         Of the temporal convolutions.
     input_dropout : float
         On the language features.
-    attention_dropout, relu_dropout, residual_dropout, embedding_dropout : float
+    attention_dropout, attention_dropout_a, attention_dropout_v : float
+        Of attention to language and within a modality, of that to audio, and of that to vision.
+    relu_dropout, residual_dropout, embedding_dropout : float
         Of the Transformers.
     fusion_l, fusion_a, fusion_v : int
         Widths of the modalities' gated encoders.
@@ -106,6 +106,8 @@ class TFRNet(Method):
         kernel_v: Count = 3,
         input_dropout: Rate = 0.2,
         attention_dropout: Rate = 0.2,
+        attention_dropout_a: Rate = 0.1,
+        attention_dropout_v: Rate = 0.0,
         relu_dropout: Rate = 0.2,
         residual_dropout: Rate = 0.2,
         embedding_dropout: Rate = 0.2,
@@ -132,12 +134,14 @@ class TFRNet(Method):
             "heads": heads,
             "layers": layers,
             "dropout": residual_dropout,
-            "attention_dropout": attention_dropout,
             "relu_dropout": relu_dropout,
             "embedding_dropout": embedding_dropout,
+            "positions": positions_of_frames,
         }
-        self.intra = Transformer(len(MODALITIES), d, **transformer)  # a modality attends to itself
-        self.inter = Transformer(len(PAIRS), d, **transformer)  # to each of the two others, as in MulT
+        to = {"l": attention_dropout, "a": attention_dropout_a, "v": attention_dropout_v}
+        # A modality attends to itself, and to each of the two others, as in MulT.
+        self.intra = Transformer(len(MODALITIES), d, attention_dropout=attention_dropout, **transformer)
+        self.inter = Transformer(len(PAIRS), d, attention_dropout=[to[source] for _, source in PAIRS], **transformer)
         # Each frame's features are rebuilt from what its modality extracted there: (N, T_m, 3 d) → (N, T_m, d_m).
         self.generators = nn.ModuleDict({m: nn.Linear(3 * d, task.feature_dims[m]) for m in MODALITIES})
         self.encoders = nn.ModuleDict(
@@ -145,7 +149,7 @@ class TFRNet(Method):
         )
         joint = sum(widths.values())  # fusion_l + fusion_a + fusion_v
         self.head = nn.Sequential(
-            nn.LayerNorm(joint),  # the official code's batch normalisation cannot be trained on one sample
+            nn.BatchNorm1d(joint),
             nn.Linear(joint, head_hidden),
             nn.LeakyReLU(),
             Dropout(head_dropout),
@@ -153,14 +157,17 @@ class TFRNet(Method):
         )
 
     def extract(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d)."""
-        x = dict(batch.features)
+        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d), T_m the task's.
+
+        As in the official code, padding is attended to.
+        """
+        x, everywhere = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
         intra = self.intra(
-            [x[m] for m in MODALITIES], [batch.frames[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
+            [x[m] for m in MODALITIES], [everywhere[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
         )  # 3 x (N, T_m, d)
-        inter = attend_across(self.inter, x, batch.frames, self.task.max_frames)  # (N, T_m, 2 d)
+        inter = attend_across(self.inter, x, everywhere, self.task.max_frames)  # (N, T_m, 2 d)
         return {m: torch.cat([intra[i], inter[m]], dim=-1) for i, m in enumerate(MODALITIES)}  # (N, T_m, d + 2 d)
 
     def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
@@ -168,9 +175,9 @@ class TFRNet(Method):
         contexts = run_grus(
             [encoder.gru for encoder in self.encoders.values() if isinstance(encoder, GatedEncoder)],
             [extracted[m] for m in MODALITIES],
-            [frames[m].sum(1).clamp(min=1) for m in MODALITIES],
+            [frames[m].sum(1).clamp(min=1) for m in MODALITIES],  # not over padding
         )  # 3 x (N, T_m, 2 fusion_m)
-        pooled = [self.encoders[m](extracted[m], c, frames[m]) for m, c in zip(MODALITIES, contexts, strict=True)]
+        pooled = [self.encoders[m](extracted[m], c) for m, c in zip(MODALITIES, contexts, strict=True)]
         return torch.cat(pooled, dim=1)  # 3 x (N, fusion_m) side by side
 
     def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -182,11 +189,12 @@ class TFRNet(Method):
             raise ValueError("the reconstruction loss needs the complete features, which training batches alone have")
         total = batch.features["l"].new_zeros(())
         for m in MODALITIES:
-            missing = (batch.frames[m] & ~batch.present[m])[:, :, None]  # (N, T_m, 1)
-            # (N, T_m, d_m). Where features are present, to rebuild them would be to copy the input.
-            error = F.smooth_l1_loss(self.generators[m](extracted[m]), batch.complete[m], reduction="none") * missing
+            missing = (batch.frames[m] & ~batch.present[m])[:, :, None]  # (N, T, 1), T the batch's
+            # (N, T, d_m). Where features are present, to rebuild them would be to copy the input.
+            rebuilt = self.generators[m](extracted[m][:, : missing.shape[1]])
+            error = F.smooth_l1_loss(rebuilt, batch.complete[m], reduction="none") * missing
             # Numbers in missing frames, so that the mean does not depend on how many those are.
-            count = missing.sum().clamp(min=1) * error.shape[2]
+            count = missing.sum() * error.shape[2] + 1e-4  # so that it is 0 where nothing is missing
             total = total + self.reconstruction_weights[m] * error.sum() / count
         return total
 

@@ -134,7 +134,7 @@ def without_dropout(method: Method) -> Method:
         if isinstance(module, Dropout):
             module.p = 0.0
         for part in ("attention_dropout", "relu_dropout", "dropout"):
-            if isinstance(getattr(module, part, None), float):
+            if isinstance(getattr(module, part, None), float | list):
                 setattr(module, part, 0.0)
     return method
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from baselines.mult import MulT
 from benchmark import MODALITIES, Batch, Method
-from benchmark.parts.pooling import last_frame, masked_mean
+from benchmark.parts.pooling import masked_mean, padded
 from benchmark.parts.transformer import PAIRS, Transformer, sinusoidal_positions
 from corrkd.losses import category_prototype, sample_contrastive
 from corrkd.method import STUDENT, CorrKD
@@ -32,11 +32,11 @@ class PlainLayer(nn.Module):
         self.expand, self.contract = nn.Linear(d, feedforward), nn.Linear(feedforward, d)
         self.relu_dropout, self.dropout = nn.Dropout(relu), nn.Dropout(residual)
 
-    def forward(self, x: Tensor, memory: Tensor | None, hidden: Tensor, future: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor] | None, hidden: Tensor, future: Tensor | None) -> Tensor:
         queries = self.norm_attention(x)
-        source = queries if memory is None else self.norm_attention(memory)
+        keys, values = (queries, queries) if memory is None else map(self.norm_attention, memory)
         attended, _ = self.attention(
-            queries, source, source, key_padding_mask=hidden, attn_mask=future, need_weights=False
+            queries, keys, values, key_padding_mask=hidden, attn_mask=future, need_weights=False
         )
         x = x + self.dropout(attended)
         inner = self.relu_dropout(self.expand(self.norm_feedforward(x)).relu())
@@ -51,8 +51,9 @@ class PlainTransformer(nn.Module):
         first = fast.layers[0]
         d, feedforward = first.expand.weight.shape[1:]
         self.embedding_dropout = nn.Dropout(fast.embedding_dropout.p)
+        self.positions = fast.positions
         self.layers = nn.ModuleList(
-            PlainLayer(d, layer.heads, feedforward, layer.attention_dropout, layer.relu_dropout, layer.dropout.p)
+            PlainLayer(d, layer.heads, feedforward, _of_stream(layer, stream), layer.relu_dropout, layer.dropout.p)
             for layer in fast.layers
         )
         self.norm = nn.LayerNorm(d)
@@ -77,14 +78,21 @@ class PlainTransformer(nn.Module):
         if offset is not None:
             future = torch.ones(x.shape[1], source.shape[1], dtype=torch.bool, device=x.device).triu(1 + offset)
         h = self._embed(x)
-        keys = None if memory is None else self._embed(memory)
+        both = None if memory is None else (self._embed(memory), self._embed(memory))  # keys and values
         for layer in self.layers:
-            h = layer(h, keys, ~real, future)
+            h = layer(h, both, ~real, future)
         return self.norm(h)
 
     def _embed(self, x: Tensor) -> Tensor:
-        positions = sinusoidal_positions(x.shape[1], x.shape[2], x.device)
+        positions = (
+            sinusoidal_positions(x.shape[1], x.shape[2], x.device) if self.positions is None else self.positions(x)
+        )
         return self.embedding_dropout(x * math.sqrt(x.shape[2]) + positions)
+
+
+def _of_stream(layer: nn.Module, stream: int) -> float:
+    dropout = layer.attention_dropout
+    return dropout[stream] if isinstance(dropout, Sequence) else dropout
 
 
 def _copy(plain: nn.Module, fast: nn.Module, stream: int) -> None:
@@ -107,18 +115,17 @@ class PlainMulT(Method):
         self.output_dropout = nn.Dropout(fast.output_dropout.p)
 
     def predict(self, batch: Batch) -> Tensor:
-        x = dict(batch.features)
+        longest = self.task.max_frames
+        x, frames = padded(batch.features, longest)
         x["l"] = self.input_dropout(x["l"])
         x = {m: self.convolutions[m](x[m].transpose(1, 2)).transpose(1, 2) for m in MODALITIES}
-        frames, longest = batch.frames, self.task.max_frames
         crossed: dict[str, list[Tensor]] = {m: [] for m in MODALITIES}
         for (target, source), transformer in zip(PAIRS, self.crossmodal, strict=True):
             offset = abs(longest[target] - longest[source])
             crossed[target].append(transformer(x[target], frames[target], x[source], frames[source], offset))
         last = []
         for m, transformer in zip(MODALITIES, self.selfattention, strict=True):
-            h = transformer(torch.cat(crossed[m], dim=-1), frames[m], offset=0)
-            last.append(last_frame(h, frames[m]))
+            last.append(transformer(torch.cat(crossed[m], dim=-1), frames[m], offset=0)[:, -1])
         joint = torch.cat(last, dim=1)
         return self.head(joint + self.second(self.output_dropout(self.first(joint).relu())))
 
@@ -224,5 +231,5 @@ def without_dropout(methods: Sequence[nn.Module]) -> None:
             if isinstance(module, nn.MultiheadAttention):
                 module.dropout = 0.0
             for name in ("attention_dropout", "relu_dropout"):
-                if isinstance(getattr(module, name, None), float):
+                if isinstance(getattr(module, name, None), float | list):
                     setattr(module, name, 0.0)

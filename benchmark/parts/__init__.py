@@ -22,11 +22,18 @@ from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout, dropout, dropout_mask
 from benchmark.parts.feedforward import feed_forward
 from benchmark.parts.losses import central_moment_discrepancy, jensen_shannon_information, reverse_gradient
-from benchmark.parts.pooling import filled, last_frame, masked_mean
+from benchmark.parts.pooling import filled, last_frame, masked_mean, padded
 from benchmark.parts.recurrent import orthogonal_recurrence_, run_grus
 from benchmark.parts.sharing import Remembered, encode_distinct, on_device
 from benchmark.parts.streams import StreamLinear, StreamNorm
-from benchmark.parts.transformer import PAIRS, Transformer, TransformerLayer, attend_across, sinusoidal_positions
+from benchmark.parts.transformer import (
+    PAIRS,
+    Transformer,
+    TransformerLayer,
+    attend_across,
+    positions_of_frames,
+    sinusoidal_positions,
+)
 
 __all__ = [
     "PAIRS",
@@ -50,6 +57,8 @@ __all__ = [
     "masked_mean",
     "on_device",
     "orthogonal_recurrence_",
+    "padded",
+    "positions_of_frames",
     "reverse_gradient",
     "run_grus",
     "sinusoidal_positions",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -28,6 +31,31 @@ def filled(frames: Tensor) -> Tensor:
     """Real frames (N, T), where a sample without one counts as one (zero) frame; for packing and attention."""
     first = torch.arange(frames.shape[1], device=frames.device) == 0  # (T,)
     return frames | (first & ~frames.any(1, keepdim=True))  # (T,) & (N, 1) → (N, T)
+
+
+def padded(
+    features: Mapping[str, Tensor], max_frames: Mapping[str, int]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Every modality as long as the task's longest sample, and masks in which padding counts as any frame.
+
+    For methods whose official code reads padding: what it reads is then the same whatever the batch.
+
+    Parameters
+    ----------
+    features : mapping of modality to Tensor, shape (N, T_m, d_m)
+        Zero at padding.
+    max_frames : mapping of modality to int
+        The task's.
+
+    Returns
+    -------
+    dict of modality to Tensor, shape (N, max_frames[m], d_m)
+    dict of modality to bool Tensor, shape (N, max_frames[m])
+        True throughout.
+    """
+    # Behind the task's longest sample there is nothing but padding, which a batch may have more of.
+    x = {m: F.pad(f, (0, 0, 0, max_frames[m] - f.shape[1])) for m, f in features.items()}
+    return x, {m: f.new_ones(f.shape[:2], dtype=torch.bool) for m, f in x.items()}
 
 
 def last_frame(x: Tensor, mask: Tensor) -> Tensor:

@@ -11,11 +11,18 @@ from torch import Tensor, nn
 
 
 class StreamLinear(nn.Module):
-    """S independent linear layers as one batched product: (S, M, d_in) → (S, M, d_out)."""
+    """S independent linear layers as one batched product: (S, M, d_in) → (S, M, d_out).
 
-    def __init__(self, streams: int, d_in: int, d_out: int) -> None:
+    Parameters
+    ----------
+    streams, d_in, d_out : int
+    fan_out : int, optional
+        As how many outputs the weights start, where the layer is a part of a wider one; `d_out` by default.
+    """
+
+    def __init__(self, streams: int, d_in: int, d_out: int, *, fan_out: int | None = None) -> None:
         super().__init__()
-        bound = math.sqrt(6.0 / (d_in + d_out))  # Glorot and Bengio, AISTATS 2010
+        bound = math.sqrt(6.0 / (d_in + (fan_out or d_out)))  # Glorot and Bengio, AISTATS 2010
         self.weight = nn.Parameter(torch.empty(streams, d_in, d_out).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(streams, 1, d_out))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.parts.attention import attend
@@ -31,8 +33,30 @@ def sinusoidal_positions(num_frames: int, d: int, device: torch.device | None = 
     return torch.stack([angles.sin(), angles.cos()], dim=-1).reshape(num_frames, 2 * half)[:, :d]
 
 
+def positions_of_frames(x: Tensor) -> Tensor:
+    """Position encoding of fairseq, which MulT's official code uses: none for a frame whose first number is 0.
+
+    All sines stand before all cosines, frames are counted from 1, and the rates are ``10000^(-i / (d // 2 - 1))``.
+
+    Parameters
+    ----------
+    x : Tensor, shape (..., T, d)
+        Frames; missing ones and padding are zero vectors.
+
+    Returns
+    -------
+    Tensor, the same shape
+    """
+    num_frames, d = x.shape[-2:]
+    half = max(1, d // 2)  # pairs of sine and cosine
+    rate = torch.exp(torch.arange(half, device=x.device) * (-math.log(10000.0) / max(1, half - 1)))  # (half,)
+    angles = torch.arange(1, num_frames + 1, device=x.device, dtype=torch.float32)[:, None] * rate  # (T, half)
+    table = torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :d]  # (T, 2 half)
+    return F.pad(table, (0, d - table.shape[1])) * (x[..., :1] != 0)  # an odd d ends with a zero: (..., T, d)
+
+
 class TransformerLayer(nn.Module):
-    """Pre-norm attention and feed-forward layer of S streams."""
+    """Pre-norm attention and feed-forward layer of S streams, each with its own dropout of attention."""
 
     def __init__(
         self,
@@ -42,15 +66,16 @@ class TransformerLayer(nn.Module):
         heads: int,
         feedforward: int,
         dropout: float,
-        attention_dropout: float,
+        attention_dropout: float | Sequence[float],
         relu_dropout: float,
     ) -> None:
         super().__init__()
         self.heads = heads
         self.attention_dropout = attention_dropout
         self.norm_attention = StreamNorm(streams, d)
-        self.query = StreamLinear(streams, d, d)
-        self.key_value = StreamLinear(streams, d, 2 * d)
+        # Queries, keys and values start as parts of one (d, 3 d) matrix, as in torch's and fairseq's attention.
+        self.query = StreamLinear(streams, d, d, fan_out=3 * d)
+        self.key_value = StreamLinear(streams, d, 2 * d, fan_out=3 * d)
         self.output = StreamLinear(streams, d, d)
         self.norm_feedforward = StreamNorm(streams, d)
         self.expand = StreamLinear(streams, d, feedforward)
@@ -59,20 +84,29 @@ class TransformerLayer(nn.Module):
         self.relu_dropout = relu_dropout
 
     def forward(
-        self, x: Tensor, memory: Tensor | None, mask: Tensor, num_samples: int, group: Tensor | slice
+        self,
+        x: Tensor,
+        memory: tuple[Tensor, Tensor] | None,
+        mask: Tensor,
+        num_samples: int,
+        members: Sequence[int],
+        group: Tensor | slice,
     ) -> Tensor:
         """One layer.
 
         Parameters
         ----------
         x : Tensor, shape (S, N * T, d)
-        memory : Tensor, shape (S, N * T', d), or None for self-attention
-            Normalised already, but for scale and shift.
+        memory : two Tensors, shape (S, N * T', d), or None for self-attention
+            What keys and what values are made of, normalised already, but for scale and shift. Often one and the same.
         mask : Tensor, shape (S * N, 1, 1 or T, T')
             1 where a position may be attended to, else 0.
         num_samples : int
             N.
+        members : sequence of int
+            Which streams these are.
         group : indices of the streams
+            The same, as the parameters are indexed with.
         """
         streams, _, d = x.shape
         # All streams' projections are one product, with the normalisation's scale and shift folded into it.
@@ -81,16 +115,30 @@ class TransformerLayer(nn.Module):
             q, kv = torch.split(qkv, [d, 2 * d], -1)  # (S, N * T, d), (S, N * T, 2 d)
         else:
             q = self.norm_attention.then([self.query], normalise(x), group)  # (S, N * T, d)
-            kv = self.norm_attention.then([self.key_value], memory, group)  # (S, N * T', 2 d)
+            kv = self._keys_and_values(*memory, group)  # (S, N * T', 2 d)
         # Attention has no parameters, so streams are to it but more samples: (S, N * T, d) → (S * N, T, d).
         samples = streams * num_samples
-        p = self.attention_dropout if self.training else 0.0
-        attended = attend(q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d), mask, heads=self.heads, p=p)
+        q, kv = q.reshape(samples, -1, d), kv.reshape(samples, -1, 2 * d)
+        # Streams that drop equally many weights and follow each other go together: all of them in evaluation.
+        dropout = self.attention_dropout if self.training else 0.0
+        rates = [dropout[s] if isinstance(dropout, Sequence) else dropout for s in members]
+        runs = [(p, len(list(same)) * num_samples) for p, same in groupby(rates)]
+        parts = zip(*(torch.split(part, [count for _, count in runs]) for part in (q, kv, mask)), strict=True)
+        attended = torch.cat(
+            [attend(*part, heads=self.heads, p=p) for (p, _), part in zip(runs, parts, strict=True)]
+        )  # (S * N, T, d)
         x = x + self.dropout(self.output(attended.reshape(x.shape), group))  # (S * N, T, d) → (S, N * T, d)
         expand = self.norm_feedforward.before([self.expand], group)  # (S, d, width), (S, 1, width), scale and shift in
         contract = (self.contract.weight[group], self.contract.bias[group])  # (S, width, d), (S, 1, d)
         p = self.relu_dropout if self.training else 0.0
         return x + self.dropout(feed_forward(normalise(x), *expand, *contract, p=p))
+
+    def _keys_and_values(self, keys: Tensor, values: Tensor, group: Tensor | slice) -> Tensor:
+        if keys is values:
+            return self.norm_attention.then([self.key_value], keys, group)  # (S, N * T', 2 d)
+        weight, bias = self.norm_attention.before([self.key_value], group)  # (S, d, 2 d), (S, 1, 2 d)
+        halves = zip((keys, values), bias.chunk(2, -1), weight.chunk(2, -1), strict=True)
+        return torch.cat([torch.baddbmm(b, x, w) for x, b, w in halves], dim=-1)  # 2 x (S, N * T', d) side by side
 
 
 class Transformer(nn.Module):
@@ -98,7 +146,8 @@ class Transformer(nn.Module):
 
     Pre-norm layers (as in MulT's and fairseq's encoders), inputs scaled by sqrt(d) with sinusoidal positions added,
     one layer normalisation at the end. With `memory`, each stream is a cross-modal Transformer (Tsai et al., ACL
-    2019): queries from `x`, keys and values from `memory`, which the layers share.
+    2019): queries from `x`, keys and values from `memory`, which the layers share. Keys and values each have their own
+    dropout of the embedding, as in the official code.
 
     Parameters
     ----------
@@ -109,7 +158,12 @@ class Transformer(nn.Module):
     heads, layers : int
     feedforward : int, optional
         Width of the feed-forward part; 4 d by default.
-    dropout, attention_dropout, relu_dropout, embedding_dropout : float
+    dropout, relu_dropout, embedding_dropout : float
+    attention_dropout : float or S floats
+        Of all streams, or of each.
+    positions : callable, optional
+        Frames (S, N, T, d) → the positions to add, such as :func:`positions_of_frames`; by default
+        :func:`sinusoidal_positions` at every frame.
     """
 
     def __init__(
@@ -121,9 +175,10 @@ class Transformer(nn.Module):
         layers: int,
         feedforward: int | None = None,
         dropout: float = 0.0,
-        attention_dropout: float = 0.0,
+        attention_dropout: float | Sequence[float] = 0.0,
         relu_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        positions: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
         if d % heads:
@@ -142,6 +197,7 @@ class Transformer(nn.Module):
         )
         self.norm = StreamNorm(streams, d)
         self.embedding_dropout = Dropout(embedding_dropout)
+        self.positions = positions
 
     def forward(
         self,
@@ -187,10 +243,13 @@ class Transformer(nn.Module):
             h = self._embed([x[s] for s in members])  # (S, N * T, d)
             source = None
             if memory is not None:  # normalised once, since all layers read the same
-                source = normalise(self._embed([memory[s] for s in members]))  # (S, N * T', d)
+                keys = values = normalise(self._embed([memory[s] for s in members]))  # (S, N * T', d)
+                if self.training and self.embedding_dropout.p:
+                    values = normalise(self._embed([memory[s] for s in members]))  # with other numbers dropped
+                source = (keys, values)
             num_samples = x[members[0]].shape[0]
             for layer in self.layers:
-                h = layer(h, source, open_to, num_samples, group)
+                h = layer(h, source, open_to, num_samples, members, group)
             h = self.norm(h, group)  # nothing before it has normalised the layers' sum
             for row, s in enumerate(members):
                 results[s] = h[row].view(x[s].shape)  # (N * T, d) → (N, T, d)
@@ -198,7 +257,10 @@ class Transformer(nn.Module):
 
     def _embed(self, x: Sequence[Tensor]) -> Tensor:
         stacked = torch.stack(list(x))  # (S, N, T, d)
-        positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)
+        if self.positions is None:
+            positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)  # (T, d)
+        else:
+            positions = self.positions(stacked)  # (S, N, T, d)
         # (S, N, T, d) + (T, d) → (S, N * T, d)
         return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
 

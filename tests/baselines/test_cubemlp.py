@@ -54,18 +54,16 @@ def test_every_position_modality_and_channel_of_the_cube_counts():
 
 
 def test_short_modalities_keep_their_frames_and_are_padded_with_zeros():
-    x, frames = torch.randn(2, 5, 3), torch.arange(5)[None, :] < torch.tensor([3, 5])[:, None]
-    placed = place(x, frames, length=8, max_frames=7)
-    assert torch.equal(placed[1, :5], x[1]) and torch.equal(placed[0, :3], x[0, :3])
-    assert not placed[0, 3:].any() and not placed[1, 5:].any()
+    x = torch.randn(2, 5, 3)
+    placed = place(x, 8)
+    assert torch.equal(placed[:, :5], x) and placed.shape == (2, 8, 3) and not placed[:, 5:].any()
 
 
 def test_long_modalities_are_averaged_over_equal_parts_of_the_longest_sample():
-    x, frames = torch.randn(2, 10, 3), torch.arange(10)[None, :] < torch.tensor([5, 10])[:, None]
-    placed = place(x, frames, length=5, max_frames=20)  # four frames a position
-    assert torch.allclose(placed[1, 0], x[1, :4].mean(0)) and torch.allclose(placed[1, 2], x[1, 8:].mean(0))
-    assert torch.allclose(placed[0, 1], x[0, 4]) and not placed[0, 2:].any()
-    assert torch.allclose(place(x[:1, :5], frames[:1, :5], length=5, max_frames=20), placed[:1])
+    x = torch.randn(2, 20, 3)
+    placed = place(x, 5)  # four frames a position
+    assert torch.allclose(placed, x.view(2, 5, 4, 3).mean(2), atol=1e-6)
+    assert torch.allclose(place(x[:, :7], 5)[:, 1], x[:, 2:3].mean(1), atol=1e-6)
 
 
 @torch.no_grad()
@@ -73,14 +71,20 @@ def test_the_cube_holds_each_modality_at_its_place():
     task = small_task("mosi", {"l": 4, "a": 9, "v": 30})
     batch = random_batch(task, 3, seed=1, lengths={"l": [4, 2, 0], "a": [9, 9, 9], "v": [30, 7, 1]})
     model = small_cubemlp(task, length=12)
+    with torch.no_grad():
+        model.recurrent["a"].norm.bias.fill_(0.5)  # what stands at padding of audio, as in the official code
+        model.recurrent["v"].norm.bias.fill_(-9.0)  # and of vision: nothing, behind the rectifier
+        model.recurrent["v"].norm.weight.zero_()
     cube = model.cube(batch)
     assert cube.shape == (3, 12, 3, 16)
     filled = cube.abs().sum(CHANNEL) > 0  # (N, L, M)
     expected = torch.zeros_like(filled)
-    for i, lengths in enumerate(((4, 9, 12), (2, 9, 3), (0, 9, 1))):
+    for i, lengths in enumerate(((4, 9, 0), (2, 9, 0), (0, 9, 0))):
         for s, stop in enumerate(lengths):
             expected[i, :stop, s] = True
     assert torch.equal(filled, expected)
+    short = model.cube(random_batch(task, 1, seed=1, lengths={"l": [1], "a": [2], "v": [3]}))
+    assert torch.allclose(short[0, 2:9, 1], torch.full((7, 16), 0.5))
     assert model.represent(batch).shape == (3, len(MODALITIES) * 5)
     assert small_cubemlp(task, length=50).length == 30  # no more positions than the longest sample has frames
 

@@ -10,7 +10,7 @@ from baselines.lnln import LNLN, Corrected, Encoder
 from benchmark.protocol.missing import MODALITIES
 from tests.batches import as_test, random_batch, small_task
 
-SMALL = {"d": 16, "heads": 2, "layers": 1, "tokens": 3}
+SMALL = {"d": 16, "heads": 2, "head_width": 8, "layers": 1, "fusion_layers": 1, "tokens": 3}
 
 
 def small_lnln(**options):
@@ -28,7 +28,7 @@ def of_all_ratios(n, seed):
 
 def estimate(model, batch):
     with torch.no_grad():
-        return model.correct(model.compress(batch.features, batch.frames)).completeness
+        return model.correct(model.compress(batch.features)).completeness
 
 
 def test_completeness_estimate_learns_the_share_of_present_language_frames():
@@ -36,12 +36,12 @@ def test_completeness_estimate_learns_the_share_of_present_language_frames():
     model, unseen = small_lnln(), of_all_ratios(32, seed=0)
     before = model.completeness_loss(estimate(model, unseen), unseen)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for step in range(120):
+    for step in range(240):
         optimiser.zero_grad()
         model.loss(of_all_ratios(16, seed=1 + step)).backward()
         optimiser.step()
     found, share = estimate(model, unseen), unseen.present["l"].sum(1) / 8
-    assert model.completeness_loss(found, unseen) < 0.2 * before
+    assert model.completeness_loss(found, unseen) < 0.4 * before
     assert torch.corrcoef(torch.stack([found, share]))[0, 1] > 0.9
 
 
@@ -58,7 +58,7 @@ def test_true_completeness_counts_real_language_frames_alone():
 
 def test_dominant_modality_is_language_where_complete_and_proxy_where_not():
     model, batch = small_lnln().eval(), random_batch(small_task(), 4, seed=1, kept=0.5)
-    compressed = model.compress(batch.features, batch.frames)
+    compressed = model.compress(batch.features)
     corrected = model.correct(compressed)
     w = corrected.completeness[:, None, None]
     assert torch.allclose(corrected.dominant, w * compressed["l"] + (1 - w) * corrected.proxy)
@@ -105,8 +105,8 @@ def test_the_generator_learns_to_deceive_but_serves_the_task():
     expected = torch.autograd.grad(F.cross_entropy(logits, batch.labels), list(model.generator.parameters()))
     assert all(torch.allclose(f, e, atol=1e-6) for f, e in zip(task_gradient, expected, strict=True))
     model, with_game = moved(1.0)
-    compressed = model.compress(batch.features, batch.frames)
-    complete = model.compress(batch.complete, batch.frames)["l"].detach()
+    compressed = model.compress(batch.features)
+    complete = model.compress(batch.complete)["l"].detach()
     judged = model.discriminator(torch.cat([model.correct(compressed).dominant, complete])).flatten(0, 1)
     plain = F.cross_entropy(judged, torch.tensor([1] * (len(judged) // 2) + [0] * (len(judged) // 2)))
     game = torch.autograd.grad(plain, list(model.generator.parameters()))
@@ -114,10 +114,40 @@ def test_the_generator_learns_to_deceive_but_serves_the_task():
         assert torch.allclose(together - task, -g, atol=1e-5)
 
 
+def test_the_official_way_turns_round_all_that_comes_back_to_the_generator():
+    """The gradient of the task's loss as that of the game."""
+    model, batch = small_lnln(proxy_plays_alone=False), random_batch(small_task(), 6, seed=1, kept=0.3)
+    compressed, complete = model.compress(batch.features), model.compress(batch.complete)
+    corrected = model.correct(compressed)
+    draft = model.draft.expand(6, -1, -1)
+    proxy = model.generator(torch.cat([draft, compressed["a"], compressed["v"]], dim=1))  # not turned round
+    share = corrected.completeness[:, None, None]
+    dominant = share * compressed["l"] + (1 - share) * proxy
+    assert torch.allclose(dominant, corrected.dominant, atol=1e-6)
+    generator, judges = list(model.generator.parameters()), list(model.discriminator.parameters())
+
+    def losses(dominant):
+        fused = model.fusion(dominant, {m: compressed[m] for m in ("a", "v")})
+        return F.cross_entropy(model.head(fused), batch.labels), model.adversarial_loss(
+            compressed["l"], corrected._replace(dominant=dominant), complete["l"]
+        )
+
+    for plain, loss in zip(losses(dominant), losses(corrected.dominant), strict=True):
+        expected = torch.autograd.grad(plain, generator, retain_graph=True)
+        found = torch.autograd.grad(loss, generator, retain_graph=True)
+        assert all(torch.allclose(f, -e, atol=1e-6) for f, e in zip(found, expected, strict=True))
+        assert any(e.any() for e in expected)
+    for f, e in zip(
+        *(torch.autograd.grad(losses(d)[1], judges, retain_graph=True) for d in (dominant, corrected.dominant)),
+        strict=True,
+    ):
+        assert torch.allclose(f, e, atol=1e-6)
+
+
 def test_loss_is_the_weighted_sum_and_predicting_needs_no_complete_features():
     batch = random_batch(small_task(), 5, seed=1, kept=0.5)
     model = small_lnln().eval()
-    compressed, complete = (model.compress(x, batch.frames) for x in (batch.features, batch.complete))
+    compressed, complete = (model.compress(x) for x in (batch.features, batch.complete))
     corrected = model.correct(compressed)
     rebuilt = sum((model.reconstructors[m](compressed[m]) - complete[m]).square().mean() for m in MODALITIES) / 3
     expected = (
@@ -131,12 +161,19 @@ def test_loss_is_the_weighted_sum_and_predicting_needs_no_complete_features():
         model.loss(replace(batch, complete=None))
 
 
-def test_tokens_compress_the_real_frames():
+def test_tokens_compress_all_positions():
     torch.manual_seed(0)
-    encoder = Encoder(8, heads=2, layers=1, tokens=3).eval()
-    x, frames = torch.randn(2, 6, 8), torch.arange(6)[None, :] < torch.tensor([4, 0])[:, None]
-    compressed = encoder(x, frames)
+    encoder = Encoder(6, 8, heads=2, width=4, layers=1, tokens=3).eval()
+    x = torch.randn(2, 6, 8)
+    compressed = encoder(x)
     assert compressed.shape == (2, 3, 8)
-    changed = torch.where(frames[:, :, None], x, x - 2.0 * x.flip(-1))
-    assert torch.allclose(encoder(changed, frames), compressed, atol=1e-6)
-    assert not torch.allclose(encoder(-x, frames)[0], compressed[0], atol=1e-3)
+    for t in range(6):
+        changed = x.clone()
+        changed[:, t] *= -1
+        assert not torch.allclose(encoder(changed), compressed, atol=1e-3)
+    assert not torch.allclose(encoder(x.flip(1)), compressed, atol=1e-3)  # positions tell the order
+
+
+def test_fusion_is_deeper_on_mosei():
+    assert LNLN.per_task == {"mosei": {"fusion_layers": 4}}
+    assert len(small_lnln(fusion_layers=4).fusion.layers) == 4

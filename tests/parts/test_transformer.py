@@ -1,11 +1,13 @@
 """Transformers side by side against torch's own modules."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.parts.transformer import Transformer, sinusoidal_positions
+from benchmark.parts.transformer import Transformer, positions_of_frames, sinusoidal_positions
 from tests.batches import lengths_mask
 
 
@@ -99,3 +101,49 @@ def test_nothing_to_attend_to_is_finite_with_finite_gradients():
 def test_width_must_be_a_multiple_of_heads():
     with pytest.raises(ValueError, match="multiple"):
         Transformer(1, 10, heads=3, layers=1)
+
+
+@pytest.mark.parametrize("d", [1, 5, 8])
+def test_positions_of_frames_spare_those_that_begin_with_zero(d):
+    x = torch.ones(2, 6, d)
+    x[0, 2, 0] = 0.0
+    positions = positions_of_frames(x)
+    assert not positions[0, 2].any() and positions[1].any(-1).all()
+    assert torch.equal(positions[0, 3:], positions[1, 3:])  # a frame that is missing keeps its place
+    half, t = max(1, d // 2), 3  # the fourth frame; counted from 1
+    rates = [10000.0 ** (-i / max(1, half - 1)) for i in range(half)]
+    expected = [math.sin((t + 1) * r) for r in rates] + [math.cos((t + 1) * r) for r in rates]
+    assert positions[1, t].tolist() == pytest.approx([*expected, 0.0][:d], abs=1e-5)
+
+
+def test_attention_starts_as_one_matrix():
+    """As torch's own does: Glorot for (d, 3 d), be it queries, keys or values."""
+    torch.manual_seed(0)
+    layer = Transformer(2, 32, heads=2, layers=1).layers[0]
+    reference = nn.MultiheadAttention(32, 2).in_proj_weight.abs().max().item()
+    for linear in (layer.query, layer.key_value):
+        assert linear.weight.abs().max().item() == pytest.approx(reference, rel=0.01)
+    assert layer.output.weight.abs().max().item() == pytest.approx((6 / 64) ** 0.5, rel=0.01)
+
+
+def test_each_stream_drops_at_its_own_rate():
+    torch.manual_seed(0)
+    transformer = Transformer(3, 8, heads=2, layers=1, attention_dropout=[0.5, 0.0, 0.5]).train()
+    x, masks = [torch.randn(4, 6, 8)] * 3, [torch.ones(4, 6, dtype=torch.bool)] * 3
+    same = [torch.equal(a, b) for a, b in zip(transformer(x, masks), transformer(x, masks), strict=True)]
+    assert same == [False, True, False]
+
+
+def test_keys_and_values_drop_other_numbers():
+    """Where both were dropped alike, a memory of one frame would give no more kinds of values than of keys."""
+    torch.manual_seed(0)
+    transformer = Transformer(1, 64, heads=2, layers=1, embedding_dropout=0.5).train()
+    seen = []
+    layer = transformer.layers[0]
+    forward = layer.forward
+    layer.forward = lambda x, memory, *rest: (seen.extend(memory), forward(x, memory, *rest))[1]
+    x, masks = [torch.randn(2, 5, 64)], [torch.ones(2, 5, dtype=torch.bool)]
+    transformer(x, masks, x, masks)
+    assert not torch.allclose(*seen)
+    transformer.eval()(x, masks, x, masks)
+    assert seen[2] is seen[3]
