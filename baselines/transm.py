@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.attention import attend
 from benchmark.parts.dropout import Dropout, dropout_mask
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import filled, masked_mean
 from benchmark.parts.streams import StreamLinear
 from benchmark.parts.transformer import sinusoidal_positions
@@ -212,8 +213,7 @@ class TransM(Method):
     translation_weight : float
     """
 
-    # The official code clips no gradient; none is as long as this.
-    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "clip_norm": 1e6}
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "clip_norm": None}
 
     def __init__(
         self,
@@ -293,6 +293,15 @@ class TransM(Method):
             first, second = (absolute_error(found, batch.complete[m], batch.frames[m]) for m, found in both)
             terms[name] = self.translation_weight * (first + second)
         return terms
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of the translations there and back, beside that of the mean."""
+        assert batch.complete is not None
+        told = {}
+        for name, both in self.translations(self.read(batch)).items():
+            pairs = [beside_the_mean(found, batch.complete[m], batch.frames[m]) for m, found in both]
+            told[name] = (pairs[0][0] + pairs[1][0], pairs[0][1] + pairs[1][1])
+        return told
 
     def represent(self, batch: Batch) -> Tensor:
         """The fused states, (N, 7 d)."""

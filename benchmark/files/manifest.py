@@ -21,7 +21,40 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "training_seconds": record["training_seconds"],
         "epochs": record["epochs"],
         "parameters": record["parameters"],
+        "mechanisms": _mechanisms(record.get("mechanisms", {})),
     }
+
+
+def _mechanisms(found: Any) -> dict[str, Any]:
+    """What a cell tells of its mechanisms; nothing where it is not as cells tell it."""
+    try:
+        return _Mechanisms.model_validate(found).model_dump()
+    except ValueError:
+        return {}
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    stage: str
+    kept: int
+    epochs: int
+    gradient: dict[str, float] = {}
+    clipped: float = 1.0
+
+
+class _Effect(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    value: float
+    idle: float
+
+
+class _Mechanisms(BaseModel):
+    """What :class:`benchmark.running.mechanisms.Mechanisms` found."""
+
+    model_config = ConfigDict(strict=True)
+    stages: list[_Stage] = []
+    effects: dict[str, _Effect] = {}
+    fault: str = ""
 
 
 class _Cell(BaseModel):
@@ -29,10 +62,12 @@ class _Cell(BaseModel):
     method: str
     task: str
     source: str = ""
+    seed: int = 0
     seconds: float
     training_seconds: float = 0.0
     epochs: int = Field(0, ge=0, lt=2**53)
     parameters: int = Field(0, ge=0, lt=2**53)
+    mechanisms: _Mechanisms = _Mechanisms()
 
 
 class _Row(BaseModel):

@@ -38,6 +38,7 @@ from benchmark.report.diagnostics import can_be_embedded, embed, representation_
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.page import render_page
 from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
@@ -208,7 +209,8 @@ def sections(
         parts += [
             interval_table(first, evidence, against, asked),
             augmentation_table(first, evidence, asked),
-            methods_table(scores, first, costs, cards),
+            with_mechanisms(methods_table(scores, first, costs, cards), costs),
+            mechanism_table(first, costs),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),

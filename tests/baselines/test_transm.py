@@ -161,6 +161,19 @@ def test_the_loss_is_the_tasks_and_ten_times_each_of_four_translations():
         model.loss(replace(batch, complete=None))
 
 
+def test_the_mechanism_told_is_the_translations_error():
+    batch = random_batch(small_task(), 5, seed=1)
+    model = small_transm().eval()
+    told = model.mechanism(batch)
+    for name, both in model.translations(model.read(batch)).items():
+        value = sum(plain_error(found, batch.complete[m], batch.frames[m]) for m, found in both)
+        idle = 0.0
+        for m, _ in both:
+            mean = batch.complete[m][batch.frames[m]].mean(0).expand_as(batch.complete[m])
+            idle += plain_error(mean, batch.complete[m], batch.frames[m])
+        assert [x.item() for x in told[name]] == pytest.approx([value, idle], rel=1e-4)
+
+
 def test_a_missing_frame_is_hidden_and_not_a_frame_of_zeros():
     """As the official code hides a frame that is all zero."""
     batch = random_batch(small_task(), 4, seed=1, training=False)
