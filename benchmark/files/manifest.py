@@ -38,6 +38,7 @@ class _Stage(BaseModel):
     stage: str
     kept: int
     epochs: int
+    idle: int = 1
     gradient: dict[str, float] = {}
     clipped: float = 1.0
 

@@ -98,10 +98,14 @@ class Stage:
     name : str
     trains_on : {"complete", "missing"} or None
         None: as the method was registered, or as the row's suffix ``+mrm`` / ``-mrm`` says.
+    idle : int
+        Through which epoch what the stage is there for takes no part yet: a model kept so early has not met it. For the
+        report alone.
     """
 
     name: str
     trains_on: str | None = None
+    idle: int = 1
 
     def __post_init__(self) -> None:
         if self.trains_on not in ("complete", "missing", None):

@@ -30,17 +30,18 @@ def told(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     Yields
     ------
     dict
-        ``method, seed, stage, what, name, value, idle, acts``: what is ``kept epoch`` (of ``epochs``; the first is
-        idle), ``share of the gradient`` (in the sum of all terms' norms, which are ``norm`` and, clipped, ``clipped``),
-        ``error``, or ``could not be asked``, for the reason that is the name; then `acts` is None.
+        ``method, seed, stage, what, name, value, idle, acts``: what is ``kept epoch`` (of ``epochs``, the first `idle`
+        of which count as idle), ``share of the gradient`` (in the sum of all terms' norms, which are ``norm`` and,
+        clipped, ``clipped``), ``error``, or ``could not be asked``, for the reason that is the name; `acts` is then
+        None.
     """
     found = cell.get("mechanisms") or {}
     stages = found.get("stages", [])
     about = {"method": cell["method"], "seed": cell.get("seed")}
     for stage in stages:
         where = about | {"stage": stage["stage"]}
-        kept = {"what": "kept epoch", "name": "", "value": stage["kept"], "epochs": stage["epochs"], "idle": 1}
-        yield where | kept | {"acts": stage["kept"] > 1}
+        kept = {"what": "kept epoch", "name": "", "value": stage["kept"], "epochs": stage["epochs"]}
+        yield where | kept | {"idle": stage["idle"], "acts": stage["kept"] > stage["idle"]}
         norms = stage.get("gradient", {})
         total = sum(norms.values())
         for name, norm in norms.items():
@@ -96,10 +97,11 @@ def mechanism_table(table: Table, cells: Sequence[Mapping[str, Any]]) -> Table |
         title="Did the mechanism act?",
         kind="mechanisms",
         caption="Of the models that were kept, means over seeds. Kept epoch: the first and the last of all seeds, of "
-        "how many. Share of the gradient: of a term of the loss, in the sum of the norms of all terms' gradients in "
-        "the parameters that the prediction rests on, with its norm before and after clipping; idle below "
-        f"{LEAST_SHARE:.0%}. Error: as the method tells of itself on validation samples, beside that of doing nothing; "
-        f"idle where it is not {LEAST_GAIN:.0%} lower.",
+        "how many; through those if idle, what is to act takes no part yet, or has hardly begun to. Share of the "
+        "gradient: of a term of the loss, in the sum of the norms of all terms' gradients in the parameters that the "
+        f"prediction rests on, with its norm before / after clipping; idle below {LEAST_SHARE:.0%}. Error: as the "
+        "method tells of itself on validation samples, beside that of doing nothing; idle where it is not "
+        f"{LEAST_GAIN:.0%} lower.",
         methods=[method for method in table.methods if method in set(found["method"])],
         columns=["What", "Found", "If idle", "Acts"],
         summary=found.assign(task=table.task, source=table.source),
@@ -114,13 +116,13 @@ def _of(table: Table, cells: Iterable[Mapping[str, Any]]) -> list[Mapping[str, A
 
 def _numbers(what: Any, same: pd.DataFrame) -> tuple[Cell, Cell]:
     if what == "kept epoch":
-        return Cell(number_range(same["value"]), f"of {number_range(same['epochs'])}"), Cell("1")
+        return Cell(number_range(same["value"]), f"of {number_range(same['epochs'])}"), Cell(number_range(same["idle"]))
     value, idle = same["value"].mean(), same["idle"].mean()
     if what == "could not be asked":
         return Cell(""), Cell("")
     if what == "error":
         return Cell(f"{value:.3g}"), Cell(f"{idle:.3g}")
-    norms = f"{same['norm'].mean():.2g} → {same['clipped'].mean():.2g}"
+    norms = f"{same['norm'].mean():.2g} / {same['clipped'].mean():.2g}"
     return Cell(f"{value:.1%}".replace("%", " %"), norms), Cell(f"< {idle:.0%}".replace("%", " %"))
 
 
@@ -130,7 +132,7 @@ def _acts(same: pd.DataFrame) -> Cell:
     idle = int((same["acts"] == False).sum())  # noqa: E712 - None is neither
     if not idle:
         return Cell("yes")
-    word = "at the first" if same["what"].iloc[0] == "kept epoch" else "idle"
+    word = "too early" if same["what"].iloc[0] == "kept epoch" else "idle"
     return Cell(word.upper() if idle == len(same) else f"{word} in {idle} of {len(same)}")
 
 
@@ -146,7 +148,7 @@ def with_mechanisms(methods: Table | None, cells: Sequence[Mapping[str, Any]]) -
     for method, own in found.groupby("method", observed=True):
         idle = own[own["acts"] == False]  # noqa: E712 - None is neither
         first, others = (idle[idle["what"] == "kept epoch"]["stage"], idle[idle["what"] != "kept epoch"]["name"])
-        parts = {"idle": others, "kept at its first epoch": first}
+        parts = {"idle": others, "kept too early": first}
         lines = [f"{word}: {', '.join(dict.fromkeys(names))}" for word, names in parts.items() if len(names)]
         said[method] = "; ".join(lines) or "acts"
     return replace(

@@ -40,11 +40,12 @@ class Mechanisms:
 
     def on_stage(self, ended: Ended) -> None:
         """Note a stage's kept epoch and its terms' gradients, and of the last one what the method says of itself."""
-        stage: dict[str, Any] = {"stage": ended.stage.name, "kept": ended.kept, "epochs": ended.epochs}
+        of = ended.stage
+        stage: dict[str, Any] = {"stage": of.name, "kept": ended.kept, "epochs": ended.epochs, "idle": of.idle}
         self.found["stages"].append(stage)
         with self._copy() as method:
             stage |= gradients(method, islice(ended.training, BATCHES), self.clip_norm)
-        if ended.stage == self.method.stages[-1]:
+        if of == self.method.stages[-1]:
             with self._copy() as method:
                 self.found["effects"] = effects(method, ended.validation)
 

@@ -13,11 +13,10 @@ from benchmark.report.tables import build_tables, to_csv, to_markdown
 from tests.report.test_tables import make_scores
 
 
-def cell(method, seed, *, kept=5, gradient=None, effects=None, fault=None, stages=("training",)):
+def cell(method, seed, *, kept=5, idle=1, gradient=None, effects=None, fault=None, stages=("training",)):
+    about = {"kept": kept, "epochs": 9, "idle": idle, "gradient": gradient or {}, "clipped": 0.5}
     found = {
-        "stages": [
-            {"stage": stage, "kept": kept, "epochs": 9, "gradient": gradient or {}, "clipped": 0.5} for stage in stages
-        ],
+        "stages": [{"stage": stage, **about} for stage in stages],
         "effects": effects or {},
     }
     found |= {"fault": fault} if fault else {}
@@ -31,13 +30,14 @@ CELLS = [
     cell("corrkd", 1, gradient={"task": 1.0, "SCD": 2.0, "CPD": 1.0}, stages=("teacher", "student")),
     cell("misa", 0, effects={"translation": {"value": 0.96, "idle": 1.0}, "rebuilt": {"value": 0.5, "idle": 1.0}}),
     cell("tfr_net", 0, fault="ValueError: error is nan"),
+    cell("self_mm", 0, kept=2, idle=2),
     {"method": "mctn", "task": "mosi", "source": "simulated", "mechanisms": {}},
 ]
 
 
 @pytest.fixture
 def base():
-    return build_tables(make_scores(["mult", "corrkd", "misa", "tfr_net", "mctn"]), selection="")[0]
+    return build_tables(make_scores(["mult", "corrkd", "misa", "tfr_net", "self_mm", "mctn"]), selection="")[0]
 
 
 def rows(table):
@@ -46,11 +46,12 @@ def rows(table):
 
 def test_each_measure_has_a_row_that_says_whether_it_acted(base):
     found = rows(mechanism_table(base, CELLS))
-    assert ("mult", "kept epoch", "1–4 of 9", "1", "at the first in 1 of 2") in found
-    assert ("corrkd", "share of the gradient: SCD (student)", "62.5 % 2.5 → 1.2", "< 1 %", "yes") in found
-    assert ("corrkd", "share of the gradient: CPD (teacher)", "12.5 % 0.5 → 0.25", "< 1 %", "idle in 1 of 2") in found
+    assert ("mult", "kept epoch", "1–4 of 9", "1", "too early in 1 of 2") in found
+    assert ("corrkd", "share of the gradient: SCD (student)", "62.5 % 2.5 / 1.2", "< 1 %", "yes") in found
+    assert ("corrkd", "share of the gradient: CPD (teacher)", "12.5 % 0.5 / 0.25", "< 1 %", "idle in 1 of 2") in found
     assert ("misa", "error: translation", "0.96", "1", "IDLE") in found
     assert ("misa", "error: rebuilt", "0.5", "1", "yes") in found
+    assert ("self_mm", "kept epoch", "2 of 9", "2", "TOO EARLY") in found
     assert ("tfr_net", "could not be asked: ValueError: error is nan", "", "", "") in found
     assert "mctn" not in {method for method, *_ in found}
 
@@ -72,18 +73,19 @@ def test_without_anything_told_there_is_no_table_and_no_column(base):
 
 
 def test_the_table_of_methods_names_what_was_idle(base):
-    names = ["mult", "corrkd", "misa", "tfr_net", "mctn"]
+    names = ["mult", "corrkd", "misa", "tfr_net", "self_mm", "mctn"]
     blocks = [replace(base.blocks[0], rows=[(name, []) for name in names])]
     table = with_mechanisms(replace(base, columns=[], summary=pd.DataFrame({"method": names}), blocks=blocks), CELLS)
     assert rows(table) == [
-        ("mult", "kept at its first epoch: training"),
+        ("mult", "kept too early: training"),
         ("corrkd", "idle: CPD"),
         ("misa", "idle: translation"),
         ("tfr_net", "acts"),
+        ("self_mm", "kept too early: training"),
         ("mctn", "–"),
     ]
     assert table.columns == ["Mechanism"] and table.summary["mechanism"].tolist()[:2] == [
-        "kept at its first epoch: training",
+        "kept too early: training",
         "idle: CPD",
     ]
 
