@@ -5,6 +5,27 @@ from __future__ import annotations
 from torch import Tensor
 
 
+def error_of_the_mean(target: Tensor, counts: Tensor, *, squared: bool = False) -> Tensor:
+    """Mean absolute or squared error where the mean of what counts stands in for everything.
+
+    Parameters
+    ----------
+    target : Tensor, shape (..., d)
+    counts : bool Tensor, shape (...)
+        Which vectors count.
+    squared : bool
+
+    Returns
+    -------
+    Tensor
+        A scalar; zero where nothing counts.
+    """
+    wanted = target[counts]  # (M, d)
+    mean = wanted.sum(0) / max(1, len(wanted))  # (d,)
+    error = (wanted - mean).square() if squared else (wanted - mean).abs()
+    return error.sum() / max(1, wanted.numel())
+
+
 def beside_the_mean(found: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Mean absolute error of a reconstruction, and that of the mean of what was to be reconstructed.
 
@@ -19,7 +40,5 @@ def beside_the_mean(found: Tensor, target: Tensor, counts: Tensor) -> tuple[Tens
     (Tensor, Tensor)
         Two scalars; both zero where nothing counts.
     """
-    wanted = target[counts]  # (M, d)
-    mean = wanted.mean(0) if len(wanted) else wanted.sum(0)  # (d,)
-    largest = max(1, wanted.numel())
-    return (found[counts] - wanted).abs().sum() / largest, (mean - wanted).abs().sum() / largest
+    error = (found[counts] - target[counts]).abs()  # (M, d)
+    return error.sum() / max(1, error.numel()), error_of_the_mean(target, counts)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmark.parts.effects import beside_the_mean
+from benchmark.parts.effects import beside_the_mean, error_of_the_mean
 
 
 def test_the_mean_is_that_of_what_counts():
@@ -15,6 +15,8 @@ def test_the_mean_is_that_of_what_counts():
     assert value.item() == pytest.approx(sum((x - y).abs().sum().item() for x, y in wanted) / 14)
     assert idle.item() == pytest.approx(sum((mean - y).abs().sum().item() for _, y in wanted) / 14)
     assert beside_the_mean(target, target, counts)[0] == 0
+    squares = sum((mean - y).square().sum().item() for _, y in wanted) / 14
+    assert error_of_the_mean(target, counts, squared=True).item() == pytest.approx(squares)
 
 
 def test_where_nothing_counts_both_are_zero():
