@@ -201,6 +201,9 @@ class SelfMM(Method):
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-3}
 
+    # A label moves at a sample's second visit, behind its loss, so that the third epoch is the first to learn it.
+    stages = (Stage("training", idle=2),)
+
     def __init__(
         self,
         task: TaskSpec,
