@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, Whole, register
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import masked_mean
 
 S = len(MODALITIES)
@@ -225,6 +226,17 @@ class GCNet(Method):
             "task": self.task_loss(self.head(self.readout(nodes)), batch),
             "completion": self.reconstruction_weight * self.completion_loss(nodes, batch),
         }
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of what is completed in windows with missing frames, beside that of the mean."""
+        assert batch.complete is not None
+        hidden = self.nodes(batch).hidden.view(len(batch), S, self.num_windows, -1)  # (N, S, W, D)
+        told = {}
+        for s, m in enumerate(MODALITIES):
+            lost = windows(batch.frames[m], self.num_windows) & (batch.frames[m] & ~batch.present[m])[:, None]
+            wanted = window_mean(batch.complete[m], lost)  # (N, W, d_m)
+            told[f"completed {m}"] = beside_the_mean(self.completers[m](hidden[:, s]), wanted, lost.any(-1))
+        return told
 
     def represent(self, batch: Batch) -> Tensor:
         """What the head sees, (N, D)."""

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, Rate, Stage, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.critics import Critic
 from benchmark.parts.dropout import Dropout
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.losses import jensen_shannon_information, reverse_gradient
 from benchmark.parts.pooling import last_frame
 from benchmark.parts.sharing import Remembered
@@ -63,7 +65,7 @@ class HRLFNetwork(nn.Module):
             return nn.Sequential(nn.Linear(d_in, d), nn.ReLU(), nn.Linear(d, d))
 
         self.convolutions = nn.ModuleDict({m: TemporalConv(task.feature_dims[m], d, kernel=3) for m in MODALITIES})
-        self.encoders = Transformer(len(MODALITIES), d, heads=heads, layers=layers, dropout=dropout)
+        self.encoders = Transformer(len(MODALITIES), d, heads=heads, layers=layers, dropout=dropout, scaled=False)
         self.sentiment = nn.ModuleDict({m: mlp(d) for m in MODALITIES})
         self.specific = nn.ModuleDict({m: mlp(d) for m in MODALITIES})
         self.decoder = mlp(2 * d)  # one for all pairs of modalities
@@ -100,43 +102,24 @@ class HRLFNetwork(nn.Module):
     def factorisation_loss(self, factors: Factors) -> Tensor:
         """Translation within and across modalities, and reconstruction of the sentiment factors.
 
-        With Z_ab decoded from the sentiment Q_a and the specifics U_b: Z_aa must equal Z_a (mean over three), Z_ab must
-        equal Z_b (mean over six), and the sentiment of Z_ab, read by b's encoder, must equal Q_a (mean over nine).
+        With Z_ba decoded from the sentiment Q_b and the specifics U_a: Z_aa must equal Z_a (mean over three), Z_ba must
+        equal Z_a (mean over six), and the sentiment of Z_ba, read by a's encoder, must equal Q_a, that of the modality
+        in whose manner it is written (mean over nine).
+
+        What must be equalled has no gradient: the cheapest way to make all alike would be to say the same of every
+        sample.
         """
+        wanted, meant = ({m: x.detach() for m, x in part.items()} for part in (factors.z, factors.sentiment))
         within: list[Tensor] = []
         across: list[Tensor] = []
         semantic: list[Tensor] = []
         for target in MODALITIES:
             for source in MODALITIES:
-                # Z_ab of the docstring, with source a and target b: (N, d)
+                # Z_ba of the docstring, with source b and target a: (N, d)
                 z = self.translate(factors.sentiment[source], factors.specific[target])  # in the manner of target
-                (within if source == target else across).append(F.mse_loss(z, factors.z[target]))
-                semantic.append(F.mse_loss(self.sentiment[target](z), factors.sentiment[source]))
+                (within if source == target else across).append(F.mse_loss(z, wanted[target]))
+                semantic.append(F.mse_loss(self.sentiment[target](z), meant[target]))
         return torch.stack(within).mean() + torch.stack(across).mean() + torch.stack(semantic).mean()
-
-
-class Critic(nn.Module):
-    """The statistics network T(x, y) of the information estimate: the scalar product of two embeddings.
-
-    Parameters
-    ----------
-    width : int
-        Size of x and of y.
-    hidden : int
-    """
-
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.x = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-        self.y = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
-
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores of the pairs (x_i, y_i), N of them, and of the N (N-1) pairs (x_i, y_j); x, y of shape (N, width)."""
-        scores = self.x(x) @ self.y(y).T  # (N, hidden) @ (hidden, N) → (N, N)
-        n = len(x)
-        # Behind the first number, each row of n + 1 ends on the diagonal.
-        others = scores.flatten()[1:].view(n - 1, n + 1)[:, :-1]  # (N * N - 1,) → (N-1, N+1) → (N-1, N)
-        return scores.diagonal(), others.flatten()
 
 
 @register("hrlf", paper="Li et al., NeurIPS 2024", trains_on="missing")
@@ -183,7 +166,7 @@ class HRLF(Method):
         self.teacher = HRLFNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
         self.student = HRLFNetwork(task, d=d, heads=heads, layers=layers, dropout=dropout)
         widths = (6 * d, 4 * d, d)  # of the three scales
-        self.critics = nn.ModuleList(Critic(width, hidden) for width in widths)
+        self.critics = nn.ModuleList(Critic(width, hidden, form="separable") for width in widths)
         self.discriminators = nn.ModuleList(
             nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1)) for width in widths
         )
@@ -245,6 +228,18 @@ class HRLF(Method):
             real, imitated = discriminator(t), discriminator(reverse_gradient(s))  # (N, 1), logits of "teacher"
             terms.append(F.softplus(-real).mean() + F.softplus(imitated).mean())  # -log De(t) - log(1 - De(s))
         return torch.stack(terms).sum()
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of the translations, beside that of the mean of what they are to equal."""
+        factors = self.student.factorise(batch)
+        counts = torch.ones(len(batch), dtype=torch.bool, device=batch.device)
+        pairs = [
+            beside_the_mean(self.student.translate(factors.sentiment[b], factors.specific[a]), factors.z[a], counts)
+            for a in MODALITIES
+            for b in MODALITIES
+        ]
+        value, idle = (torch.stack(both).mean() for both in zip(*pairs, strict=True))
+        return {"translation": (value, idle)}
 
     def _predicting(self) -> HRLFNetwork:
         """The student; the teacher while it is trained."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, TaskSpec, register
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.losses import reverse_gradient
 from benchmark.parts.pooling import padded
 from benchmark.parts.transformer import sinusoidal_positions
@@ -294,6 +295,20 @@ class LNLN(Method):
             "adversarial": adversarial_weight * self.adversarial_loss(compressed["l"], corrected, complete["l"]),
             "reconstruction": reconstruction_weight * self.reconstruction_loss(compressed, complete),
         }
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of the estimated completeness and of the reconstructed features, beside that of the mean."""
+        assert batch.complete is not None
+        compressed, complete = (self.compress(x) for x in (batch.features, batch.complete))
+        share = batch.present["l"].sum(1) / batch.frames["l"].sum(1).clamp(min=1)  # (N,)
+        every = torch.ones_like(share, dtype=torch.bool)
+        told = {"completeness": beside_the_mean(self.correct(compressed).completeness[:, None], share[:, None], every)}
+        for m in MODALITIES:
+            found, wanted = (
+                x.flatten(1) for x in (self.reconstructors[m](compressed[m]), complete[m])
+            )  # (N, tokens d)
+            told[f"reconstructed {m}"] = beside_the_mean(found, wanted, every)
+        return told
 
     def represent(self, batch: Batch) -> Tensor:
         """The fused vector, (N, d)."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmark import Batch, Count, Method, NonNegative, TaskSpec, register
+from benchmark.parts.effects import error_of_the_mean
 from benchmark.parts.pooling import filled
 
 
@@ -161,6 +162,17 @@ class MCTN(Method):
             "translation": self.translation_weight * (audio + vision),
             "cycle": self.cycle_weight * language,
             "penalty": self.head_penalty * self.head.weight.square().sum(),
+        }
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Squared errors of the translations and of the cycle, beside that of the mean."""
+        assert batch.complete is not None
+        errors = self.translation_losses(batch, *self.encode(batch))
+        return {
+            name: (error, error_of_the_mean(batch.complete[m], batch.frames[m], squared=True))
+            for (name, m), error in zip(
+                {"audio": "a", "language again": "l", "vision": "v"}.items(), errors, strict=True
+            )
         }
 
     def represent(self, batch: Batch) -> Tensor:

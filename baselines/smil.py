@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Positive, Rate, Stage, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import masked_mean
 
 PRETRAINING = Stage("pretraining", trains_on="complete")
@@ -250,6 +251,16 @@ class SMIL(Method):
             "meta-test": self.task_loss(incomplete.outputs, labels_of(batch, test)),
             "joint": joint_weight * F.mse_loss(incomplete.joint, clean.joint),
             "hidden": hidden_weight * F.mse_loss(incomplete.hidden, clean.hidden),
+        }
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of the features that are rebuilt where a modality is missing, beside that of their mean."""
+        assert batch.complete is not None
+        available, there = self.extract(batch.features, batch.present)  # (N, 3, d), (N, 3)
+        complete, real = self.extract(batch.complete, batch.frames)
+        rebuilt, lost = self.rebuild(available, there), real & ~there
+        return {
+            f"rebuilt {m}": beside_the_mean(rebuilt[:, i], complete[:, i], lost[:, i]) for i, m in enumerate(MODALITIES)
         }
 
     def represent(self, batch: Batch) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
+from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import padded
 from benchmark.parts.recurrent import run_grus
 from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
@@ -205,6 +206,16 @@ class TFRNet(Method):
             "task": self.task_loss(self.head(self.fuse(extracted, batch.frames)), batch),
             "reconstruction": self.reconstruction_loss(extracted, batch),
         }
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Errors of what is rebuilt in missing frames, beside that of the mean."""
+        assert batch.complete is not None
+        extracted, told = self.extract(batch), {}
+        for m in MODALITIES:
+            rebuilt = self.generators[m](extracted[m][:, : batch.frames[m].shape[1]])  # (N, T_m, d_m)
+            missing = batch.frames[m] & ~batch.present[m]
+            told[f"rebuilt {m}"] = beside_the_mean(rebuilt, batch.complete[m], missing)
+        return told
 
     def represent(self, batch: Batch) -> Tensor:
         """What the head sees, (N, fusion_l + fusion_a + fusion_v)."""

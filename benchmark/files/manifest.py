@@ -23,7 +23,41 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "epochs": record["epochs"],
         "parameters": record["parameters"],
         **({"outputs": outputs_digest(record["outputs"])} if "outputs" in record else {}),
+        "mechanisms": _mechanisms(record.get("mechanisms", {})),
     }
+
+
+def _mechanisms(found: Any) -> dict[str, Any]:
+    """What a cell tells of its mechanisms; nothing where it is not as cells tell it."""
+    try:
+        return _Mechanisms.model_validate(found).model_dump()
+    except ValueError:
+        return {}
+
+
+class _Stage(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    stage: str
+    kept: int
+    epochs: int
+    idle: int = 1
+    gradient: dict[str, float] = {}
+    clipped: float = 1.0
+
+
+class _Effect(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    value: float
+    idle: float
+
+
+class _Mechanisms(BaseModel):
+    """What :class:`benchmark.running.mechanisms.Mechanisms` found."""
+
+    model_config = ConfigDict(strict=True)
+    stages: list[_Stage] = []
+    effects: dict[str, _Effect] = {}
+    fault: str = ""
 
 
 def outputs_digest(by_setting: dict[str, str]) -> str:
@@ -43,6 +77,7 @@ class _Cell(BaseModel):
     parameters: int = Field(0, ge=0, lt=2**53)
     key: str = ""
     outputs: str = ""
+    mechanisms: _Mechanisms = _Mechanisms()
 
 
 class _Planned(BaseModel):

@@ -19,7 +19,9 @@ padding behind it, and pooled or gathered results of such a sample are zero.
 
 from benchmark.parts.attention import attend
 from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.critics import Critic
 from benchmark.parts.dropout import Dropout, dropout, dropout_mask
+from benchmark.parts.effects import beside_the_mean, error_of_the_mean
 from benchmark.parts.feedforward import feed_forward
 from benchmark.parts.losses import central_moment_discrepancy, jensen_shannon_information, reverse_gradient
 from benchmark.parts.pooling import filled, last_frame, masked_mean, padded
@@ -37,6 +39,7 @@ from benchmark.parts.transformer import (
 
 __all__ = [
     "PAIRS",
+    "Critic",
     "Dropout",
     "Remembered",
     "StreamLinear",
@@ -46,10 +49,12 @@ __all__ = [
     "TransformerLayer",
     "attend",
     "attend_across",
+    "beside_the_mean",
     "central_moment_discrepancy",
     "dropout",
     "dropout_mask",
     "encode_distinct",
+    "error_of_the_mean",
     "feed_forward",
     "filled",
     "jensen_shannon_information",

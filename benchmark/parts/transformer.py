@@ -164,6 +164,8 @@ class Transformer(nn.Module):
     positions : callable, optional
         Frames (S, N, T, d) → the positions to add, such as :func:`positions_of_frames`; by default
         :func:`sinusoidal_positions` at every frame.
+    scaled : bool
+        Whether inputs are multiplied by sqrt(d) before positions are added, as Vaswani et al. do.
     """
 
     def __init__(
@@ -179,6 +181,7 @@ class Transformer(nn.Module):
         relu_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         positions: Callable[[Tensor], Tensor] | None = None,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         if d % heads:
@@ -198,6 +201,7 @@ class Transformer(nn.Module):
         self.norm = StreamNorm(streams, d)
         self.embedding_dropout = Dropout(embedding_dropout)
         self.positions = positions
+        self.scale = math.sqrt(d) if scaled else 1.0
 
     def forward(
         self,
@@ -262,7 +266,7 @@ class Transformer(nn.Module):
         else:
             positions = self.positions(stacked)  # (S, N, T, d)
         # (S, N, T, d) + (T, d) → (S, N * T, d)
-        return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
+        return self.embedding_dropout(stacked * self.scale + positions).flatten(1, 2)
 
 
 def attend_across(

@@ -98,10 +98,14 @@ class Stage:
     name : str
     trains_on : {"complete", "missing"} or None
         None: as the method was registered, or as the row's suffix ``+mrm`` / ``-mrm`` says.
+    idle : int
+        Through which epoch what the stage is there for takes no part yet: a model kept so early has not met it. For the
+        report alone.
     """
 
     name: str
     trains_on: str | None = None
+    idle: int = 1
 
     def __post_init__(self) -> None:
         if self.trains_on not in ("complete", "missing", None):
@@ -179,6 +183,21 @@ class Method(nn.Module):
             assert batch.intensity is not None
             return F.l1_loss(outputs[:, 0], batch.intensity)
         return F.cross_entropy(outputs, batch.labels)
+
+    def mechanism(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Whether the method's idea acts: errors by name, each beside what it would be if the idea did nothing.
+
+        Asked once, of the model that was kept, on validation samples with what only training batches hold: labels and
+        complete features; gradients are off. It changes no score, and stands in the report.
+
+        Returns
+        -------
+        dict of str to (Tensor, Tensor)
+            Two scalars, means over the batch, of which the first is the smaller one where the idea acts: such as the
+            error of a reconstruction, and that of predicting the mean, which
+            :func:`benchmark.parts.effects.beside_the_mean` gives. Empty where there is nothing to ask.
+        """
+        return {}
 
     def predict(self, batch: Batch) -> Tensor:
         """Outputs, shape (N, task.num_outputs), for a batch in which anything, or everything, may be missing.

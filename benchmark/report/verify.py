@@ -18,7 +18,7 @@ from benchmark.data import load_task
 from benchmark.data.source import TaskSource, identify
 from benchmark.data.task import Task, find_task, known_tasks
 from benchmark.errors import BenchmarkError, one_line
-from benchmark.evidence.comparisons import write_evidence
+from benchmark.evidence.stored import write_evidence
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.loading import digest_as_loaded

@@ -43,6 +43,7 @@ from benchmark.report.figures import draw, method_looks, pattern_curves, small_m
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.matrix import comparison_matrix
+from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
@@ -235,7 +236,8 @@ def sections(
         parts += [
             interval_table(first, evidence, against, asked, margin=margin),
             augmentation_table(first, evidence, asked),
-            methods_table(scores, first, costs, cards),
+            with_mechanisms(methods_table(scores, first, costs, cards), costs),
+            mechanism_table(first, costs),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),

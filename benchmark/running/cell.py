@@ -39,6 +39,7 @@ from benchmark.running import arithmetic
 from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
+from benchmark.running.mechanisms import Mechanisms
 from benchmark.running.store import (
     DONE,
     FAILED,
@@ -277,6 +278,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
 
             with _surroundings(cell):
                 method = build_method(cell, dataset, device)
+                mechanisms = Mechanisms(method, cell.training.clip_norm)
                 history = train(
                     method,
                     dataset,
@@ -285,8 +287,9 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                     seed=cell.seed,
                     device=device,
                     on_epoch=on_epoch,
+                    on_stage=mechanisms.on_stage,
                 )
-                trained = time.time()
+                trained = time.time() - mechanisms.seconds
                 logits = predict_settings(method, dataset, settings, draw=draw, device=device)
                 check()
                 joint = represent_test(method, dataset, draw=draw, device=device)
@@ -306,6 +309,7 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             "training_seconds": round(trained - started, 3),
             "epochs": len(history),
             "parameters": sum(p.numel() for p in method.parameters()),
+            "mechanisms": mechanisms.found,
             "device": str(device),
         }
         write_record(side, record)

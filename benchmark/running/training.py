@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.answers import ContractError, lack_of_frames, outputs_of, stages_of, terms_of
-from benchmark.protocol.method import Batch, Method
+from benchmark.protocol.method import Batch, Method, Stage
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.scoring import scores
 from benchmark.protocol.target import INTENSITY
@@ -39,6 +40,29 @@ class TrainingError(RuntimeError):
         self.batch = batch
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A stage that has ended, and what to look at its model with.
+
+    Parameters
+    ----------
+    stage : Stage
+    kept, epochs : int
+        The epoch whose model was kept, and how many there were; they begin at 1.
+    training : iterator of Batch
+        The training batches of the epoch that was kept.
+    validation : iterator of Batch
+        The validation split, with missing frames where the stage trains on such, and as training batches are: with
+        labels and complete features.
+    """
+
+    stage: Stage
+    kept: int
+    epochs: int
+    training: Iterator[Batch]
+    validation: Iterator[Batch]
+
+
 def train(
     method: Method,
     dataset: Dataset,
@@ -48,6 +72,7 @@ def train(
     seed: int,
     device: torch.device,
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
+    on_stage: Callable[[Ended], None] = lambda ended: None,
 ) -> list[dict[str, Any]]:
     """Train a method in place, stage by stage; each stage ends with its best checkpoint loaded.
 
@@ -65,6 +90,8 @@ def train(
     device : torch.device
     on_epoch : callable
         Called with each epoch's record.
+    on_stage : callable
+        Called where a stage ends, when its best checkpoint is loaded.
 
     Returns
     -------
@@ -90,7 +117,7 @@ def train(
         mrm = MRM(**config.mrm.model_dump()) if incomplete else None
         optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         examined = _validation_batches(validation, mrm, config.validation_draws, [seed, _VALIDATION_MASKS, number])
-        best, best_state, since = math.inf, None, 0
+        best, best_state, kept, since = math.inf, None, 0, 0
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
@@ -117,17 +144,21 @@ def train(
             on_epoch(history[-1])
             since += 1
             if valid_loss < best:
-                best, best_state, since = valid_loss, copy.deepcopy(method.state_dict()), 0
+                best, best_state, kept, since = valid_loss, copy.deepcopy(method.state_dict()), epoch, 0
             if since >= config.patience:
                 break
         if best_state is not None:
             method.load_state_dict(best_state)
+            again = training_batches(training, mrm, config.batch_size, seed, number, kept)
+            masks = _draw(mrm, [seed, _VALIDATION_MASKS, number], validation, len(validation))
+            whole = validation.batches(np.arange(len(validation)), masks, _VALIDATION_BATCH, training=True)
+            on_stage(Ended(stage, kept, epoch, again, whole))
     method.eval()
     return history
 
 
 def train_epoch(
-    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float
+    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float | None
 ) -> dict[str, float]:
     """One pass over the training batches; the loop itself waits for the device at the end only.
 
@@ -138,7 +169,7 @@ def train_epoch(
         Over the parameters to train, in one group.
     batches : iterable of Batch
     clip_norm : float
-        Largest norm of the gradient of all parameters together.
+        Largest norm of the gradient of all parameters together; None for as large as it is.
 
     Returns
     -------
@@ -152,6 +183,7 @@ def train_epoch(
     """
     method.train()
     parameters = optimiser.param_groups[0]["params"]
+    most = math.inf if clip_norm is None else clip_norm
     names: list[str] = []
     seen, sizes = [], []
     for batch in batches:
@@ -159,7 +191,7 @@ def train_epoch(
         terms = _terms(method, batch)
         first, *others = terms.values()
         torch.autograd.backward(sum(others, start=first))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, most)
         optimiser.step()
         names = list(terms)
         seen.append(torch.stack([*(term.detach() for term in terms.values()), norm]))

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.hrlf import HRLF, STUDENT, TEACHER
+from baselines.hrlf import HRLF, STUDENT, TEACHER, Factors
 from benchmark.parts.losses import jensen_shannon_information
+from benchmark.parts.transformer import sinusoidal_positions
 from benchmark.protocol.missing import MODALITIES
 from tests.batches import random_batch, small_task
 
@@ -42,12 +43,12 @@ def test_factorisation_loss_follows_the_equations():
             z = network.decoder(torch.cat([factors.sentiment[a], factors.specific[b]], dim=1))
             error = (z - factors.z[b]).square().mean().item()
             within, across = (within + error / 3, across) if a == b else (within, across + error / 6)
-            semantic += (network.sentiment[b](z) - factors.sentiment[a]).square().mean().item() / 9
+            semantic += (network.sentiment[b](z) - factors.sentiment[b]).square().mean().item() / 9
     assert network.factorisation_loss(factors).item() == pytest.approx(within + across + semantic, rel=1e-5)
 
 
-def test_factors_are_used_across_modalities_and_the_sentiment_survives_translation():
-    """After training on the factorisation alone, a translation reads as its modality and keeps its sentiment."""
+def test_a_translation_reads_as_the_modality_in_whose_manner_it_is_written():
+    """After training on the factorisation alone, so do its features and its sentiment."""
     network = small_hrlf().student
     batch = random_batch(small_task(), 8, seed=1)
     with torch.no_grad():
@@ -72,8 +73,8 @@ def test_factors_are_used_across_modalities_and_the_sentiment_survives_translati
             translated = network.translate(found.sentiment[source], found.specific[target])
             nearest = min(MODALITIES, key=lambda m: F.mse_loss(translated, z[m]).item())
             assert nearest == target
-            again, own = network.sentiment[target](translated), found.sentiment[source]
-            assert F.mse_loss(again, own) < 0.5 * z[target].var()
+            again = network.sentiment[target](translated)
+            assert F.mse_loss(again, found.sentiment[target]) < 0.5 * found.sentiment[target].var()
 
 
 def test_three_scales_join_layers_of_the_same_width():
@@ -159,3 +160,47 @@ def test_predicts_with_the_student_unless_the_teacher_is_trained():
     assert torch.equal(model.predict(batch), model.student(batch).logits)
     model.stage = TEACHER
     assert torch.equal(model.predict(batch), model.teacher(batch).logits)
+
+
+def test_positions_are_added_without_a_factor():
+    """As in the paper's equation, so that doubled features are not doubled features and positions."""
+    encoders = small_hrlf().student.encoders
+    x = torch.randn(1, 4, SMALL["d"])
+    embedded = encoders._embed([x])[0]
+    assert torch.allclose(embedded - sinusoidal_positions(4, SMALL["d"]), x[0], atol=1e-6)
+
+
+def test_what_must_be_equalled_is_not_moved():
+    """Else the encoders come to say the same of every sample, which makes every translation right."""
+    network = small_hrlf().student
+    z = {m: torch.randn(5, SMALL["d"], requires_grad=True) for m in MODALITIES}
+    sentiment = {m: torch.randn(5, SMALL["d"], requires_grad=True) for m in MODALITIES}
+    specific = {m: torch.randn(5, SMALL["d"], requires_grad=True) for m in MODALITIES}
+    network.factorisation_loss(Factors(z, sentiment, specific)).backward()
+    assert all(x.grad is None for x in z.values())
+    assert all(x.grad.any() for part in (sentiment, specific) for x in part.values())  # as parts of translations
+    fixed = {m: x.detach() for m, x in sentiment.items()}
+    expected = torch.autograd.grad(
+        sum(
+            F.mse_loss(translated, z[a].detach()) / (3 if a == b else 6)
+            + F.mse_loss(network.sentiment[a](translated), fixed[a]) / 9
+            for a in MODALITIES
+            for b in MODALITIES
+            for translated in [network.translate(sentiment[b], specific[a])]
+        ),
+        list(sentiment.values()),
+    )
+    assert all(torch.allclose(x.grad, e, atol=1e-6) for x, e in zip(sentiment.values(), expected, strict=True))
+
+
+def test_the_mechanism_told_is_the_translations_error():
+    model, batch = small_hrlf().eval(), random_batch(small_task(), 7, seed=1)
+    factors = model.student.factorise(batch)
+    value = idle = 0.0
+    for a in MODALITIES:
+        idle += (factors.z[a].mean(0) - factors.z[a]).abs().mean().item() / 3
+        for b in MODALITIES:
+            found = model.student.translate(factors.sentiment[b], factors.specific[a])
+            value += (found - factors.z[a]).abs().mean().item() / 9
+    told = model.mechanism(batch)["translation"]
+    assert [x.item() for x in told] == pytest.approx([value, idle], rel=1e-5)
