@@ -93,7 +93,7 @@ def run(
     against : str, optional
         The row that the others are tested against.
     metrics : sequence of str, optional
-        Print a table of each of these, where a task has it; by default one of all that the task lists.
+        Print a table of each of these, where a task has it; by default as the grid says, or one of all it lists.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -176,7 +176,7 @@ def run(
         grid=choice.name,
         command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
-        metrics=several(metrics),
+        metrics=several(metrics) or choice.config.metrics,
         keys={cell.key for cell in built.cells},
         failed=failed,
         say=say,
@@ -316,7 +316,7 @@ def report(
         command="\n".join(dict.fromkeys(filter(None, (manifest.get("command") for manifest in manifests)))),
         against=[against] if against is not None else said,
         must_be_there=against is not None,
-        metrics=several(metrics),
+        metrics=several(metrics) or (choice.config.metrics if choice else []),
         keys=keys,
         only=only,
         say=say,

@@ -110,6 +110,8 @@ class Transformer(nn.Module):
     feedforward : int, optional
         Width of the feed-forward part; 4 d by default.
     dropout, attention_dropout, relu_dropout, embedding_dropout : float
+    scaled : bool
+        Whether inputs are multiplied by sqrt(d) before positions are added, as Vaswani et al. do.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class Transformer(nn.Module):
         attention_dropout: float = 0.0,
         relu_dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         if d % heads:
@@ -142,6 +145,7 @@ class Transformer(nn.Module):
         )
         self.norm = StreamNorm(streams, d)
         self.embedding_dropout = Dropout(embedding_dropout)
+        self.scale = math.sqrt(d) if scaled else 1.0
 
     def forward(
         self,
@@ -200,7 +204,7 @@ class Transformer(nn.Module):
         stacked = torch.stack(list(x))  # (S, N, T, d)
         positions = sinusoidal_positions(stacked.shape[2], stacked.shape[3], stacked.device)
         # (S, N, T, d) + (T, d) → (S, N * T, d)
-        return self.embedding_dropout(stacked * math.sqrt(stacked.shape[3]) + positions).flatten(1, 2)
+        return self.embedding_dropout(stacked * self.scale + positions).flatten(1, 2)
 
 
 def attend_across(

@@ -29,6 +29,6 @@ class TrainingConfig(Strict):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    clip_norm: float = Field(default=1.0, gt=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)  # None: gradients stay as they are
     validation_draws: int = Field(default=3, ge=1)
     mrm: MRMConfig = MRMConfig()

@@ -127,7 +127,7 @@ def train(
 
 
 def train_epoch(
-    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float
+    method: Method, optimiser: torch.optim.Optimizer, batches: Iterable[Batch], clip_norm: float | None
 ) -> dict[str, float]:
     """One pass over the training batches; the loop itself waits for the device at the end only.
 
@@ -138,7 +138,7 @@ def train_epoch(
         Over the parameters to train, in one group.
     batches : iterable of Batch
     clip_norm : float
-        Largest norm of the gradient of all parameters together.
+        Largest norm of the gradient of all parameters together; None for as large as it is.
 
     Returns
     -------
@@ -152,6 +152,7 @@ def train_epoch(
     """
     method.train()
     parameters = optimiser.param_groups[0]["params"]
+    most = math.inf if clip_norm is None else clip_norm
     names: list[str] = []
     seen, sizes = [], []
     for batch in batches:
@@ -159,7 +160,7 @@ def train_epoch(
         terms = _terms(method, batch)
         first, *others = terms.values()
         torch.autograd.backward(sum(others, start=first))
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, most)
         optimiser.step()
         names = list(terms)
         seen.append(torch.stack([*(term.detach() for term in terms.values()), norm]))
