@@ -74,6 +74,7 @@ class Content:
             "cards": self.cards,
             "costs": self.manifest.get("cells", []),
             "metrics": self.metrics,
+            "readings": self.manifest.get("readings", []),
         }
 
     @cached_property

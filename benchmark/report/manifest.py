@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.evidence.readings import readings_of
 from benchmark.files.manifest import cell_summary
 from benchmark.running.training import SELECTION
 
@@ -52,6 +53,7 @@ def build_manifest(
         if data.get("warnings"):
             tasks[identity]["warnings"] = data["warnings"]
     environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
+    readings = readings_of(records)
     commits = sorted({record["git_commit"] for record in records if record["git_commit"]})
     return {
         "command": command,
@@ -59,6 +61,7 @@ def build_manifest(
         "selection": SELECTION,
         "against": against,
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
+        **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
         "git_commit": ", ".join(commits),
@@ -106,7 +109,7 @@ def _text(path: Path) -> str:
 def provenance(manifest: dict[str, Any], methods: dict[str, str], failures: Sequence[dict[str, str]]) -> dict[str, Any]:
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
-    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against")
+    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against", "readings")
     return {
         **{k: v for k, v in manifest.items() if k not in elsewhere},
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},

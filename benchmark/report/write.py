@@ -40,6 +40,7 @@ from benchmark.report.figures import draw, method_looks, pattern_curves, small_m
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.page import render_page
 from benchmark.report.ranks import LEAST_BLOCKS, critical_difference
+from benchmark.report.readings import reading_parts
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import sensitivity
 from benchmark.running.processes import cores, lack_of_processes
@@ -58,6 +59,7 @@ def write_report(
     cards: Mapping[str, Mapping[str, Any]] = {},
     costs: Sequence[Mapping[str, Any]] = (),
     metrics: Sequence[str] = (),
+    readings: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -87,6 +89,8 @@ def write_report(
         Parameters and times of the cells, as the manifest lists them. Without them there is no table of methods.
     metrics : sequence of str
         Print a table of each of these, instead of one of all that a task lists.
+    readings : sequence of mapping
+        What the rows of a method with many of them are set to: :func:`benchmark.evidence.readings.readings_of`.
 
     Returns
     -------
@@ -120,6 +124,7 @@ def write_report(
             cards=cards,
             costs=costs,
             metrics=metrics,
+            readings=readings,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -164,6 +169,7 @@ def sections(
     cards: Mapping[str, Mapping[str, Any]],
     costs: Sequence[Mapping[str, Any]],
     metrics: Sequence[str] = (),
+    readings: Sequence[Mapping[str, Any]] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -206,6 +212,7 @@ def sections(
 
         intervals = here(evidence.intervals)
         parts += [
+            *reading_parts(scores, first, intervals, readings, cards),
             interval_table(first, evidence, against, asked),
             augmentation_table(first, evidence, asked),
             methods_table(scores, first, costs, cards),

@@ -1,7 +1,8 @@
 """What is CorrKD's own: a frozen teacher that sees everything, asked once; a student that is taught by three losses."""
 
 import inspect
-from typing import get_args
+import json
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from benchmark.data.task import known_tasks
 from benchmark.parts.transformer import sinusoidal_positions
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.choice import choose
+from benchmark.running.grid_file import load_grid
 from benchmark.running.training import train
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
 from corrkd.method import STUDENT, TEACHER, CorrKD
@@ -292,3 +295,52 @@ def test_the_student_starts_at_random_or_where_the_teacher_ended(small_iemocap, 
         pairs = zip(method.teacher.parameters(), method.student.parameters(), strict=True)
         assert all(torch.equal(t, s) for t, s in pairs) == (start == "teacher")
         assert all(p.requires_grad for p in method.student.parameters())
+
+
+def readings():
+    """What each one-by-one row of the grid sets, and what each mixed one."""
+    grid = load_grid("readings")[1]
+    mixed = {name: variant.set for name, variant in grid.variants.items() if name.startswith("mixed")}
+    alone = {name: variant.set for name, variant in grid.variants.items() if name not in mixed}
+    return alone, mixed
+
+
+def test_the_grid_of_readings_has_every_value_that_an_option_may_have():
+    alone, _ = readings()
+    assert all(len(own) == 1 for own in alone.values())
+    values = {}
+    for own in alone.values():
+        ((option, value),) = own.items()
+        values.setdefault(option, []).append(value)
+    hints = get_type_hints(CorrKD.__init__)
+    parameters = inspect.signature(CorrKD.__init__).parameters
+    for option, hint in hints.items():
+        allowed = set(get_args(hint)) if get_origin(hint) is Literal else {False, True} if hint is bool else set()
+        if allowed and option not in ("response_loss", "student"):  # rows of the ablation, and no readings
+            assert set(values[option]) == allowed - {parameters[option].default}, option
+    assert {"layers", "dropout", "clip_norm", "mrm"} <= set(values) and len(values["mrm"]) == 4
+    for name, own in alone.items():
+        option, _, value = name.partition("=")
+        ((key, given),) = own.items()
+        assert key == option and (key == "mrm" or value == json.dumps(given).strip('"').replace("null", "none"))
+
+
+def test_the_mixed_readings_are_drawn_as_the_grid_says():
+    alone, mixed = readings()
+    values = {}
+    for own in alone.values():
+        ((option, value),) = own.items()
+        values.setdefault(option, [{}]).append({option: value})  # the default's first: nothing is set
+    rng = np.random.default_rng(0)
+    for name, own in mixed.items():
+        drawn = [choices[rng.integers(len(choices))] for choices in values.values()]
+        assert own == {option: value for one in drawn for option, value in one.items()}, name
+    assert len(mixed) == 24
+
+
+def test_the_readings_are_cells_of_their_own():
+    choice = choose("readings", seeds=1)
+    choice.check(None)
+    cells = choice.build().cells
+    assert len({cell.key for cell in cells}) == len(cells) == 49
+    assert cells[0].row.label == choice.config.against == "corrkd"
