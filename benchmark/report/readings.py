@@ -100,13 +100,14 @@ def _distances(
     published = {
         ({"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row["value"]
         for row in card.get("published", [])
-        if row["task"] == table.task and row["condition"] != "avg" and "row" not in row
+        if row["task"] == table.task and "row" not in row
     }
     if table.source != "file" or not published:
         return {}
     part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & scores["method"].isin(labels)]
     values = average_draws(part)
     means = over_seeds(values[values["ratio"] == 0.0], ["method", "metric", "available"])
+    # By what is available, so that an average of conditions, published beside them, counts for nothing.
     gaps: dict[str, list[float]] = {}
     for label, name, available, mean in means[["method", "metric", "available", "mean"]].itertuples(index=False):
         if (name, available) in published and not pd.isna(mean):
