@@ -6,7 +6,6 @@ for each batch. Weights come from the methods themselves (`adopt_mult`, `adopt_c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -51,6 +50,7 @@ class PlainTransformer(nn.Module):
         first = fast.layers[0]
         d, feedforward = first.expand.weight.shape[1:]
         self.embedding_dropout = nn.Dropout(fast.embedding_dropout.p)
+        self.scale = fast.scale
         self.layers = nn.ModuleList(
             PlainLayer(d, layer.heads, feedforward, layer.attention_dropout, layer.relu_dropout, layer.dropout.p)
             for layer in fast.layers
@@ -84,7 +84,7 @@ class PlainTransformer(nn.Module):
 
     def _embed(self, x: Tensor) -> Tensor:
         positions = sinusoidal_positions(x.shape[1], x.shape[2], x.device)
-        return self.embedding_dropout(x * math.sqrt(x.shape[2]) + positions)
+        return self.embedding_dropout(x * self.scale + positions)
 
 
 def _copy(plain: nn.Module, fast: nn.Module, stream: int) -> None:
@@ -169,7 +169,7 @@ class PlainCorrKD(Method):
         scd, cpd, rcd = self.weights
         return (
             F.cross_entropy(logits, batch.labels)
-            + scd * sample_contrastive(joint, teacher_joint, self.boundary)
+            + scd * sample_contrastive(F.normalize(joint), F.normalize(teacher_joint), self.boundary)
             + cpd * category_prototype(joint, teacher_joint, batch.labels, self.task.num_categories)
             - rcd * self._information(teacher_logits.softmax(-1), logits.softmax(-1), batch.labels)
         )
