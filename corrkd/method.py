@@ -199,12 +199,9 @@ class CorrKD(Method):
             teacher, student = teacher_logits.log_softmax(-1), student_logits.log_softmax(-1)  # (N, K)
             # torch takes the approximating distribution first: this is KL(teacher || student).
             return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        student_target, student_others = split_response(
-            student_logits, labels, log=self.log_responses
-        )  # (N, 1), (N, K-1)
-        teacher_target, teacher_others = split_response(
-            teacher_logits, labels, log=self.log_responses
-        )  # (N, 1), (N, K-1)
+        log = self.log_responses
+        student_target, student_others = split_response(student_logits, labels, log=log)  # (N, 1), (N, K-1)
+        teacher_target, teacher_others = split_response(teacher_logits, labels, log=log)  # (N, 1), (N, K-1)
         # Joint pairs are both networks' responses to one sample, marginal pairs those to two.
         target = jensen_shannon_information(*self.target_critic(teacher_target, student_target))
         others = jensen_shannon_information(*self.non_target_critic(teacher_others, student_others))

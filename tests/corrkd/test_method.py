@@ -282,6 +282,20 @@ def test_inputs_are_scaled_before_positions_are_added_or_not(small_iemocap, tens
     )
 
 
+@pytest.mark.parametrize("responses", ["probabilities", "log_probabilities"])
+def test_the_critics_see_both_networks_responses_alike(small_iemocap, tensors, responses):
+    method = student_stage(small_iemocap, tensors, heads=8, rcd_responses=responses).eval()
+    batch, seen = incomplete(tensors), []
+    for critic in (method.target_critic, method.non_target_critic):
+        critic.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    method.loss(batch)
+    for i, logits in enumerate((method.teacher(batch.complete, batch.frames)[1], method.predict(batch))):
+        target, others = split_response(logits, batch.labels)
+        for part, inputs in zip((target, others), seen, strict=True):
+            expected = part.log() if responses == "log_probabilities" else part
+            assert torch.allclose(inputs[i], expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("head", get_args(Head))
 def test_the_head_has_a_hidden_layer_or_none(small_iemocap, tensors, head):
     network = student_stage(small_iemocap, tensors, heads=8, head=head).student
