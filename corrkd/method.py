@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark import Batch, Count, Method, NonNegative, Rate, Stage, TaskSpec, register
+from benchmark.parts.critics import Critic, CriticForm, Marginals
 from benchmark.parts.sharing import Remembered
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
-from corrkd.networks import CorrKDNetwork, Critic, CriticForm, Head, Marginals, Pooling
+from corrkd.networks import CorrKDNetwork, Head, Pooling
 
 TEACHER = Stage("teacher", trains_on="complete")
 STUDENT = Stage("student")
@@ -62,7 +63,7 @@ class CorrKD(Method):
     rcd_responses : {"probabilities", "log_probabilities"}
         What RCD's critics see.
     critic : {"shallow", "deep", "separable"}
-        One hidden layer, two, or a product of two networks; see :class:`corrkd.networks.Critic`. The paper is silent.
+        One hidden layer, two, or a product of two networks; see :class:`benchmark.parts.Critic`. The paper is silent.
     critic_hidden : int
         Width of the critics' layers.
     rcd_marginals : {"all", "shuffled"}

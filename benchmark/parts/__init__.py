@@ -19,6 +19,7 @@ padding behind it, and pooled or gathered results of such a sample are zero.
 
 from benchmark.parts.attention import attend
 from benchmark.parts.convolution import TemporalConv
+from benchmark.parts.critics import Critic
 from benchmark.parts.dropout import Dropout, dropout, dropout_mask
 from benchmark.parts.feedforward import feed_forward
 from benchmark.parts.losses import central_moment_discrepancy, jensen_shannon_information, reverse_gradient
@@ -30,6 +31,7 @@ from benchmark.parts.transformer import PAIRS, Transformer, TransformerLayer, at
 
 __all__ = [
     "PAIRS",
+    "Critic",
     "Dropout",
     "Remembered",
     "StreamLinear",

@@ -1,14 +1,12 @@
 """The losses against plain loops written from the equations, and their gradients against finite differences."""
 
 import math
-from typing import get_args
 
 import pytest
 import torch
 from torch.autograd import gradcheck
 
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
-from corrkd.networks import Critic, CriticForm
 
 
 def representations(n, d, seed=0, scale=1.0):
@@ -119,58 +117,6 @@ def test_split_response_of_two_categories():
     target, others = split_response(torch.randn(5, 2), torch.tensor([0, 1, 0, 1, 1]))
     assert target.shape == others.shape == (5, 1)
     assert torch.allclose(target + others, torch.ones(5, 1))
-
-
-@pytest.mark.parametrize(
-    ("form", "marginals"), [*((form, "all") for form in get_args(CriticForm)), ("shallow", "shuffled")]
-)
-def test_critic_learns_dependence(form, marginals):
-    """The estimate must rise above that of independent variables when the variables depend on each other."""
-
-    def estimate(dependent):
-        torch.manual_seed(0)
-        critic = Critic(1, 32, form=form, marginals=marginals)
-        optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2)
-        for _ in range(300):
-            x = torch.randn(64, 1)
-            y = x + 0.1 * torch.randn(64, 1) if dependent else torch.randn(64, 1)
-            loss = -jensen_shannon_information(*critic(x, y))
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        return -loss.item()
-
-    assert estimate(True) > estimate(False) + 0.3
-
-
-def by_hand(critic, x, y):
-    """The score of one pair."""
-    if critic.form == "separable":
-        return (critic.of_x(critic.x(x).relu()) @ critic.of_y(critic.y(y).relu())).item()
-    hidden = (critic.x(x) + critic.y(y)).relu()
-    if critic.form == "deep":
-        hidden = (critic.second[0](hidden)).relu()
-    return critic.score(hidden).item()
-
-
-@pytest.mark.parametrize("form", get_args(CriticForm))
-def test_critic_pairs_every_sample_with_every_other_or_with_the_next(form):
-    critic = Critic(2, 8, form=form)
-    x, y = torch.randn(4, 2), torch.randn(4, 2)
-    joint, marginal = critic(x, y)
-
-    def score(a, b):
-        return by_hand(critic, a, b)
-
-    assert joint.tolist() == pytest.approx([score(x[i], y[i]) for i in range(4)], abs=1e-6)
-    assert marginal.tolist() == pytest.approx(
-        [score(x[i], y[j]) for i in range(4) for j in range(4) if i != j], abs=1e-6
-    )
-    critic.marginals = "shuffled"
-    joint, marginal = critic(x, y)
-    assert joint.tolist() == pytest.approx([score(x[i], y[i]) for i in range(4)], abs=1e-6)
-    assert marginal.tolist() == pytest.approx([score(x[i], y[(i + 1) % 4]) for i in range(4)], abs=1e-6)
-    assert critic(x[:1], y[:1])[1].shape == (0,)
 
 
 def test_gradients():
