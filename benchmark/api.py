@@ -94,7 +94,7 @@ def run(
     against : str, optional
         The row that the others are tested against.
     metrics : sequence of str, optional
-        Print a table of each of these, where a task has it; by default one of all that the task lists.
+        Print a table of each of these, where a task has it; by default as the grid says, or one of all it lists.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -183,7 +183,7 @@ def run(
         command=command if part is None else with_other_shards(folder, command),
         against=[against or choice.config.against],
         margin=[choice.config.margin],
-        metrics=several(metrics),
+        metrics=several(metrics) or choice.config.metrics,
         keys={cell.key for cell in built.cells},
         planned=[planned(cell) for cell in built.cells],
         failed=failed,
@@ -328,7 +328,7 @@ def report(
         against=[against] if against is not None else said,
         must_be_there=against is not None,
         margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
-        metrics=several(metrics),
+        metrics=several(metrics) or (choice.config.metrics if choice else []),
         keys={cell.key for cell in cells},
         planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,

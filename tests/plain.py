@@ -6,7 +6,6 @@ for each batch. Weights come from the methods themselves (`adopt_mult`, `adopt_c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -52,6 +51,7 @@ class PlainTransformer(nn.Module):
         d, feedforward = first.expand.weight.shape[1:]
         self.embedding_dropout = nn.Dropout(fast.embedding_dropout.p)
         self.positions = fast.positions
+        self.scale = fast.scale
         self.layers = nn.ModuleList(
             PlainLayer(d, layer.heads, feedforward, _of_stream(layer, stream), layer.relu_dropout, layer.dropout.p)
             for layer in fast.layers
@@ -87,7 +87,7 @@ class PlainTransformer(nn.Module):
         positions = (
             sinusoidal_positions(x.shape[1], x.shape[2], x.device) if self.positions is None else self.positions(x)
         )
-        return self.embedding_dropout(x * math.sqrt(x.shape[2]) + positions)
+        return self.embedding_dropout(x * self.scale + positions)
 
 
 def _of_stream(layer: nn.Module, stream: int) -> float:
@@ -176,7 +176,7 @@ class PlainCorrKD(Method):
         scd, cpd, rcd = self.weights
         return (
             F.cross_entropy(logits, batch.labels)
-            + scd * sample_contrastive(joint, teacher_joint, self.boundary)
+            + scd * sample_contrastive(F.normalize(joint), F.normalize(teacher_joint), self.boundary)
             + cpd * category_prototype(joint, teacher_joint, batch.labels, self.task.num_categories)
             - rcd * self._information(teacher_logits.softmax(-1), logits.softmax(-1), batch.labels)
         )

@@ -103,6 +103,19 @@ def test_every_kind_of_task_in_one_run(here, capsys):
     assert benchmark.plan({"methods": ["constant"], "tasks": [own], "seeds": 1, "subsets": ["l"]}, out="out").settings
 
 
+def test_a_grid_names_the_metrics_of_its_tables(here):
+    grid = {"methods": ["constant"], "tasks": ["mosi"], "seeds": 1, "subsets": ["l", "lav"]}
+    grid |= {"simulator": {"train": 24, "valid": 16, "test": 24}, "metrics": ["auroc", "f1"]}
+    results = benchmark.run(grid, out="out", jobs=1)
+    assert [stem for stem in results.kinds["tables"] if "inter" in stem] == ["mosi_inter_auroc", "mosi_inter_f1"]
+    again = benchmark.report("out", grid=grid)
+    assert "mosi_inter_auroc" in again.kinds["tables"]
+    other = benchmark.report("out", grid=grid, metrics=["accuracy"])  # which is asked for wins
+    assert [stem for stem in other.kinds["tables"] if "inter" in stem] == ["mosi_inter_accuracy"]
+    with pytest.raises(benchmark.BenchmarkError, match="unknown metric in 'metrics' of grid mine 'mae'"):
+        benchmark.run(grid | {"name": "mine", "metrics": ["mae"]}, out="out", jobs=1)
+
+
 def test_the_intensity_of_a_file_and_its_polarity_are_two_tasks(here, capsys):
     content = mmsa_content()
     for split in content.values():

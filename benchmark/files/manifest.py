@@ -95,6 +95,15 @@ class _Row(BaseModel):
     description: str
 
 
+class _Reading(BaseModel):
+    model_config = ConfigDict(strict=True)
+    task: str
+    source: str
+    method: str
+    label: str
+    options: dict[str, Any]
+
+
 class _Manifest(BaseModel):
     """What is relied on where a stored manifest is read; see :func:`build_manifest`."""
 
@@ -108,6 +117,7 @@ class _Manifest(BaseModel):
     versions: list[dict[str, Any]] = []
     machine: dict[str, Any] = {}
     tasks: list[dict[str, Any]] = []
+    readings: list[_Reading] = []
     cells: list[_Cell] = []
     not_computed: list[_Planned] = []
 

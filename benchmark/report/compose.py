@@ -84,6 +84,7 @@ class Content:
             "metrics": self.metrics,
             "margin": self.margin,
             "lacking": self.lacking,
+            "readings": self.manifest.get("readings", []),
         }
 
     @cached_property

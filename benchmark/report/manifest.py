@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark._version import __version__
+from benchmark.evidence.readings import readings_of
 from benchmark.files.manifest import cell_summary
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.training import SELECTION
@@ -65,6 +66,7 @@ def build_manifest(
         if data.get("warnings"):
             tasks[identity]["warnings"] = data["warnings"]
     environments = {json.dumps(record["environment"], sort_keys=True) for record in records}
+    readings = readings_of(records)
     commits = sorted({record["git_commit"] for record in records if record["git_commit"]})
     return {
         "benchmark": __version__,
@@ -74,6 +76,7 @@ def build_manifest(
         "against": against,
         "margin": margin,
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
+        **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
         "arithmetic": " and ".join(sorted({record.get("arithmetic", NATIVE) for record in records})),
@@ -161,7 +164,17 @@ def provenance(
 ) -> dict[str, Any]:
     """A manifest as the report shows it: cells counted, the versions of one environment flat."""
     versions = manifest.get("versions", [])
-    elsewhere = ("versions", "cells", "failed", "failures", "superseded", "against", "margin", "not_computed")
+    elsewhere = (
+        "versions",
+        "cells",
+        "failed",
+        "failures",
+        "superseded",
+        "against",
+        "margin",
+        "not_computed",
+        "readings",
+    )
     by_task = counted_cells(manifest.get("cells", []), failures, lacking)
     cells = {state: sum(counts[state] for counts in by_task.values()) for state in ("done", "failed", "not computed")}
     cells["failed"] = len(failures)  # those of a task from two sources are counted with each

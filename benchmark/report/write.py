@@ -47,6 +47,7 @@ from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
+from benchmark.report.readings import reading_parts
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
@@ -68,6 +69,7 @@ def write_report(
     metrics: Sequence[str] = (),
     margin: float = MARGIN,
     lacking: Sequence[Mapping[str, Any]] = (),
+    readings: Sequence[Mapping[str, Any]] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -101,6 +103,8 @@ def write_report(
         Within how many points of the reference a method counts as alike.
     lacking : sequence of mapping
         `task, source, method, seed` of planned cells that are not computed.
+    readings : sequence of mapping
+        What the rows of a method with many of them are set to: :func:`benchmark.evidence.readings.readings_of`.
 
     Returns
     -------
@@ -136,6 +140,7 @@ def write_report(
             metrics=metrics,
             margin=margin,
             lacking=lacking,
+            readings=readings,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -185,6 +190,7 @@ def sections(
     metrics: Sequence[str] = (),
     margin: float = MARGIN,
     lacking: Sequence[Mapping[str, Any]] = (),
+    readings: Sequence[Mapping[str, Any]] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -235,6 +241,7 @@ def sections(
         intervals = here(evidence.intervals)
         parts += [
             interval_table(first, evidence, against, asked, margin=margin),
+            *reading_parts(scores, first, intervals, readings, cards),
             augmentation_table(first, evidence, asked),
             with_mechanisms(methods_table(scores, first, costs, cards), costs),
             mechanism_table(first, costs),

@@ -59,7 +59,9 @@ class Choice:
     def check(self, against: str | None, metrics: Sequence[str] = ()) -> None:
         """Refuse a reference that is no row, or a metric that no task has; raises BenchmarkError."""
         check_against(against, self.labels)
-        check_metrics(metrics, (source.task.as_target for source in self.tasks))
+        targets = [source.task.as_target for source in self.tasks]
+        said_in = "--metrics" if metrics else f"'metrics' of grid {self.name}"
+        check_metrics(metrics or self.config.metrics, targets, said_in)
 
     @property
     def labels(self) -> list[str]:
@@ -192,12 +194,12 @@ def check_against(label: str | None, labels: Sequence[str]) -> None:
         raise BenchmarkError(unknown("row in --against", label, labels))
 
 
-def check_metrics(names: Sequence[str], targets: Iterable[Target]) -> None:
-    """Refuse a metric that none of some targets has; raises BenchmarkError."""
+def check_metrics(names: Sequence[str], targets: Iterable[Target], where: str = "--metrics") -> None:
+    """Refuse a metric that none of some targets has, saying where it was asked for; raises BenchmarkError."""
     known = list(dict.fromkeys(name for target in targets for name in metric_names(target)))
     for name in names:
         if name not in known:
-            raise BenchmarkError(unknown("metric in --metrics", name, known))
+            raise BenchmarkError(unknown(f"metric in {where}", name, known))
 
 
 def labels_among(

@@ -76,6 +76,8 @@ class GridConfig(Strict):
         Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
         Which draw of the test masks.
+    metrics : list of str
+        Print a table of each of these, as with ``--metrics``.
     against : str, optional
         The row that all others are tested against in the report.
     margin : float
@@ -102,6 +104,7 @@ class GridConfig(Strict):
     patterns: list[str] = ["scattered"]
     crossed: bool = False
     draw: int = Field(default=0, ge=0, lt=2**31)
+    metrics: list[str] = []
     against: str | None = None
     margin: float = Field(default=MARGIN, gt=0, le=50)
     training: dict[str, Any] = {}

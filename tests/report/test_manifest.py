@@ -13,6 +13,7 @@ def record(number, **changed):
     data = {"source": "file", "origin": "mosi.pkl", "samples": {"train": 3}} | changed.pop("data", {})
     return {
         "label": "mult",
+        "method": "mult",
         "task": {"name": "mosi", "fingerprint": "f0"},
         "data": data,
         "environment": {"torch": "2"},

@@ -281,3 +281,21 @@ def test_other_nan_is_not_blamed_on_it(small_mosi):
     with pytest.raises(TrainingError) as raised:
         run(small_mosi, cls=Broken)
     assert "no present frame" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("clip_norm", "most"), [(0.25, 0.25), (None, None)])
+def test_gradients_are_clipped_to_a_norm_or_to_none(small_mosi, monkeypatch, clip_norm, most):
+    norms = []
+    step = torch.optim.Adam.step
+
+    def recording(self, *args, **named):
+        norms.append(float(torch.stack([p.grad.norm() for p in self.param_groups[0]["params"]]).norm()))
+        return step(self, *args, **named)
+
+    class Loud(Recorder):
+        def loss(self, batch):
+            return 100.0 * super().loss(batch)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recording)
+    run(small_mosi, cls=Loud, epochs=1, clip_norm=clip_norm)
+    assert max(norms) == pytest.approx(most) if most else min(norms) > 1.0
