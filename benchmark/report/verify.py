@@ -26,9 +26,8 @@ from benchmark.methods.registry import Entry, catalogue
 from benchmark.names import without_formulas
 from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
-from benchmark.report.content import Table
 from benchmark.report.findings import DIFFERS, UNKNOWN, WRONG, Finding, Verdict
-from benchmark.report.tables import to_csv, to_latex, to_markdown
+from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.cell import Outcome
@@ -251,18 +250,16 @@ class _Verification:
             return
         compared, others = 0, []
         there = {path.name for path in (self.folder / "tables").glob("*.*")}
-        for stem, part in content.parts["tables"].items():
-            table = cast(Table, part)
-            for suffix, written in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
-                name, text = f"{stem}.{suffix}", written(table)
-                if name not in there:
-                    yield _found(UNKNOWN, f"tables/{name} is not here; --report-only writes it")
-                    continue
-                there.remove(name)
-                compared += 1
-                stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
-                if stored != text:
-                    others.append(f"tables/{name}: {_first_other(stored, text)}")
+        parts = [part for kind in content.parts.values() for part in kind.values()]
+        for name, text in (file for part in parts for file in table_files(part).items()):
+            if name not in there:
+                yield _found(UNKNOWN, f"tables/{name} is not here; --report-only writes it")
+                continue
+            there.remove(name)
+            compared += 1
+            stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
+            if stored != text:
+                others.append(f"tables/{name}: {_first_other(stored, text)}")
         same_version = self.manifest.get("benchmark") == __version__
         for what in others:
             yield _found(WRONG if same_version else DIFFERS, what)
@@ -367,7 +364,9 @@ def _of_outputs(stored: Predictions) -> dict[str, str]:
 
 def _compared(stored: Path, again: Path) -> Iterator[Finding]:
     """Two csv files: texts must be the same, numbers nearly so."""
-    before, now = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (stored, again))
+    if stored.read_bytes() == again.read_bytes():
+        return
+    before, now = map(_read, (stored, again))
     if list(before.columns) != list(now.columns) or len(before) != len(now):
         yield _found(
             WRONG,
@@ -381,6 +380,14 @@ def _compared(stored: Path, again: Path) -> Iterator[Finding]:
             if not _near(old, new):
                 where = ", ".join(filter(None, (before[c].iloc[i] for c in _PLACE if c in before)))
                 yield _found(WRONG, f"{stored.name}, line {i + 2} ({where}): {column} is {old}, not {new}")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """A csv file as texts; empty where it is none."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except ValueError:  # pandas's errors are such, and so is a byte that is no UTF-8
+        return pd.DataFrame()
 
 
 def _near(old: str, new: str) -> bool:

@@ -53,6 +53,8 @@ from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.processes import cores, lack_of_processes
 
+_SUFFIXES = {"md": to_markdown, "tex": to_latex, "csv": to_csv}
+
 
 def write_report(
     scores: pd.DataFrame,
@@ -145,14 +147,9 @@ def write_report(
         ):
             made.append(section)
             for part in section.parts:
-                if isinstance(part, Table):
-                    for suffix, text in {"md": to_markdown, "tex": to_latex, "csv": to_csv}.items():
-                        contents[f"tables/{part.stem}.{suffix}"] = text(part).encode()
-                else:
+                contents |= {f"tables/{name}": text.encode() for name, text in table_files(part).items()}
+                if isinstance(part, Picture):
                     drawing.draw(part.stem, part.figure)
-                    if part.numbers is not None:
-                        numbers = without_formulas(part.numbers).to_csv(index=False)
-                        contents[f"tables/{part.stem}.csv"] = numbers.encode()
             gc.collect()
         drawn = drawing.files()
     contents |= {f"figures/{stem}.{suffix}": file for stem, files in drawn.items() for suffix, file in files.items()}
@@ -164,6 +161,13 @@ def write_report(
     for name, content in contents.items():
         replace_file(out / name, content)
     return [out / name for name in contents]
+
+
+def table_files(part: Table | Picture) -> dict[str, str]:
+    """What a part of the report puts into ``tables``, by the files' names."""
+    if isinstance(part, Table):
+        return {f"{part.stem}.{suffix}": text(part) for suffix, text in _SUFFIXES.items()}
+    return {} if part.numbers is None else {f"{part.stem}.csv": without_formulas(part.numbers).to_csv(index=False)}
 
 
 @contextmanager

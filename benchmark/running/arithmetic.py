@@ -99,19 +99,19 @@ def apart(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """
     if not fault():
         return function(*arguments, **named)
-    from joblib.externals import cloudpickle  # for classes of a notebook
+    from joblib.externals.loky.cloudpickle_wrapper import dumps, loads  # for classes of a notebook
 
     # No pool: a worker of Dask's may start a program, but no process of Python's.
     done = subprocess.run(
         [sys.executable, "-c", f"from {__name__} import answer; answer()"],
-        input=cloudpickle.dumps((function, arguments, named)),
+        input=dumps((function, arguments, named)),
         stdout=subprocess.PIPE,
         env={**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         check=False,
     )
     if done.returncode != 0:
         raise BenchmarkError("the process that computes portably for this one was killed (out of memory?)")
-    fine, result = cloudpickle.loads(done.stdout)
+    fine, result = loads(done.stdout)
     if not fine:
         raise result
     return result
@@ -119,17 +119,17 @@ def apart(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
 
 def answer() -> None:
     """In the process that :func:`apart` starts: read the call, answer it."""
-    from joblib.externals import cloudpickle
+    from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
-    function, arguments, named = cloudpickle.loads(sys.stdin.buffer.read())
+    function, arguments, named = loads(sys.stdin.buffer.read())
     try:
         result = True, function(*arguments, **named)
     except Exception as error:
         result = False, error
     with out:
-        cloudpickle.dump(result, out)
+        out.write(dumps(result))
 
 
 @contextmanager

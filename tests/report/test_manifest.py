@@ -57,28 +57,13 @@ def test_it_holds_what_data_files_and_failures_said():
     assert built["failed"] == 1 and built["failures"] == [failure]
 
 
-@pytest.mark.parametrize(
-    ("cpuinfo", "processor", "machine", "shown"),
-    [
-        ("flags : fpu\nmodel name\t: Fast: 9000\nmodel name\t: Other\n", "x", "y", "Fast: 9000"),
-        ("flags : fpu\n", "x", "y", "x"),
-        ("", "", "y", "y"),
-    ],
-)
-def test_the_processor_is_named_where_the_system_tells_it(monkeypatch, cpuinfo, processor, machine, shown):
-    monkeypatch.setattr(manifest, "_text", lambda path: cpuinfo)
-    monkeypatch.setattr("platform.processor", lambda: processor)
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    assert manifest._processor() == shown
-
-
 @pytest.mark.parametrize("error", [ValueError, OSError, AttributeError])
-def test_a_system_that_does_not_tell_its_memory_or_processor_stops_nothing(monkeypatch, tmp_path, error):
+def test_a_system_that_does_not_tell_its_memory_stops_nothing(monkeypatch, error):
     def refuse(name):
         raise error(name)
 
     monkeypatch.setattr("os.sysconf", refuse)
-    assert manifest._memory_gib() is None and manifest._text(tmp_path / "none") == ""
+    assert manifest._memory_gib() is None
 
 
 def test_a_manifest_that_is_none_reads_as_empty(tmp_path):

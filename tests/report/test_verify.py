@@ -1,0 +1,224 @@
+"""A run whose numbers are true, and one planted change for each thing that a verification looks at."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import benchmark
+from benchmark.cli import main
+from benchmark.errors import BenchmarkError
+from benchmark.report import findings
+from benchmark.report.findings import DIFFERS, RIGHT, UNKNOWN, WRONG
+from benchmark.running.store import Store, write_record
+from tests.running.portable import GRID
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A run of three cheap methods, two seeds, native so that it computes in this process."""
+    out = tmp_path_factory.mktemp("ran") / "out"
+    grid = {
+        **GRID,
+        "portable": False,
+        "seeds": 2,
+        "ratios": [0.0, 0.5, 1.0],
+        "subsets": ["l", "a", "v", "la", "lv", "av"],
+    }
+    benchmark.run(grid, methods=["constant", "random", "linear"], out=out, jobs=1, say=lambda line: None)
+    return out
+
+
+@pytest.fixture
+def run(ran, tmp_path):
+    return shutil.copytree(ran, tmp_path / "run")
+
+
+def silent(line):
+    pass
+
+
+def first_cell(run, label="linear"):
+    store = Store(run)
+    return store, next(key for key in store.stored_keys() if store.read(key)["label"] == label)
+
+
+def write_again(store, key, arrays=None, **changed):
+    """A cell with other predictions or another record, whose checksums are right."""
+    folder, record = store.path(key), store.read(key)
+    if arrays is not None:
+        np.savez_compressed(folder / "predictions.npz", **arrays)
+    (folder / "cell.json").unlink()
+    write_record(folder, {n: v for n, v in (record | changed).items() if n not in ("files", "checksum")})
+
+
+def wrong(verdict):
+    assert not verdict.sound
+    return {finding.check: finding.what for finding in verdict.findings if finding.state == WRONG}
+
+
+def test_a_run_as_it_was_written_is_sound_and_so_it_says(run, capsys):
+    assert main(["--verify", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert told.strip().endswith(f"{run}: nothing is wrong") and told.count("right ") == 6 and "wrong:" not in told
+    written = json.loads((run / "verify.json").read_text())
+    assert written["verdict"] == "sound" and written["findings"] == [] and written["processor"]["threads"] >= 1
+    assert {check["check"]: check["state"] for check in written["checks"]} == dict.fromkeys(
+        ("cells", "code", "data and masks", "scores", "tables", "completeness"), RIGHT
+    )
+
+
+def test_one_changed_byte_of_a_file_is_found(run):
+    store, key = first_cell(run)
+    file = store.path(key) / "predictions.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert "not what its checksum says" in wrong(benchmark.verify(run, say=silent))["cells"]
+
+
+def test_one_changed_output_is_found_though_its_checksum_is_right(run):
+    store, key = first_cell(run)
+    arrays = dict(np.load(store.path(key) / "predictions.npz"))
+    arrays["logits"][0, 0] = arrays["logits"][0, 0][::-1]  # the other category
+    write_again(store, key, arrays)
+    found = wrong(benchmark.verify(run, say=silent))
+    assert "its outputs are not those that were computed" in found["cells"]
+    assert "scores.csv" in found["scores"] or "intervals.csv" in found["scores"]
+
+
+def test_a_definition_that_is_another_one_is_found(run):
+    store, key = first_cell(run)
+    write_again(store, key, seed=5)
+    assert "not the one that its definition says" in wrong(benchmark.verify(run, say=silent))["cells"]
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "intervals.csv"])
+def test_one_changed_score_is_found(run, name):
+    stored = pd.read_csv(run / name)
+    column = "value" if name == "scores.csv" else "mean"
+    row = stored.index[~stored[column].isin([0.0, 100.0]) & stored[column].notna()][0]
+    stored.loc[row, column] += 1e-4
+    stored.to_csv(run / name, index=False)
+    assert f"{name}, line {row + 2} " in wrong(benchmark.verify(run, say=silent))["scores"]
+
+
+def test_a_line_of_scores_that_is_gone_is_found(run):
+    lines = (run / "scores.csv").read_text().splitlines()
+    (run / "scores.csv").write_text("\n".join(lines[:-1]) + "\n")
+    assert "has " in wrong(benchmark.verify(run, say=silent))["scores"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "md", "tex"])
+def test_one_changed_cell_of_a_table_is_found(run, suffix):
+    file = run / "tables" / f"mosi_inter.{suffix}"
+    text = file.read_text()
+    digit = next(i for i in range(len(text) - 1, -1, -1) if text[i].isdigit())
+    file.write_text(text[:digit] + ("1" if text[digit] == "0" else "0") + text[digit + 1 :])
+    assert f"tables/mosi_inter.{suffix}: line " in wrong(benchmark.verify(run, say=silent))["tables"]
+
+
+def test_a_mask_that_is_not_that_of_its_ids_is_found(run, monkeypatch):
+    store, key = first_cell(run)
+    masks = store.read(key)["masks"]
+    write_again(store, key, masks=masks | {"lav@0.5#0": "0" * 16})
+    assert "masks of lav@0.5#0 are not those" in wrong(benchmark.verify(run, say=silent))["data and masks"]
+
+
+def test_samples_of_another_test_split_are_found(run):
+    store, key = first_cell(run)
+    arrays = dict(np.load(store.path(key) / "predictions.npz"))
+    arrays["labels"] = arrays["labels"][::-1].copy()
+    write_again(store, key, arrays)
+    assert "samples are not those" in wrong(benchmark.verify(run, say=silent))["data and masks"]
+
+
+def test_a_seed_that_is_gone_is_found(run):
+    store, key = first_cell(run)
+    seed = store.read(key)["seed"]
+    shutil.rmtree(store.path(key))
+    assert f"linear on mosi (simulated) lacks seed {seed}" in wrong(benchmark.verify(run, say=silent))["completeness"]
+
+
+def test_other_code_data_and_versions_are_told_and_are_no_fault(run, monkeypatch):
+    store, key = first_cell(run)
+    record = store.read(key)
+    write_again(store, key, source="0" * 16, benchmark="0.0.1", task=record["task"] | {"fingerprint": "other"})
+    verdict = benchmark.verify(run, say=silent)
+    told = [finding.what for finding in verdict.findings if finding.state == DIFFERS]
+    assert any("the code of linear is another one" in what for what in told) and any(
+        "version 0.0.1" in what for what in told
+    )
+    assert any("data other of task mosi are not here" in what for what in told)
+
+
+def test_without_cells_tables_are_held_to_the_scores_and_the_rest_is_told_to_be_open(run):
+    shutil.rmtree(run / "cells")
+    verdict = benchmark.verify(run, say=silent)
+    assert (
+        verdict.sound
+        and verdict.state("cells") == verdict.state("scores") == UNKNOWN
+        and verdict.state("tables") == RIGHT
+    )
+    table = run / "tables" / "mosi_inter.csv"
+    table.write_text(table.read_text().replace("constant", "konstant"))
+    assert "tables/mosi_inter.csv" in wrong(benchmark.verify(run, say=silent))["tables"]
+
+
+def test_cells_computed_again_are_compared_bit_by_bit(run):
+    said = []
+    verdict = benchmark.verify(run, recompute=0, jobs=1, say=said.append)
+    assert verdict.state("recomputed") == RIGHT and len(said) == 6 and "6 of 6 cells" in verdict.checked["recomputed"]
+    store, key = first_cell(run)
+    arrays = dict(np.load(store.path(key) / "predictions.npz"))
+    arrays["logits"][0, 0, 0] += 0.25
+    write_again(store, key, arrays)
+    verdict = benchmark.verify(run, recompute=0, jobs=1, say=silent)
+    (found,) = (finding for finding in verdict.findings if finding.check == "recomputed")
+    assert found.state == DIFFERS and f"({key}): outputs differ by up to 0.25" in found.what  # it is native
+
+
+def test_a_portable_cell_that_comes_out_otherwise_is_wrong(tmp_path):
+    out = tmp_path / "out"
+    benchmark.run(GRID, methods=["linear"], out=out, jobs=1, say=silent)
+    assert benchmark.verify(out, recompute=1, jobs=1, say=silent).sound
+    store, key = first_cell(out)
+    arrays = dict(np.load(store.path(key) / "predictions.npz"))
+    arrays["logits"][0, 0, 0] = np.nextafter(arrays["logits"][0, 0, 0], np.float32(9))
+    outputs = {**store.read(key)["outputs"]}
+    write_again(store, key, arrays, outputs=outputs)
+    assert "outputs differ" in wrong(benchmark.verify(out, recompute=1, jobs=1, say=silent))["recomputed"]
+
+
+def test_digests_in_the_manifest_serve_where_the_cells_are_gone(tmp_path, monkeypatch):
+    out = tmp_path / "smoke"
+    benchmark.run("smoke", methods=["linear", "constant"], tasks=["mosi"], out=out, jobs=1, say=silent)
+    shutil.rmtree(out / "cells")
+    verdict = benchmark.verify(out, recompute=0, jobs=1, say=silent)
+    assert verdict.state("recomputed") == RIGHT and "2 of 2 cells" in verdict.checked["recomputed"]
+    file = out / "manifest.json"
+    content = json.loads(file.read_text())
+    content["cells"][0]["outputs"] = "0" * 16
+    file.write_text(json.dumps(content))
+    assert benchmark.verify(out, recompute=0, jobs=1, say=silent).state("recomputed") == DIFFERS
+
+
+def test_what_cannot_be_verified_is_refused_in_one_line(tmp_path, capsys):
+    for arguments, told in (
+        (["--verify", str(tmp_path / "none")], "there is no folder"),
+        (["--verify", str(tmp_path)], "nothing is stored in"),
+        (["--grid", "smoke", "--recompute"], "--recompute goes with --verify DIR"),
+        (["--verify", str(tmp_path), "--grid", "smoke"], "--verify makes no use of --grid"),
+        (["--verify", str(tmp_path), "--recompute", "x"], "must be a whole number"),
+    ):
+        assert main(arguments) == 2
+        assert told in capsys.readouterr().err
+    with pytest.raises(BenchmarkError, match="must be a number of cells"):
+        benchmark.verify(tmp_path, recompute=-1)
+
+
+def test_many_findings_of_one_check_are_counted():
+    verdict = findings.Verdict(None, {"cells": "x"}, [findings.Finding("cells", WRONG, str(i)) for i in range(7)])
+    assert "and 2 more, in verify.json" in str(verdict) and str(verdict).splitlines()[-1].endswith("something is wrong")
