@@ -116,6 +116,53 @@ def make_representations(methods=FIVE, categories=2, *, samples=60, source="simu
     ]  # fmt: skip
 
 
+def make_losses(methods=FIVE, task="mosi", settings=PLAIN, source="simulated"):
+    """What is lost to a threshold where one modality is there, and as information where frames are gone."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for method in methods:
+        for setting in dict.fromkeys([*settings, None]):  # None: the average of the six
+            where = ("Avg.", "derived", "", np.nan)
+            if setting is not None:
+                where = (setting.condition, setting.kind, setting.available, setting.ratio)
+            threshold, information = (
+                rng.normal(6, 4),
+                20 * (where[3] if setting is not None else 0.5) + rng.normal(0, 1),
+            )
+            if setting == Setting():
+                threshold = information = 0.0
+            loss = threshold + information
+            rows.append(
+                (
+                    task,
+                    source,
+                    method,
+                    *where,
+                    80 - loss,
+                    81 - information,
+                    loss,
+                    threshold,
+                    information,
+                    2.0,
+                    1.5,
+                    1.0,
+                    3,
+                )
+            )
+    names = [
+        "f1",
+        "f1_moved",
+        "loss",
+        "threshold",
+        "information",
+        "std_loss",
+        "std_threshold",
+        "std_information",
+        "seeds",
+    ]
+    return pd.DataFrame(rows, columns=["task", "source", "method", "condition", "kind", "available", "ratio", *names])
+
+
 def make_blocks(methods=FIVE, blocks=60):
     rng = np.random.default_rng(0)
     quality = np.linspace(1.5, -1.5, len(methods))

@@ -28,6 +28,7 @@ from benchmark.protocol.metrics import metric, metric_names, usual_metrics
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer, count_confusions, predicted_of
 from benchmark.protocol.target import INTENSITY, Target
+from benchmark.protocol.thresholds import f1_by_thresholds
 from benchmark.running.choice import check_metrics
 from benchmark.running.processes import divided
 from benchmark.running.store import Damaged, Predictions, Representations, Store
@@ -63,6 +64,8 @@ class Model:
         Categories; of an intensity the nearest bins.
     outputs : ndarray
         What its scores are made of: `predicted`, where no metric needs more, or the outputs, shape (S, N, K).
+    thresholds : ndarray, shape (2, S), optional
+        F1 as predicted, and with the thresholds that are best on the validation split; None where this is not known.
     """
 
     task: str
@@ -77,6 +80,7 @@ class Model:
     groups: Groups
     predicted: NDArray[np.int8]
     outputs: NDArray[Any]
+    thresholds: NDArray[np.float64] | None = None
 
     @property
     def truth(self) -> NDArray[np.int64]:
@@ -235,6 +239,8 @@ class _Scored:
         As in :class:`Model`.
     values : ndarray, shape (S, M)
         As printed.
+    thresholds : ndarray, optional
+        As in :class:`Model`.
     n : list of M int
         The number of samples behind each metric.
     history : list of tuple
@@ -247,6 +253,7 @@ class _Scored:
     predicted: NDArray[np.int8]
     outputs: NDArray[Any]
     values: NDArray[np.float64]
+    thresholds: NDArray[np.float64] | None
     n: list[int]
     history: list[tuple[Any, ...]]
 
@@ -309,8 +316,11 @@ def _scored(
     scorer = Scorer(target=target, labels=predictions.labels, metrics=names)
     values = (scorer.scores(outputs)[:, :, 0] * scorer.scales[:, None]).T  # (S, M)
     epochs = [_epoch(epoch) for epoch in history]
-    groups = _groups(predictions.ids, record)
-    return _Scored(predictions.settings, predictions.labels, groups, predicted, outputs, values, scorer.n, epochs)
+    groups, labels, validation = _groups(predictions.ids, record), predictions.labels, predictions.validation
+    thresholds = None
+    if validation is not None:
+        thresholds = f1_by_thresholds(target=target, labels=labels, outputs=predictions.logits, validation=validation)
+    return _Scored(predictions.settings, labels, groups, predicted, outputs, values, thresholds, scorer.n, epochs)
 
 
 def _groups(ids: NDArray[np.str_], record: Mapping[str, Any]) -> Groups:
@@ -360,6 +370,7 @@ def _model(record: dict[str, Any], scored: _Scored, before: Sequence[Model], met
         groups=groups,
         predicted=scored.predicted,
         outputs=scored.outputs,
+        thresholds=scored.thresholds,
     )
 
 

@@ -82,7 +82,7 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
         return table
     key = ["metric", "method", "condition"]
     summary = summary.assign(condition=summary["condition"].replace("p=0.0", COMPLETE))
-    known = [column for column in ("low", "high", "best", "collapsed") if column in own]
+    known = [column for column in ("low", "high", "best", "collapsed", "groups", "unit") if column in own]
     summary = summary.merge(own[[*key, *known]], on=key, how="left")
     tests = _of(evidence.comparisons, table, purpose=REFERENCE)
     tests = tests if tests.empty else tests[tests["against"] == against]
@@ -189,7 +189,8 @@ def interval_table(
             f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}), corrected by Holm; "
             f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
             f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the "
-            "test would find with a chance of 80 %. This is the primary outcome; all other tests are exploratory."
+            "test would find with a chance of 80 %. The "
+            f"test of {AVERAGE} is the primary outcome; all others are exploratory."
         ]
     return replace(
         scores,
@@ -263,9 +264,9 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         kind="overall",
         lead=leads(tasks),
         caption=(
-            f"{sentence(tell_blocks(blocks))}; only those in which every method stands count; means of each task's "
-            f"primary metric over seeds ({', '.join(primary)}). rank: 1 is best, ties share. wins: per cent of the "
-            "comparisons with another method that are won, a tie counting half."
+            f"{sentence(tell_blocks(blocks))}; only those in which every method stands count. What is ranked are means "
+            f"of each task's primary metric over seeds ({', '.join(primary)}). rank: 1 is best, ties share. wins: per "
+            "cent of the comparisons with another method that are won, a tie counting half."
             + " Conditions of a task are not independent: this describes and tests nothing."
             * ("available" in blocks.index.names)
             + tell_fewer(fewer)
@@ -329,8 +330,8 @@ def augmentation_table(scores: Table, evidence: Evidence, asked: Sequence[str] =
         caption=(
             f"{tell_metrics(list(titles), scores.target)}; mean [{interval_words(intervals)}] of each method trained "
             "on whole and on incomplete samples (Modality Random Missing). augmentation: incomplete less whole."
-            f"{against} {MARK} not zero in a paired two-sided test over seeds and test samples (alpha = {ALPHA}, "
-            "corrected by Holm)."
+            f"{against} {MARK} not zero in a paired two-sided test over seeds and {drawn_words(intervals)} "
+            f"(alpha = {ALPHA}, corrected by Holm)."
         ),
         methods=ordered,
         columns=columns,

@@ -26,6 +26,7 @@ from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, Setting
 from benchmark.report.content import Picture, Table, file_prefix, lead, leads
 from benchmark.report.tables import COMPLETE, compared_metrics, number_range, order_methods, sentence
+from benchmark.report.verdicts import interval_words
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
@@ -163,7 +164,7 @@ def interval(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def describe_interval(rows: pd.DataFrame, drawn: str) -> str:
     """What :func:`interval` gives for these rows, as a caption says it of what is drawn, for instance ``bands``."""
     known = _interval_known(rows)
-    deviation, ends = "one standard deviation over seeds", "95 % intervals"
+    deviation, ends = "one standard deviation over seeds", interval_words(rows[known], "intervals")
     if known.all():
         return f"{drawn} are {ends}"
     if not rows.loc[~known, "std"].notna().any():

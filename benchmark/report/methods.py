@@ -160,9 +160,9 @@ def methods_table(
         stem=f"{table.prefix}_methods",
         title="Methods",
         kind="methods",
-        caption="All parameters, frozen ones too; seconds of an epoch in one thread, with validation, as stored with "
-        f"the cells (other work on the machine counts); {AVERAGE} = {metric(name, table.target).title}, averaged over "
-        "the conditions in which a modality is missing.",
+        caption="Parameters: all, frozen ones too. s/epoch: seconds of an epoch in one thread, validation included, as "
+        "they were when the cells were computed; other work on the machine makes them more. "
+        f"{AVERAGE} = {metric(name, table.target).title}, averaged over the conditions in which a modality is missing.",
         methods=methods,
         columns=columns,
         summary=pd.DataFrame(found).astype({"year": "Int64"}),

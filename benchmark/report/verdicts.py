@@ -118,27 +118,29 @@ def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
     family = int(tests["family"].max())
     return (
         f"{BETTER} {WORSE} better, worse than {against} ({REFERENCE_SIGN}) in a paired two-sided test over seeds and "
-        f"{drawn} (bootstrap of these, variance between seeds, Student's t; rows of one method seed by seed; "
-        f"alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
+        f"{drawn} (alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
     )
 
 
 def drawn_words(intervals: pd.DataFrame) -> str:
-    """What the test split was drawn by: ``31 videos``; or samples, where ids tell no groups."""
-    if "unit" not in intervals or intervals.empty or str(intervals["unit"].iloc[0]) == "sample":
-        return "test samples (ids tell no groups, so each counts for itself)"
-    return counted(int(intervals["groups"].iloc[0]), str(intervals["unit"].iloc[0]))
+    """What the test split was drawn by: ``31 videos``; or samples, where ids tell no groups. Of several tasks, all."""
+    alone = "test samples (ids tell no groups, so each counts for itself)"
+    if "unit" not in intervals or intervals.empty:
+        return alone
+    drawn = intervals[["groups", "unit"]].dropna().drop_duplicates().itertuples(index=False, name=None)
+    words = [alone if unit == "sample" else counted(int(count), str(unit)) for count, unit in drawn]
+    return " and ".join(dict.fromkeys(words)) or alone
 
 
-def interval_words(intervals: pd.DataFrame) -> str:
+def interval_words(intervals: pd.DataFrame, noun: str = "interval") -> str:
     """What an interval is over; one without a part from the seeds is called so."""
     drawn = drawn_words(intervals)
     enough = intervals["seeds"] >= LEAST_SEEDS
     if enough.all():
-        return f"95 % interval over seeds and {drawn}"
+        return f"95 % {noun} over seeds and {drawn}"
     if not enough.any():
-        return f"95 % interval over {drawn} alone, for there are fewer than three seeds"
-    return f"95 % interval over seeds and {drawn}, or over these alone where there are fewer than three seeds"
+        return f"95 % {noun} over {drawn} alone, for there are fewer than three seeds"
+    return f"95 % {noun} over seeds and {drawn}, or over these alone where there are fewer than three seeds"
 
 
 def verdict(test: Mapping[Any, Any], of: Metric, margin: float) -> str:

@@ -27,6 +27,7 @@ from benchmark.evidence.statistics import (
     seed_level_test,
 )
 from benchmark.evidence.stored import Evidence
+from benchmark.evidence.thresholds import split_losses, unknown_methods
 from benchmark.files.atomic import replace_file
 from benchmark.names import check_inside, without_formulas
 from benchmark.report.comparisons import (
@@ -49,6 +50,7 @@ from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.readings import reading_parts
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
+from benchmark.report.thresholds import tell_unknown, threshold_figure, threshold_table
 from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.processes import cores, lack_of_processes
@@ -228,6 +230,7 @@ def sections(
     untested = [] if together[-1] is not None or len(sets) < 2 else [_too_few(len(sets))]
     yield Section("All tasks", [part for part in together if part is not None], untested)
     never = never_predicted(collection.models)
+    losses, unknown = split_losses(collection.models), unknown_methods(collection.models)
     confused = confusions(collection.models)
     by_task = counted_cells(costs, failures, lacking) if lacking else {}
     for (task, source), own in groups.items():
@@ -242,10 +245,13 @@ def sections(
         def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
 
-        intervals = here(evidence.intervals)
+        intervals, split = here(evidence.intervals), here(losses)
+        untold = unknown.get((task, source), [])
         parts += [
             interval_table(first, evidence, against, asked, margin=margin),
             *reading_parts(scores, first, intervals, readings, cards),
+            threshold_table(first, split, untold),
+            threshold_figure(split, order, prefix=prefix, unknown=untold),
             augmentation_table(first, evidence, asked),
             with_mechanisms(methods_table(scores, first, costs, cards), costs),
             mechanism_table(first, costs),
@@ -266,6 +272,7 @@ def sections(
         notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
         if against is not None:
             notes += [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
+        notes.append(tell_unknown(split, untold))
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
 

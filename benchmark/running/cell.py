@@ -35,6 +35,7 @@ from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
+from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
 from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
@@ -293,8 +294,11 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                 logits = predict_settings(method, dataset, settings, draw=draw, device=device)
                 check()
                 joint = represent_test(method, dataset, draw=draw, device=device)
+                check()
+                validation = _validation(method, dataset, settings, draw, device)
         test = dataset.splits["test"]
-        write_predictions(side, Predictions(test.ids, test.labels, tuple((s, draw) for s in settings), logits))
+        tested = tuple((s, draw) for s in settings)
+        write_predictions(side, Predictions(test.ids, test.labels, tested, logits, validation))
         if joint is not None:
             rows, values = joint
             named = Representations(
@@ -317,6 +321,14 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
     return Outcome(cell.key, DONE, seconds=seconds, valid_score=best["valid_score"] if best else float("nan"))
 
 
+def _validation(
+    method: Method, dataset: Dataset, settings: list[Setting], draw: int, device: torch.device
+) -> Validation:
+    """What thresholds are chosen by; the method itself is not changed by it."""
+    logits = predict_settings(method, dataset, settings, draw=draw, device=device, split_name="valid")
+    return Validation.of(dataset.splits["valid"].labels, logits)
+
+
 def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check: Callable[[], None]) -> Outcome:
     """Test a trained model in the settings that are not stored yet."""
     started, draw = time.time(), work.draw
@@ -330,17 +342,20 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
         unpack_weights(method, store.weights(cell.key))
         logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
         check()
+        validation = old.validation
+        if validation is not None:
+            more = _validation(method, dataset, lacking, draw, device)
+            validation = Validation(more.labels, np.concatenate([validation.logits, more.logits]))
     added = tuple((s, draw) for s in lacking)
     with store.attempt(cell.key) as side:
         for file in store.path(cell.key).iterdir():
             shutil.copy2(file, side)
-        write_predictions(
-            side, Predictions(old.ids, old.labels, old.settings + added, np.concatenate([old.logits, logits]))
-        )
+        both = np.concatenate([old.logits, logits])
+        write_predictions(side, Predictions(old.ids, old.labels, old.settings + added, both, validation))
         names = [setting_name(s, d) for s, d in added]
         new = digests(dataset.splits["test"], lacking, draw, logits)
-        both = {what: record.get(what, {}) | own for what, own in new.items()}
-        write_record(side, record | {"settings": record["settings"] + names} | both)
+        told = {what: record.get(what, {}) | own for what, own in new.items()}
+        write_record(side, record | {"settings": record["settings"] + names} | told)
     return Outcome(cell.key, DONE, seconds=time.time() - started)
 
 

@@ -23,9 +23,15 @@ _DIGEST = 16  # characters of one
 
 @torch.no_grad()
 def predict_settings(
-    method: Method, dataset: Dataset, settings: Sequence[Setting], *, draw: int, device: torch.device
+    method: Method,
+    dataset: Dataset,
+    settings: Sequence[Setting],
+    *,
+    draw: int,
+    device: torch.device,
+    split_name: str = "test",
 ) -> NDArray[np.float32]:
-    """Outputs for the test split in every setting: logits, or intensities.
+    """Outputs for the test split, or another one, in every setting: logits, or intensities.
 
     Samples of similar length go together, each in all settings at once, so that a few large batches do; the longest
     first, so that what a batch leaves free is large enough for the next.
@@ -38,6 +44,8 @@ def predict_settings(
     draw : int
         Which draw of the masks.
     device : torch.device
+    split_name : {"test", "valid"}
+        Masks are made of the samples' ids in either.
 
     Returns
     -------
@@ -49,9 +57,9 @@ def predict_settings(
     ValueError
         If a logit is NaN or infinite; names the setting and the sample.
     """
-    test = SplitTensors(dataset, "test", device)
-    split, num_settings = test.split, len(settings)
-    logits = np.zeros((num_settings, len(test), dataset.target.num_outputs), dtype=np.float32)
+    tensors = SplitTensors(dataset, split_name, device)
+    split, num_settings = tensors.split, len(settings)
+    logits = np.zeros((num_settings, len(tensors), dataset.target.num_outputs), dtype=np.float32)
     kept = {
         m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
@@ -63,14 +71,15 @@ def predict_settings(
     for start in range(0, len(order), rows_a_batch):
         rows = order[start : start + rows_a_batch]
         masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
-        batch = test.batch(np.tile(rows, num_settings), masks, training=False)
+        batch = tensors.batch(np.tile(rows, num_settings), masks, training=False)
         predicted = outputs_of(method, batch).cpu().numpy()  # (S * rows, K)
         logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
     if not np.isfinite(logits).all():
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
-        sample = test.batch(np.array([n]), {m: kept[m][s, [n]] for m in MODALITIES}, training=False)
+        sample = tensors.batch(np.array([n]), {m: kept[m][s, [n]] for m in MODALITIES}, training=False)
+        where = "sample" if split_name == "test" else "validation sample"
         raise ValueError(
-            f"logits hold NaN or infinity in setting {settings[s]}, sample {split.ids[n]}{lack_of_frames(sample)}"
+            f"logits hold NaN or infinity in setting {settings[s]}, {where} {split.ids[n]}{lack_of_frames(sample)}"
         )
     return logits
 

@@ -29,6 +29,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.files.atomic import flush, json_text, plain
 from benchmark.files.locks import keeps_locks, locked
 from benchmark.protocol.missing import Setting
+from benchmark.protocol.thresholds import Validation
 
 DONE, FAILED = "done", "failed"
 _WEEK = 7 * 24 * 3600.0
@@ -60,12 +61,15 @@ class Predictions:
         As in the data.
     settings : tuple of S (Setting, draw)
     logits : float32 ndarray, shape (S, N, K)
+    validation : Validation, optional
+        What the model says of the validation split in the same settings; None in cells of before version 0.2.
     """
 
     ids: NDArray[np.str_]
     labels: NDArray[np.generic]
     settings: tuple[tuple[Setting, int], ...]
     logits: NDArray[np.float32]
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,10 @@ class Store:
         if arrays is None:
             raise Damaged(str(self.path(key)), "it has no predictions")
         settings = _parse_settings(tuple(map(str, arrays["settings"])))
-        return Predictions(arrays["ids"], arrays["labels"], settings, arrays["logits"])
+        validation = None
+        if "valid_logits" in arrays:
+            validation = Validation(arrays["valid_labels"], arrays["valid_logits"])
+        return Predictions(arrays["ids"], arrays["labels"], settings, arrays["logits"], validation)
 
     def representations(self, key: str) -> Representations | None:
         """The stored representations of a done cell; None for a method that has none.
@@ -431,12 +438,16 @@ def _checksum(record: Mapping[str, Any]) -> str:
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:
     """Write ``predictions.npz`` into a cell's side folder."""
+    arrays: dict[str, Any] = {}
+    if predictions.validation is not None:
+        arrays = {"valid_labels": predictions.validation.labels, "valid_logits": predictions.validation.logits}
     np.savez_compressed(
         folder / "predictions.npz",
         ids=predictions.ids,
         labels=predictions.labels,
         settings=np.array([setting_name(*s) for s in predictions.settings]),
         logits=predictions.logits,
+        **arrays,
     )
 
 

@@ -13,12 +13,14 @@ from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, cro
 from benchmark.report.matrix import comparison_matrix
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables
+from benchmark.report.thresholds import threshold_figure
 from tests.report.test_tables import make_scores
 from tests.report_frames import (
     CROSSED,
     make_blocks,
     make_confusions,
     make_histories,
+    make_losses,
     make_pairs,
     make_representations,
     make_statistics,
@@ -54,6 +56,9 @@ MAKERS = {
     "tsne": lambda methods: representation_plots(make_representations(methods, 6, samples=30), methods),
     "matrix": lambda methods: comparison_matrix(
         make_blocks(methods), make_pairs(methods), about=lead("mosi", "simulated")
+    ),
+    "threshold": lambda methods: threshold_figure(
+        make_losses([m for m in methods if m != "constant"]), methods, prefix="mosi"
     ),
     "ranks": lambda methods: critical_difference(make_blocks(methods), about=lead("mosi", "simulated")),
 }  # fmt: skip

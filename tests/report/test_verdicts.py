@@ -11,10 +11,12 @@ from benchmark.evidence.comparisons import weigh
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import interval_table, with_evidence
+from benchmark.report.figures import draw, method_looks, small_multiples
 from benchmark.report.tables import build_tables, titled, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import drawn_words, margin_words, sensitivity, tell_never, verdict
 from tests.evidence.test_comparisons import ROWS, model
 from tests.report.test_comparisons import cells, scores_of
+from tests.report.test_tables import make_scores
 
 SETTINGS = tuple((s, 0) for s in map(Setting, SUBSETS))
 
@@ -149,3 +151,22 @@ def test_what_was_drawn_is_told():
     alone = "test samples (ids tell no groups, so each counts for itself)"
     assert drawn_words(pd.DataFrame({"groups": [80], "unit": ["sample"]})) == alone
     assert drawn_words(pd.DataFrame({"seeds": [1]})) == alone, "as earlier versions did"
+    several = pd.DataFrame({"groups": [31, 12, 31], "unit": ["video", "dialogue", "video"]})
+    assert drawn_words(several) == "31 videos and 12 dialogues"
+
+
+def test_an_interval_without_a_part_from_the_seeds_is_called_so_wherever_it_appears():
+    for seeds, said in (
+        (1, "40 videos alone, for there are fewer than three seeds"),
+        (3, "seeds and 40 videos"),
+    ):
+        found = evidence_of({"mult": 0.5, "corrkd": 0.9}, seeds=seeds)
+        table = with_evidence(build_tables(make_scores(["mult", "corrkd"], seeds=seeds))[0], found, "corrkd")
+        looks = method_looks(table.methods)
+        curves = found.intervals.assign(kind="intra", ratio=[0.0, 0.5] * (len(found.intervals) // 2))
+        captions = [
+            interval_table(table, found, "corrkd").caption,
+            draw(table, looks).caption,
+            small_multiples(curves, looks).caption,
+        ]
+        assert all(f" over {said}" in caption for caption in captions), captions

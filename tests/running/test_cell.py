@@ -1,6 +1,7 @@
 """How one cell is computed, told and recorded, and ended when its time is up: a case for each guard."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,15 +9,18 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from benchmark.data import load_task
 from benchmark.errors import StorageError
 from benchmark.methods import ROOT
 from benchmark.protocol.missing import Setting
 from benchmark.running import cell as cell_module
 from benchmark.running.cell import BUSY, DAMAGED, CellTimeout, git_commit, record_failure, run_cell, state_of
-from benchmark.running.store import DONE, FAILED
+from benchmark.running.evaluation import predict_settings
+from benchmark.running.store import DONE, FAILED, write_predictions, write_record
 from tests.running.small_grid import small_grid, work_in
 from tests.waiting import HUNG
 
@@ -104,6 +108,36 @@ def test_new_settings_keep_all_that_a_cell_has(done, store):
         "predictions.npz",
     } and old.keys() == new.keys()
     assert store.read(cell.key)["settings"] == [*record["settings"], "lav@0.9#0"]
+
+
+def test_the_validation_split_is_predicted_in_the_same_settings(done, store):
+    grid, cell, _ = done
+    widened = [*grid.settings, Setting("lav", 0.9)]
+    dataset = load_task(cell.task)
+    for settings in (grid.settings, widened):
+        assert run_cell(cell, store.stamp(cell.key), work_in(store, grid, settings=settings)).state == DONE
+        stored = store.predictions(cell.key)
+        method = cell_module.build_method(cell, dataset, torch.device("cpu"))
+        cell_module.unpack_weights(method, store.weights(cell.key))
+        logits = predict_settings(
+            method, dataset, settings, draw=grid.draw, device=torch.device("cpu"), split_name="valid"
+        )
+        np.testing.assert_allclose(stored.validation.logits, logits, rtol=2e-3)
+        assert np.array_equal(stored.validation.labels, dataset.splits["valid"].labels)
+
+
+def test_a_cell_of_an_earlier_version_takes_new_settings_without_validation_outputs(done, store):
+    grid, cell, record = done
+    old = store.predictions(cell.key)
+    with store.attempt(cell.key) as side:
+        for file in store.path(cell.key).iterdir():
+            shutil.copy2(file, side)
+        write_predictions(side, replace(old, validation=None))
+        write_record(side, record)
+    wider = work_in(store, grid, settings=[*grid.settings, Setting("lav", 0.9)])
+    assert run_cell(cell, store.stamp(cell.key), wider).state == DONE
+    new = store.predictions(cell.key)
+    assert new.validation is None and len(new.logits) == len(old.logits) + 1
 
 
 def extended(monkeypatch, done, store, does, **changes):

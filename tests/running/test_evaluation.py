@@ -48,6 +48,20 @@ def test_every_setting_of_every_sample_stands_in_its_place(small_mosi, monkeypat
         assert np.allclose(logits[s, :, 1], expected, atol=1e-3)
 
 
+def test_another_split_is_masked_by_its_own_ids(small_mosi):
+    logits = predict_settings(
+        Counting(task_spec(small_mosi)), small_mosi, SETTINGS, draw=0, device=CPU, split_name="valid"
+    )
+    split = small_mosi.splits["valid"]
+    assert logits.shape == (len(SETTINGS), len(split), 2)
+    for s, setting in enumerate(SETTINGS):
+        kept = [
+            split.frames(m) & frame_mask(split.ids, split.features[m].shape[1], m, setting, 0, lengths=split.lengths[m])
+            for m in MODALITIES
+        ]
+        assert np.array_equal(logits[s, :, 0], sum(own.sum(1) for own in kept))
+
+
 def test_few_large_batches(small_mosi):
     method = Counting(task_spec(small_mosi))
     predict_settings(method, small_mosi, SETTINGS, draw=0, device=CPU)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmark.files import locks
 from benchmark.files.atomic import flush, replace_file
 from benchmark.files.locks import keeps_locks, locked
 from benchmark.protocol.missing import Setting
+from benchmark.protocol.thresholds import Validation
 from benchmark.running.store import DONE, FAILED, Damaged, Predictions, Store, write_predictions, write_record
 
 
@@ -104,6 +106,14 @@ def test_predictions_come_back_as_they_were(tmp_path):
         assert np.array_equal(getattr(read, name), getattr(written, name))
     with np.load(store.path("k1") / "predictions.npz") as archive:
         assert archive["settings"].tolist() == ["lav@0.3#0", "la@0.0#4"]
+    assert read.validation is None, "as in cells of earlier versions"
+    valid = Validation.of(np.array([0.5, -1.0, 2.0]), np.random.default_rng(1).standard_normal((2, 3, 3)))
+    with store.attempt("k2") as side:
+        write_predictions(side, replace(written, validation=valid))
+        write_record(side, {"state": DONE, "key": "k2"})
+    again = store.predictions("k2").validation
+    assert again.logits.dtype == np.float16 and np.array_equal(again.logits, valid.logits)
+    assert np.array_equal(again.labels, valid.labels)
 
 
 @pytest.mark.parametrize(

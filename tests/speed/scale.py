@@ -25,7 +25,8 @@ import numpy as np
 
 from benchmark import methods
 from benchmark.data import find_tasks, load_task
-from benchmark.data.dataset import Dataset
+from benchmark.data.dataset import Dataset, Split
+from benchmark.protocol.thresholds import Validation
 from benchmark.running.cell import environment, git_commit, timestamp
 from benchmark.running.evaluation import represented
 from benchmark.running.grid import Cell, Grid, build
@@ -84,11 +85,13 @@ def generate(grid: Grid, store: Store) -> None:
             continue
         rng = np.random.default_rng(int(cell.key, 16))
         dataset = load_task(cell.task)
-        test = dataset.splits["test"]
+        test, valid = dataset.splits["test"], dataset.splits["valid"]
         settings = tuple((setting, grid.draw) for setting in grid.settings)
         history = _history(cell, rng)
         with store.attempt(cell.key) as side:
-            write_predictions(side, Predictions(test.ids, test.labels, settings, _logits(cell, grid, dataset, rng)))
+            logits, known = (_logits(cell, grid, dataset, split, rng) for split in (test, valid))
+            validation = Validation.of(valid.labels, known)
+            write_predictions(side, Predictions(test.ids, test.labels, settings, logits, validation))
             if cell.row.name != "constant":
                 rows = np.sort(rng.permutation(len(test))[:REPRESENTED_SAMPLES])
                 values = rng.standard_normal((len(rows), WIDTH)).astype(np.float32)
@@ -132,17 +135,19 @@ def _record(
     }
 
 
-def _logits(cell: Cell, grid: Grid, dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
+def _logits(cell: Cell, grid: Grid, dataset: Dataset, split: Split, rng: np.random.Generator) -> np.ndarray:
     """Right more often the more is there to see; some samples are hard for all methods. Shape (S, N, K)."""
-    test, categories = dataset.splits["test"], len(dataset.target.categories)
+    categories = len(dataset.target.categories)
     if cell.row.name == "constant":
-        return np.tile(np.arange(categories, dtype=np.float32), (len(grid.settings), len(test), 1))
-    truth = dataset.target.category_indices(test.labels)
+        return np.tile(np.arange(categories, dtype=np.float32), (len(grid.settings), len(split), 1))
+    truth = dataset.target.category_indices(split.labels)
     worth = {"l": 1.6, "a": 0.5, "v": 0.6}
     seen = np.array([sum(worth[m] for m in s.available) * (1 - s.ratio) for s in grid.settings])  # (S,)
-    hard = np.random.default_rng(len(test)).normal(0.0, 0.6, len(test))  # (N,)
+    hard = np.random.default_rng(len(split)).normal(0.0, 0.6, len(split))  # (N,)
     right = seen[:, None] * (0.7 + 0.05 * (hash_number(cell.row.label) % 7) + rng.normal(0, 0.05)) + hard  # (S, N)
-    noise = rng.normal(0.0, 1.0, (1, len(test), categories)) + rng.normal(0.0, 0.5, (len(seen), len(test), categories))
+    noise = rng.normal(0.0, 1.0, (1, len(split), categories)) + rng.normal(
+        0.0, 0.5, (len(seen), len(split), categories)
+    )
     return (noise + right[:, :, None] * np.eye(categories)[truth]).astype(np.float32)
 
 
