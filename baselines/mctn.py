@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from benchmark import Batch, Count, Method, NonNegative, TaskSpec, register
 from benchmark.parts.effects import error_of_the_mean
 from benchmark.parts.pooling import filled
+from benchmark.parts.recurrent import orthogonal_recurrence_
 
 
 def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:
@@ -23,10 +24,32 @@ def attend(scores: Tensor, states: Tensor, frames: Tensor) -> Tensor:
     return (weights[:, None] @ states).squeeze(1)  # (N, 1, T) @ (N, T, d) → (N, d)
 
 
-def squared_error(found: Tensor, target: Tensor, frames: Tensor) -> Tensor:
-    """Mean square over the real frames' numbers; (N, T, d) twice and (N, T) → scalar, zero where there are none."""
+def squared_error(found: Tensor, target: Tensor, frames: Tensor, numbers: int) -> Tensor:
+    """Squares of the real frames' errors, divided by the numbers that a sample has in the official code.
+
+    Parameters
+    ----------
+    found, target : Tensor, shape (N, T, d)
+    frames : bool Tensor, shape (N, T)
+    numbers : int
+        Of a target that is padded to the task's longest sample, and to the width that language and audio share.
+
+    Returns
+    -------
+    Tensor, scalar
+    """
     error = (found - target).square().sum(-1) * frames  # (N, T)
-    return error.sum() / (frames.sum() * target.shape[-1]).clamp(min=1)
+    return error.sum() / (len(found) * numbers)
+
+
+def start(network: nn.Module) -> None:
+    """Weights start by Glorot, recurrent ones as orthogonal matrices, biases at zero, as in the official library."""
+    for name, parameter in network.named_parameters():
+        if "bias" in name:
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 2:
+            nn.init.xavier_uniform_(parameter)
+    orthogonal_recurrence_(network)
 
 
 class Encoder(nn.Module):
@@ -92,7 +115,8 @@ class MCTN(Method):
         Of the squared weights of the last layer.
     """
 
-    training_defaults = {"learning_rate": 1e-4, "batch_size": 32}
+    # The official code does not clip: no gradient is as long as 1e9.
+    training_defaults = {"learning_rate": 1e-4, "batch_size": 32, "clip_norm": 1e9}
 
     def __init__(
         self,
@@ -116,6 +140,7 @@ class MCTN(Method):
         self.reader = nn.LSTM(hidden, hidden, batch_first=True)  # reads the second encoding for the prediction
         self.score = nn.Linear(hidden, 1)
         self.head = nn.Linear(hidden, task.num_outputs)
+        start(self)
 
     def widen(self, x: Tensor) -> Tensor:
         """Zeros behind the features, so that language and audio are equally wide: (N, T, d_m) → (N, T, width)."""
@@ -147,10 +172,11 @@ class MCTN(Method):
         language = self.decoder(back, audio_frames, target["l"].shape[1])[..., : target["l"].shape[-1]]
         # No cycle here: its source is an encoding, for which there is no ground truth.
         vision = self.second_decoder(second, frames, target["v"].shape[1])  # (N, T_v, d_v)
+        longest = self.task.max_frames
         return (
-            squared_error(audio, target["a"], real["a"]),
-            squared_error(language, target["l"], real["l"]),
-            squared_error(vision, target["v"], real["v"]),
+            squared_error(audio, target["a"], real["a"], longest["a"] * self.width),
+            squared_error(language, target["l"], real["l"], longest["l"] * self.width),
+            squared_error(vision, target["v"], real["v"], longest["v"] * target["v"].shape[-1]),
         )
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:

@@ -74,8 +74,33 @@ def test_the_cycle_starts_from_the_translated_audio_and_uses_the_same_networks()
     audio = model.decoder(first, frames, batch.frames["a"].shape[1])
     audio = torch.cat([audio[..., :d_a], torch.zeros_like(audio[..., d_a:])], dim=-1)
     back = model.decoder(model.encoder(audio, batch.frames["a"]), batch.frames["a"], batch.frames["l"].shape[1])
-    expected = squared_error(back[..., :d_l], batch.complete["l"], batch.frames["l"])
+    expected = squared_error(back[..., :d_l], batch.complete["l"], batch.frames["l"], 8 * 12)
     assert torch.allclose(language, expected)
+
+
+def test_translations_are_weighed_as_if_padded_and_widened():
+    """A squared error is divided by the numbers of the task's longest sample, audio's at the width of language."""
+    x, zero, frames = torch.full((2, 3, 5), 2.0), torch.zeros(2, 3, 5), torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    assert squared_error(x, zero, frames, 8 * 12).item() == pytest.approx(3 * 5 * 4 / (2 * 8 * 12))
+    batch, model = random_batch(small_task(), 6, seed=1), small_mctn()
+    audio, _, vision = losses(model, batch)
+    frames, first, second = model.encode(batch)
+    for m, found, decoded in (
+        ("a", audio, model.decoder(first, frames, 8)),
+        ("v", vision, model.second_decoder(second, frames, 8)),
+    ):
+        target = batch.complete[m]
+        width = max(model.task.feature_dims["l"], 5) if m == "a" else 7
+        errors = (decoded[:, : target.shape[1], : target.shape[2]] - target).square().sum(-1)[batch.frames[m]]
+        assert found.item() == pytest.approx(errors.sum().item() / (6 * 8 * width), rel=1e-5)
+
+
+def test_lstms_start_orthogonal_and_without_biases():
+    model = MCTN(small_task(), hidden=6)
+    for name, parameter in model.named_parameters():
+        if "weight_hh" in name:
+            assert torch.allclose(parameter.T @ parameter, torch.eye(6), atol=1e-5)
+        assert "bias" not in name or not parameter.any()
 
 
 def test_padding_counts_in_no_loss():

@@ -118,9 +118,9 @@ class Fixture:
         total = {"total": torch.stack(list(found.values())).sum()}
         return torch.stack([{**total, **found}[str(name)] for name in self.arrays["terms"]])
 
-    def gradients(self, found: Mapping[str, Tensor], names: list[str] | None = None) -> tuple[Tensor, Tensor]:
+    def gradients(self, found: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Norms of gradients in the stored order, and the numbers of those of fewer than 200 one after another."""
-        each = [found[name] for name in names or self.parameters]
+        each = [found[name] for name in self.parameters]
         return torch.stack([g.norm() for g in each]), torch.cat([g.flatten() for g in each if g.numel() < 200])
 
 

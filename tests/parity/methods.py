@@ -203,8 +203,7 @@ def lnln(fixture: Fixture, case: str) -> Values:
     values |= {"completeness": corrected.completeness, "proxy": corrected.proxy, "logits": outputs(method, batch)}
     values["reconstructed"] = stacked({m: method.reconstructors[m](compressed[m]) for m in MODALITIES})
     terms, loss = named(method.terms(batch)), method.loss(batch)
-    names = [str(name) for name in fixture.arrays["parameters/official"]]
-    norms, _ = fixture.gradients(as_stored(gradients_of(method, loss), names, fixture.weights), names)
+    norms, _ = fixture.gradients(as_stored(gradients_of(method, loss), fixture.parameters, fixture.weights))
     return values | {"terms": fixture.terms(terms), "gradient_norms": norms}
 
 
