@@ -197,13 +197,15 @@ def stepped(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
         if not parameters:
             continue
         optimiser = torch.optim.Adam(parameters)
+        first: list[Tensor] = []  # Adam's first step is as long for a gradient that is but rounding as for any other
         for _ in range(2):
             waits = []
             optimiser.zero_grad()
             sum(terms_of(method, batch).values()).backward()
+            first = first or [p.grad.flatten().clone() for p in parameters if p.grad is not None]
             optimiser.step()
             waited, waits = waited + waits, None
-        gradients += [p.grad.flatten().cpu() for p in parameters if p.grad is not None]
+        gradients += [gradient.cpu() for gradient in first]
     numbers = torch.cat(gradients).numpy() if gradients else np.zeros(0)
     return numbers, sorted(set(waited))
 

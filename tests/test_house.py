@@ -22,6 +22,7 @@ OF_SEVERAL_MODULES = {
     "data/test_own_data.py": "the page on data of one's own",
     "faults/test_faults.py": "a short selection of all faults",
     "baselines/test_intensity.py": "every method on a task of intensity",
+    "baselines/test_mechanisms.py": "what every method tells of its mechanism",
     "methods/test_entry_points.py": "what a package brings goes through finding, loading and digests",
     "parts/test_cuda.py": "every method on a GPU",
     "parts/test_plain.py": "MulT and CorrKD beside plain ones",

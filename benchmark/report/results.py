@@ -97,13 +97,13 @@ class Results:
                 columns=pd.Index(table.columns, name="condition"),
             )
             return found.droplevel("metric") if len(printed) == 1 else found
-        rows = {
-            (block.title, method): [f"{cell.value}{cell.mark} {cell.spread}".strip() for cell in cells]
+        rows = [
+            ((block.title, method), [f"{cell.value}{cell.mark} {cell.spread}".strip() for cell in cells])
             for block in table.blocks
             for method, cells in block.rows
-        }
-        index = pd.MultiIndex.from_tuples(list(rows), names=["block", "method"])
-        found = pd.DataFrame(list(rows.values()), index=index, columns=table.columns)
+        ]
+        index = pd.MultiIndex.from_tuples([where for where, _ in rows], names=["block", "method"])
+        found = pd.DataFrame([texts for _, texts in rows], index=index, columns=table.columns)
         return found.droplevel("block") if len(table.blocks) == 1 else found
 
     def plot(self, task: str | None = None, kind: str = "intra") -> Figure:

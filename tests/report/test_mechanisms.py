@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmark.files.atomic import json_text
 from benchmark.files.manifest import cell_summary, read_manifest
 from benchmark.report.mechanisms import mechanism_table, told, with_mechanisms
+from benchmark.report.results import Results
 from benchmark.report.tables import build_tables, to_csv, to_markdown
 from tests.report.test_tables import make_scores
 
@@ -63,6 +65,15 @@ def test_the_csv_has_a_row_a_seed(base):
     own = table.summary[(table.summary["method"] == "corrkd") & (table.summary["name"] == "SCD")]
     assert own["norm"].tolist() == [3.0, 3.0, 2.0, 2.0] and own["clipped"].tolist() == [1.5, 1.5, 1.0, 1.0]
     assert to_markdown(table).count("IDLE") == 1
+
+
+def test_from_python_all_rows_of_a_method_are_there(base, tmp_path):
+    results = Results(tmp_path, 0, lambda: None, [], {})
+    table = mechanism_table(base, CELLS)
+    results.__dict__["_content"] = SimpleNamespace(parts={"tables": {"mosi_mechanisms": table}})
+    found = results.table("mosi", "mechanisms")
+    assert found.loc["misa", "What"].tolist() == ["kept epoch", "error: translation", "error: rebuilt"]
+    assert len(found) == len(rows(table))
 
 
 def test_without_anything_told_there_is_no_table_and_no_column(base):
