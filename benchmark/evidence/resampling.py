@@ -137,12 +137,11 @@ def in_conditions(scores: Array, found: Sequence[Condition], scales: Array) -> A
     """
     weights = np.stack([condition.weights for condition in found])  # (C, S)
     values = np.multiply(scores, scales[:, None, None], dtype=np.float64)
-    undefined = np.isnan(values)
-    if undefined.any():
-        values[undefined] = 0.0  # NaN times a weight of zero would be NaN
-    sums = np.matmul(weights, values)  # (metrics, C, B)
-    if undefined.any():
-        sums[np.matmul((weights != 0).astype(np.float32), undefined.astype(np.float32)) > 0] = np.nan
+    sums = np.zeros((len(values), len(found), values.shape[2]))  # (metrics, C, B)
+    # One setting after the other: a matrix product adds up in an order that depends on the processor, and would have to
+    # be kept from making NaN of a NaN times a weight of zero.
+    for c, s in np.argwhere(weights):
+        sums[:, c] += weights[c, s] * values[:, s]
     return sums.transpose(2, 1, 0)
 
 

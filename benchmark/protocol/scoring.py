@@ -76,7 +76,7 @@ class Scorer:
     @cached_property
     def by_sample(self) -> Array:
         """Weights with the samples first, (N, B), for products."""
-        return np.ascontiguousarray(self.weights.T)
+        return np.ascontiguousarray(self.weights.T, dtype=np.float64)
 
     @cached_property
     def total(self) -> Array:
@@ -316,8 +316,14 @@ class _Intensities:
 
 
 def _mean(scorer: Scorer, values: NDArray[Any]) -> Array:
-    """Weighted means over all samples, (S, N) → (S, B)."""
-    return (values.astype(scorer.weights.dtype) @ scorer.by_sample) / scorer.total
+    """Weighted means over all samples, (S, N) → (S, B), in float64; the same bits in whatever order a product adds up.
+
+    Values are rounded to multiples of a power of two so small that all sums are below 2**53 of them: then each is exact.
+    """
+    values = values.astype(np.float64)
+    _, exponent = np.frexp(np.nanmax(np.abs(values), axis=1, keepdims=True, initial=0.0) * scorer.total.max())
+    step = np.ldexp(1.0, exponent - 52)  # (S, 1)
+    return (np.rint(values / step) @ scorer.by_sample) * step / scorer.total
 
 
 def _against_rest(confusions: Sequence[Sequence[Array]], supports: Sequence[Array], category: int) -> Array:

@@ -391,3 +391,21 @@ def test_every_metric_says_what_it_is():
     assert metric("f1", "category").title == "mean F1" and metric("f1_sad", "category").title == "F1 sad"
     with pytest.raises(KeyError):
         metric("acc9")
+
+
+@pytest.mark.parametrize(("kind", "names"), [("intensity", ["mae", "acc7"]), ("category", ["log_loss", "calibration"])])
+def test_sums_have_the_same_bits_in_whatever_order_they_are_made(kind, names):
+    """As matrix products make them in another order on another processor."""
+    rng = np.random.default_rng(0)
+    if kind == "intensity":
+        target, labels = Target("intensity", span=(-3.0, 3.0)), rng.uniform(-3, 3, 301).astype(np.float32)
+        outputs = rng.normal(0, 2, (2, 301, 1)).astype(np.float32)
+    else:
+        target, labels = Target("category", categories=("a", "b", "c")), rng.integers(0, 3, 301)
+        outputs = rng.normal(0, 2, (2, 301, 3)).astype(np.float32)
+    weights = rng.integers(0, 4, (50, 301)).astype(np.float32)
+    found = []
+    for order in (np.arange(301), rng.permutation(301)):
+        scorer = Scorer(target=target, labels=labels[order], metrics=names, weights=weights[:, order])
+        found.append(scorer.scores(outputs[:, order]))
+    assert found[0].tobytes() == found[1].tobytes()
