@@ -318,7 +318,7 @@ class _Intensities:
 def _mean(scorer: Scorer, values: NDArray[Any]) -> Array:
     """Weighted means over all samples, (S, N) → (S, B), in float64; the same bits in whatever order a product adds up.
 
-    Values are rounded to multiples of a power of two so small that all sums are below 2**53 of them: then each is exact.
+    Values are rounded to multiples of a power of two, so small that no sum reaches 2**53 of them: each is exact then.
     """
     values = values.astype(np.float64)
     _, exponent = np.frexp(np.nanmax(np.abs(values), axis=1, keepdims=True, initial=0.0) * scorer.total.max())

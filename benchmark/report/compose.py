@@ -22,6 +22,7 @@ from benchmark.methods.registry import Entry
 from benchmark.names import without_formulas
 from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
+from benchmark.report.findings import tell_recomputed
 from benchmark.report.manifest import build_manifest, provenance
 from benchmark.report.write import sections, write_report
 from benchmark.running.choice import check_against
@@ -187,6 +188,9 @@ def gather(
         manifest = build_manifest(
             collection, command=command, grid=grid, methods=texts, against=reference, margin=alike, lacking=open_cells
         )
+    again = list(filter(None, map(tell_recomputed, folders)))
+    manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
+    manifest |= {"recomputed": " ".join(again)} if again else {}
     cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
     return Content(
         collection,

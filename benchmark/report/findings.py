@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmark._version import __version__
+from benchmark.names import visible
 
+FILE = "verify.json"
 RIGHT, WRONG, DIFFERS, UNKNOWN = "right", "wrong", "differs", "not checked"
 _MOST = 5  # findings of one check that are printed; verify.json has all
 
@@ -30,6 +33,18 @@ class Finding:
     check: str
     state: str
     what: str
+
+
+def tell_recomputed(folder: Path) -> str:
+    """What ``verify.json`` says of cells that were computed again, in a sentence; empty where it says nothing."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        (looked_at,) = (check["looked_at"] for check in content["checks"] if check["check"] == "recomputed")
+        others = [finding["what"] for finding in content["findings"] if finding["check"] == "recomputed"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    told = f"{len(others)} findings, such as: {others[0]}" if others else "all outputs have the same bits"
+    return visible(f"Computed again: {looked_at}; {told}.")
 
 
 @dataclass

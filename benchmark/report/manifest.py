@@ -116,6 +116,25 @@ def _memory_gib() -> float | None:
         return None
 
 
+def tell_processors(manifest: Mapping[str, Any]) -> str:
+    """Where cells were computed, and what that means for their numbers; empty where they do not say it."""
+    by_model: Counter[str] = Counter()
+    for own in manifest.get("processors", []):
+        by_model[own.get("model", "a processor that is not known")] += own["cells"]
+    if not by_model or list(by_model) == ["a processor that is not known"]:
+        return ""
+    native = "native" in manifest.get("arithmetic", "")
+    arithmetic = "native" if native else "portable"
+    if len(by_model) == 1:
+        said = f"Computed on one kind of processor, {next(iter(by_model))}, in {arithmetic} arithmetic"
+    else:
+        counted = ", ".join(f"{model}: {count} cells" for model, count in by_model.most_common())
+        said = f"Computed on {len(by_model)} kinds of processor ({counted}), in {arithmetic} arithmetic"
+    if native:
+        return f"{said}: on another one numbers are a little different, and with --portable they are not."
+    return f"{said}: the numbers are the same on every other one."
+
+
 def counted_cells(
     cells: Sequence[Mapping[str, Any]],
     failures: Sequence[Mapping[str, str]],
@@ -174,12 +193,15 @@ def provenance(
         "margin",
         "not_computed",
         "readings",
+        "processors",
+        "arithmetic",
     )
     by_task = counted_cells(manifest.get("cells", []), failures, lacking)
     cells = {state: sum(counts[state] for counts in by_task.values()) for state in ("done", "failed", "not computed")}
     cells["failed"] = len(failures)  # those of a task from two sources are counted with each
     return {
         **{k: v for k, v in manifest.items() if k not in elsewhere},
+        **({"processors": told} if (told := tell_processors(manifest)) else {}),
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
         "cells": cells if lacking else {state: cells[state] for state in ("done", "failed")},
         "methods": methods,

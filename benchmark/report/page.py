@@ -26,7 +26,8 @@ _ORDER = (
 MOST_FAILURES = 100
 """Failed cells that the page lists; ``manifest.json`` has them all."""
 
-_PLACED = {"command", "grid", "selection", "tasks", "cells", "methods"}  # not under provenance, but above
+# Not under provenance, but above.
+_PLACED = {"command", "grid", "selection", "tasks", "cells", "methods", "processors", "recomputed"}
 
 
 def render_page(

@@ -26,7 +26,7 @@ from benchmark.methods.registry import Entry, catalogue
 from benchmark.names import without_formulas
 from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
-from benchmark.report.findings import DIFFERS, UNKNOWN, WRONG, Finding, Verdict
+from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
 from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
 from benchmark.running.arithmetic import NATIVE, processor
@@ -114,7 +114,7 @@ def verify(
                 verdict.checked[name] = found
             else:
                 verdict.findings.append(replace(found, check=name))
-    replace_file(folder / "verify.json", json_text(verdict.record()).encode())
+    replace_file(folder / FILE, json_text(verdict.record()).encode())
     return verdict
 
 

@@ -17,6 +17,7 @@ from benchmark.evidence.collapse import never_predicted
 from benchmark.evidence.collect import Collection, Representation, confusions
 from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.statistics import (
+    AVERAGE,
     LEAST_BLOCKS,
     average_draws,
     average_inter,
@@ -227,8 +228,9 @@ def sections(
             block="data set with every method: mean primary score over seeds where something is missing",
         ),
     )
-    untested = [] if together[-1] is not None or len(sets) < 2 else [_too_few(len(sets))]
-    yield Section("All tasks", [part for part in together if part is not None], untested)
+    notes = [] if together[-1] is not None or len(sets) < 2 else [_too_few(len(sets))]
+    notes += filter(None, [provenance.get("processors"), provenance.get("recomputed")])
+    yield Section("All tasks", [part for part in together if part is not None], notes)
     never = never_predicted(collection.models)
     losses, unknown = split_losses(collection.models), unknown_methods(collection.models)
     confused = confusions(collection.models)
@@ -272,6 +274,7 @@ def sections(
         notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
         if against is not None:
             notes += [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
+        notes.append(_between_seeds(scores, task, source))
         notes.append(tell_unknown(split, untold))
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
@@ -286,6 +289,18 @@ def _too_few(blocks: int) -> str:
     return (
         f"Ranks over all tasks are not tested: the blocks of Friedman's test are data sets, and {blocks} of them tell "
         f"nothing; it takes {LEAST_BLOCKS}."
+    )
+
+
+def _between_seeds(scores: pd.DataFrame, task: str, source: str) -> str:
+    """How far another seed moves a number: what other reasons for a difference are to be held against."""
+    part = of_primary(scores[(scores["task"] == task) & (scores["source"] == source)])
+    averages = average_inter(average_draws(part))
+    spread = averages.groupby("method")["value"].std().median() if not averages.empty else float("nan")
+    if pd.isna(spread):
+        return ""
+    return (
+        f"From seed to seed, {AVERAGE} of a method moves by {spread:.2f} (standard deviation; median of the methods)."
     )
 
 

@@ -29,8 +29,8 @@ GRID = {
     "seeds": 1,
     "ratios": [0.0, 0.5],
     "subsets": ["l", "av"],
-    "simulator": {"train": 48, "valid": 16, "test": 24},
-    "training": {"epochs": 2},
+    "simulator": {"train": 24, "valid": 12, "test": 12},
+    "training": {"epochs": 2, "batch_size": 8},  # six steps, for an emulated processor is slow
     "portable": True,
 }
 
