@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "MKL_VML_DEBUG_CPU_TYPE": "1",  # torch's exp, log, sqrt, ...: MKL's one set of them without approximate reciprocals
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # torch's convolutions
     "OPENBLAS_CORETYPE": "Haswell",  # matrix products of NumPy, SciPy and scikit-learn
+    "OPENBLAS_L2_SIZE": "512",  # KiB of cache, for which it cuts them into blocks
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",  # NumPy's own loops
 }
 # Digests of what the operations below give, by torch's version; the same on a processor of AMD with AVX-512, and on an

@@ -74,7 +74,7 @@ def test_processes_started_in_the_block_are_and_later_ones_are_not(monkeypatch):
 
 @here
 def test_a_process_started_for_a_call_computes_portably_and_this_one_does_not():
-    assert "started without" in fault() and apart(fault) == ""
+    assert any(told in fault() for told in ("started without", "was loaded before")) and apart(fault) == ""
 
 
 @here
@@ -125,11 +125,12 @@ def test_a_portable_cell_is_not_computed_by_a_native_process(store):
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_workers_compute_portably_and_those_of_the_next_run_do_not(store, jobs):
     grid, native = one_cell(), one_cell(portable=False)
+    before = dict(os.environ)
     outcomes, failed = run(grid, store, jobs=jobs)
     assert failed == 0 and [outcome.state for _, outcome in outcomes] == [DONE]
     told = store.read(grid.cells[0].key)["processor"]
     assert (told["arithmetic"], told["instructions"], told["threads"]) == (PORTABLE, "AVX2", 1)
-    assert set(ENVIRONMENT).isdisjoint(os.environ)
+    assert dict(os.environ) == before
     _, failed = run(native, store, jobs=2)
     assert failed == 0 and store.read(native.cells[0].key)["processor"]["arithmetic"] == NATIVE
     assert runner.get_reusable_executor().submit(os.environ.get, "MKL_CBWR").result() is None
