@@ -238,54 +238,6 @@ def test_what_is_set_and_what_others_are_tested_against(tmp_path):
     assert set(pd.read_csv(results.out / "comparisons.csv")["against"]) == {"constant"}
 
 
-def test_a_grids_margin_is_told_and_stays_with_what_is_stored():
-    grid = {**GRID, "seeds": 3, "ratios": [], "subsets": ["l", "a", "v", "la", "lv", "av", "lav"], "margin": 0.4}
-    results = run(grid)
-
-    def told():
-        return (results.out / "tables" / "mosi_intervals.md").read_text()
-
-    assert manifest(results)["margin"] == 0.4 and "lies within ±0.4 points)" in told()
-    report(results.out)
-    assert manifest(results)["margin"] == 0.4 and "lies within ±0.4 points)" in told()
-    report(results.out, grid={**grid, "margin": 2})
-    assert "lies within ±2 points)" in told()
-
-
-def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeypatch):
-    from benchmark.report import results as written
-    from benchmark.running import runner
-
-    def stopped(grid, store, todo, **options):
-        run_all(grid, store, todo[:1], **options)
-        raise KeyboardInterrupt
-
-    def counted(results):
-        return results._content.report["provenance"]["cells"]
-
-    run_all = runner.run_grid
-    monkeypatch.setattr(runner, "run_grid", stopped)
-    grid = {**GRID, "tasks": ["mosi", "iemocap"], "margin": 0.7, "name": "half"}
-    with pytest.raises(KeyboardInterrupt):
-        run(grid, out="out", command="the command")
-    results = report("out")
-    page = (results.out / "report.html").read_text()
-    assert "<strong>1 of 8 cells done; 7 not computed.</strong>" in page
-    assert page.count('<p class="caption">1 of 4 cells done; 3 not computed.</p>') == 1, (
-        "under the one task with scores"
-    )
-    said = manifest(results)
-    assert (said["grid"], said["command"], said["against"], said["margin"]) == ("half", "the command", "linear", 0.7)
-    assert len(said["not_computed"]) == 7
-
-    monkeypatch.setattr(runner, "run_grid", run_all)
-    monkeypatch.setattr(written, "write", lambda *given: None)
-    assert counted(report("out")) == {"done": 1, "failed": 0, "not computed": 7}, "a report does not forget it"
-    assert counted(report("out", methods=["constant"]))["not computed"] == 3
-    assert counted(run(grid, methods=["constant"], out="out")) == {"done": 4, "failed": 0}, "all that was asked for"
-    assert counted(report("out", grid=grid)) == {"done": 4, "failed": 0, "not computed": 4}
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -84,10 +84,11 @@ def _text(row: Any, digits: int) -> str:
 
 def _caption(found: pd.DataFrame, blocks: pd.DataFrame, pairs: pd.DataFrame, percent: set[bool]) -> str:
     tasks = int(found["tasks"].max())
-    titles = ", ".join(dict.fromkeys(metric(str(name)).title for name in pairs["metric"].unique()))
+    said_of = [metric(str(name)) for name in pairs["metric"].unique()]
+    titles = ", ".join(dict.fromkeys(own.title for own in said_of if own.percent or not any(percent)))
     units = "in points" if any(percent) else "turned so that more is better"
     if len(percent) > 1:
-        units += ", of the tasks whose score is in per cents"
+        units += "; tasks whose score is no per cent are left out of it"
     said = [
         f"the difference of {found['condition'].iloc[0]} ({titles}{', mean over tasks' * (tasks > 1)}, {units}); how "
         f"often the row wins, ties and loses {tell_blocks(blocks)}; and p."

@@ -25,9 +25,9 @@ from benchmark.report.tables import COMPLETE, number_range, order_methods
 
 COLOURS = {"information": "#0072B2", "threshold": "#E69F00"}
 DEFINED = (
-    f"information: how far F1 falls from {COMPLETE} where in both conditions the threshold between yes and no stands "
-    "where it is best on the validation samples under that condition. threshold: the rest of the loss, which is what a "
-    "threshold costs that has stayed where it was while the method's scores shifted"
+    f"information: how far F1 falls from {COMPLETE} if in either condition the threshold between yes and no is put "
+    "where it is best on the validation samples in that condition. threshold: the rest of the loss; it comes of scores "
+    "that shift as a whole while the threshold stays"
 )
 
 
