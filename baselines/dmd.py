@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
-from benchmark.parts.pooling import padded
+from benchmark.parts.pooling import last_frame, masked_mean, padded
 from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
 # Directions (target, source) that the official code favours in advance: from language, and from vision to audio.
@@ -128,8 +128,9 @@ class ResidualHead(nn.Module):
 
 
 class Parts(NamedTuple):
-    """Each modality's frames, taken apart: dicts of modality to Tensor, shape (N, T_m, d), T_m the task's."""
+    """Which frames count, (N, T_m), and what they are taken apart into, (N, T_m, d); dicts of modality to Tensor."""
 
+    seen: dict[str, Tensor]
     x: dict[str, Tensor]
     shared: dict[str, Tensor]
     private: dict[str, Tensor]
@@ -161,6 +162,8 @@ class DMD(Method):
     representation_weight : float
         Of what keeps representations apart in the private graph.
     margin : float
+    attend_to_padding : bool
+        Whether padding, up to the task's longest sample, is attended to and read as in the official code, or hidden.
     """
 
     training_defaults = {"learning_rate": 1e-4, "batch_size": 16, "clip_norm": 0.6}
@@ -198,8 +201,10 @@ class DMD(Method):
         constraint_weight: NonNegative = 0.1,
         representation_weight: NonNegative = 10.0,
         margin: NonNegative = 0.15,
+        attend_to_padding: bool = False,
     ) -> None:
         super().__init__(task)
+        self.attend_to_padding = attend_to_padding
         self.weights = (distillation_weight, decoupling_weight, constraint_weight)
         self.representation_weight = representation_weight
         self.margin = margin
@@ -238,58 +243,58 @@ class DMD(Method):
 
     def decouple(self, batch: Batch) -> Parts:
         """Convolve each modality and take its frames apart. Missing frames are zero vectors to it."""
-        features, _ = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m)
+        features, seen = dict(batch.features), batch.frames  # (N, T_m, d_m), (N, T_m)
+        if self.attend_to_padding:
+            features, seen = padded(features, self.task.max_frames)
         features["l"] = self.input_dropout(features["l"])  # the official code drops language inputs only
         # To one width, so that one encoder can take the shared part out of every modality.
         x = {m: self.convolutions[m](features[m]) for m in MODALITIES}
-        return Parts(x, {m: self.shared(x[m]) for m in MODALITIES}, {m: self.private[m](x[m]) for m in MODALITIES})
+        shared, private = {m: self.shared(x[m]) for m in MODALITIES}, {m: self.private[m](x[m]) for m in MODALITIES}
+        return Parts(seen, x, shared, private)
 
     def fuse(self, parts: Parts) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Shared (N, 3 d), private by modality (N, 2 d), and all of it behind gates (N, 9 d).
-
-        As in the official code, padding is attended to, and the last position is read, be it padding or not.
-        """
-        shared, everywhere = padded(parts.shared, self.task.max_frames)  # they are as long already
-        masks, causal = [everywhere[m] for m in MODALITIES], [0] * len(MODALITIES)
-        # The shared parts: each attends to itself, 3 x (N, T_m, d), and its last position counts.
-        attended = self.attend_shared([shared[m] for m in MODALITIES], masks, causal_offset=causal)
-        last_shared = torch.cat([h[:, -1] for h in attended], dim=1)  # (N, 3 d)
+        """Shared (N, 3 d), private by modality (N, 2 d), and all of it behind gates (N, 9 d)."""
+        masks, causal = [parts.seen[m] for m in MODALITIES], [0] * len(MODALITIES)
+        # The shared parts: each attends to itself, 3 x (N, T_m, d), and its last frame counts.
+        attended = self.attend_shared([parts.shared[m] for m in MODALITIES], masks, causal_offset=causal)
+        shared = torch.cat([last_frame(h, mask) for h, mask in zip(attended, masks, strict=True)], dim=1)  # (N, 3 d)
         # The private parts: each attends to the two others, (N, T_m, 2 d), then to itself.
-        crossed = attend_across(self.attend_private, parts.private, everywhere, self.task.max_frames)
+        crossed = attend_across(self.attend_private, parts.private, parts.seen, self.task.max_frames)
         attended = self.attend_crossed([crossed[m] for m in MODALITIES], masks, causal_offset=causal)
-        private = {m: h[:, -1] for m, h in zip(MODALITIES, attended, strict=True)}
+        private = {m: last_frame(h, mask) for m, h, mask in zip(MODALITIES, attended, masks, strict=True)}
         # As in the official code, the sigmoids themselves go on; they are multiplied with nothing.
         gated = [self.gates[m](private[m]).sigmoid() for m in MODALITIES]  # 3 x (N, 2 d)
-        return last_shared, private, torch.cat([*gated, self.shared_gate(last_shared).sigmoid()], dim=1)
+        return shared, private, torch.cat([*gated, self.shared_gate(shared).sigmoid()], dim=1)
 
     def decoupling_loss(self, parts: Parts, batch: Batch) -> Tensor:
         """L_rec + L_cyc + 0.1 (L_margin + L_ort), summed over the modalities.
 
         Shared and private together must give the frame back, the rebuilt frame the same private part again, both as
-        means over all positions; the two parts of a real frame must not point the same way.
+        means over what is seen; the two parts of a real frame must not point the same way.
         """
         total = batch.features["l"].new_zeros(())
         ordered = self.task.kind == "intensity"  # then labels are those of the nearest bins
-        constraints = margin_loss(self.pool(parts.shared), batch.labels, self.margin, ordered=ordered)
+        constraints = margin_loss(self.pool(parts), batch.labels, self.margin, ordered=ordered)
         for m in MODALITIES:
             x, shared, private = parts.x[m], parts.shared[m], parts.private[m]  # (N, T_m, d)
             rebuilt = self.decoders[m](torch.cat([private, shared], dim=-1))  # (N, T_m, 2 d) → (N, T_m, d); L_rec
             again = self.private[m](rebuilt)  # (N, T_m, d); L_cyc
-            total = total + (rebuilt - x).square().mean() + (again - private).square().mean()
+            errors = (rebuilt - x).square().mean(-1) + (again - private).square().mean(-1)  # (N, T_m)
+            total = total + (errors * parts.seen[m]).sum() / parts.seen[m].sum().clamp(min=1)
             real = batch.frames[m]  # (N, T), T the batch's
             overlap = F.cosine_similarity(shared[:, : real.shape[1]], private[:, : real.shape[1]], dim=-1)  # L_ort
             constraints = constraints + (overlap.relu() * real).sum() / real.sum().clamp(min=1)
         return total + self.weights[2] * constraints
 
-    def pool(self, shared: dict[str, Tensor]) -> Tensor:
-        """Mean over each modality's positions, (M, N, d); padding counts, as the official code reads it too."""
-        return torch.stack([shared[m].mean(1) for m in MODALITIES])
+    def pool(self, parts: Parts) -> Tensor:
+        """Mean of each modality's shared part over what is seen, (M, N, d)."""
+        return torch.stack([masked_mean(parts.shared[m], parts.seen[m]) for m in MODALITIES])
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The task's losses of the joint, the shared and each modality's heads; distillation; decoupling."""
         parts = self.decouple(batch)
         shared, private, joint = self.fuse(parts)
-        pooled = dict(zip(MODALITIES, self.pool(parts.shared), strict=True))  # 3 x (N, d)
+        pooled = dict(zip(MODALITIES, self.pool(parts), strict=True))  # 3 x (N, d)
         shared_logits = torch.stack([self.shared_heads[m](pooled[m])[1] for m in MODALITIES])  # (M, N, K)
         # Edges of the shared graph are read from a hidden layer, of the private one from what its classifiers see.
         shared_seen = torch.stack([cast(ResidualHead, self.shared_heads[m]).hidden(pooled[m]) for m in MODALITIES])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
-from benchmark.parts.pooling import padded
+from benchmark.parts.pooling import last_frame, padded
 from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
 
@@ -34,6 +34,8 @@ class MulT(Method):
     attention_dropout, attention_dropout_a, attention_dropout_v : float
         Of attention to language and within a modality, of that to audio, and of that to vision.
     relu_dropout, residual_dropout, embedding_dropout, output_dropout : float
+    attend_to_padding : bool
+        Whether padding, up to the task's longest sample, is attended to and read as in the official code, or hidden.
     """
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 24, "clip_norm": 0.8}
@@ -53,8 +55,10 @@ class MulT(Method):
         residual_dropout: Rate = 0.1,
         embedding_dropout: Rate = 0.25,
         output_dropout: Rate = 0.0,
+        attend_to_padding: bool = False,
     ) -> None:
         super().__init__(task)
+        self.attend_to_padding = attend_to_padding
         self.convolutions = nn.ModuleDict(
             {m: TemporalConv(task.feature_dims[m], d, kernel=kernel, bias=False) for m in MODALITIES}
         )
@@ -78,20 +82,19 @@ class MulT(Method):
         self.head = nn.Linear(joint, task.num_outputs)
 
     def represent(self, batch: Batch) -> Tensor:
-        """Last positions of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs.
-
-        As in the official code, padding is attended to, and the last position is read, be it padding or not.
-        """
-        x, everywhere = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m), T_m the task's
+        """Last frames of the three modalities, (N, 6 d). Missing frames are zero vectors, as in published re-runs."""
+        x, seen = dict(batch.features), batch.frames  # (N, T_m, d_m), (N, T_m)
+        if self.attend_to_padding:  # then the last position counts as the last frame
+            x, seen = padded(x, self.task.max_frames)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         # Temporal convolutions: to one width, so that scalar products between modalities can be taken.
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
         # Positions and cross-modal Transformers
-        crossed = attend_across(self.crossmodal, x, everywhere, self.task.max_frames)  # (N, T_m, 2 d)
-        # Self-attention Transformers, causal as well (offset 0), so that the last position alone has seen all others
-        masks = [everywhere[m] for m in MODALITIES]
+        crossed = attend_across(self.crossmodal, x, seen, self.task.max_frames)  # (N, T_m, 2 d)
+        # Self-attention Transformers, causal as well (offset 0), so that the last frame alone has seen all others
+        masks = [seen[m] for m in MODALITIES]
         fused = self.selfattention([crossed[m] for m in MODALITIES], masks, causal_offset=[0] * len(MODALITIES))
-        return torch.cat([h[:, -1] for h in fused], dim=1)  # 3 x (N, 2 d) → (N, 6 d)
+        return torch.cat([last_frame(h, mask) for h, mask in zip(fused, masks, strict=True)], dim=1)  # (N, 6 d)
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits or intensities, shape (N, task.num_outputs)."""

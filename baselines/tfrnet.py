@@ -42,7 +42,7 @@ class GatedEncoder(nn.Module):
         self.join = nn.Linear(d_in + 2 * hidden, hidden)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, seen: Tensor) -> Tensor:
         """Gate, join and pool.
 
         Parameters
@@ -50,15 +50,19 @@ class GatedEncoder(nn.Module):
         x : Tensor, shape (N, T, d_in)
         context : Tensor, shape (N, T, 2 hidden)
             What the GRU gives for `x`; zero at padding.
+        seen : bool Tensor, shape (N, T)
+            What is pooled.
 
         Returns
         -------
         Tensor, shape (N, hidden)
-            The maximum over all positions, padding too, as in the official code.
+            Zero where nothing is.
         """
         context = context.tanh() * self.gate(context).sigmoid()  # (N, T, 2 hidden), zero at padding
         joined = self.join(torch.cat([x, context], dim=-1)).tanh()  # (N, T, d_in + 2 hidden) → (N, T, hidden)
-        return self.dropout(joined.amax(1))  # (N, hidden)
+        # The values lie in (-1, 1), so -1 never wins over what is seen.
+        pooled = joined.masked_fill(~seen[:, :, None], -1.0).amax(1)  # (N, hidden)
+        return self.dropout(pooled * seen.any(1, keepdim=True))  # where nothing is seen, 0 and not the -1 of above
 
 
 @register("tfr_net", paper="Yuan et al., ACM MM 2021", trains_on="missing")
@@ -91,6 +95,8 @@ class TFRNet(Method):
     head_dropout : float
     reconstruction_l, reconstruction_a, reconstruction_v : float
         Weights of the reconstruction losses.
+    attend_to_padding : bool
+        Whether padding, up to the task's longest sample, is attended to and read as in the official code, or hidden.
     """
 
     training_defaults = {"learning_rate": 2e-3, "batch_size": 24, "clip_norm": 0.8, "weight_decay": 1e-3}
@@ -122,8 +128,10 @@ class TFRNet(Method):
         reconstruction_l: NonNegative = 5.0,
         reconstruction_a: NonNegative = 2.0,
         reconstruction_v: NonNegative = 20.0,
+        attend_to_padding: bool = True,
     ) -> None:
         super().__init__(task)
+        self.attend_to_padding = attend_to_padding
         kernels = {"l": kernel_l, "a": kernel_a, "v": kernel_v}
         widths = {"l": fusion_l, "a": fusion_a, "v": fusion_v}
         self.reconstruction_weights = {"l": reconstruction_l, "a": reconstruction_a, "v": reconstruction_v}
@@ -157,28 +165,32 @@ class TFRNet(Method):
             nn.Linear(head_hidden, task.num_outputs),
         )
 
-    def extract(self, batch: Batch) -> dict[str, Tensor]:
-        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d), T_m the task's.
+    def seen(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Features (N, T_m, d_m), and which frames are attended to and pooled, (N, T_m)."""
+        if self.attend_to_padding:
+            return padded(batch.features, self.task.max_frames)
+        return dict(batch.features), batch.frames
 
-        As in the official code, padding is attended to.
-        """
-        x, everywhere = padded(batch.features, self.task.max_frames)  # (N, T_m, d_m)
+    def extract(self, batch: Batch) -> dict[str, Tensor]:
+        """Each modality's attention to itself and to the two others, side by side: (N, T_m, 3 d)."""
+        x, seen = self.seen(batch)
         x["l"] = self.input_dropout(x["l"])  # the official code drops language inputs only
         x = {m: self.convolutions[m](x[m]) for m in MODALITIES}  # (N, T_m, d)
         intra = self.intra(
-            [x[m] for m in MODALITIES], [everywhere[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
+            [x[m] for m in MODALITIES], [seen[m] for m in MODALITIES], causal_offset=[0] * len(MODALITIES)
         )  # 3 x (N, T_m, d)
-        inter = attend_across(self.inter, x, everywhere, self.task.max_frames)  # (N, T_m, 2 d)
+        inter = attend_across(self.inter, x, seen, self.task.max_frames)  # (N, T_m, 2 d)
         return {m: torch.cat([intra[i], inter[m]], dim=-1) for i, m in enumerate(MODALITIES)}  # (N, T_m, d + 2 d)
 
-    def fuse(self, extracted: dict[str, Tensor], frames: dict[str, Tensor]) -> Tensor:
+    def fuse(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
         """The gated encoders' results side by side, (N, fusion_l + fusion_a + fusion_v)."""
         contexts = run_grus(
             [encoder.gru for encoder in self.encoders.values() if isinstance(encoder, GatedEncoder)],
             [extracted[m] for m in MODALITIES],
-            [frames[m].sum(1).clamp(min=1) for m in MODALITIES],  # not over padding
+            [batch.frames[m].sum(1).clamp(min=1) for m in MODALITIES],  # not over padding
         )  # 3 x (N, T_m, 2 fusion_m)
-        pooled = [self.encoders[m](extracted[m], c) for m, c in zip(MODALITIES, contexts, strict=True)]
+        _, seen = self.seen(batch)
+        pooled = [self.encoders[m](extracted[m], c, seen[m]) for m, c in zip(MODALITIES, contexts, strict=True)]
         return torch.cat(pooled, dim=1)  # 3 x (N, fusion_m) side by side
 
     def reconstruction_loss(self, extracted: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -203,7 +215,7 @@ class TFRNet(Method):
         """The task's loss and reconstruction."""
         extracted = self.extract(batch)
         return {
-            "task": self.task_loss(self.head(self.fuse(extracted, batch.frames)), batch),
+            "task": self.task_loss(self.head(self.fuse(extracted, batch)), batch),
             "reconstruction": self.reconstruction_loss(extracted, batch),
         }
 
@@ -219,7 +231,7 @@ class TFRNet(Method):
 
     def represent(self, batch: Batch) -> Tensor:
         """What the head sees, (N, fusion_l + fusion_a + fusion_v)."""
-        return self.fuse(self.extract(batch), batch.frames)
+        return self.fuse(self.extract(batch), batch)
 
     def predict(self, batch: Batch) -> Tensor:
         """Logits or intensities, shape (N, task.num_outputs)."""

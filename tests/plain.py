@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from baselines.mult import MulT
 from benchmark import MODALITIES, Batch, Method
-from benchmark.parts.pooling import masked_mean, padded
+from benchmark.parts.pooling import last_frame, masked_mean, padded
 from benchmark.parts.transformer import PAIRS, Transformer, sinusoidal_positions
 from corrkd.losses import category_prototype, sample_contrastive
 from corrkd.method import STUDENT, CorrKD
@@ -106,6 +106,7 @@ class PlainMulT(Method):
 
     def __init__(self, fast: MulT):
         super().__init__(fast.task)
+        self.attend_to_padding = fast.attend_to_padding
         self.convolutions = nn.ModuleDict({m: _conv(fast.convolutions[m].conv) for m in MODALITIES})
         self.crossmodal = nn.ModuleList(PlainTransformer(fast.crossmodal, s) for s in range(len(PAIRS)))
         self.selfattention = nn.ModuleList(PlainTransformer(fast.selfattention, s) for s in range(len(MODALITIES)))
@@ -116,7 +117,7 @@ class PlainMulT(Method):
 
     def predict(self, batch: Batch) -> Tensor:
         longest = self.task.max_frames
-        x, frames = padded(batch.features, longest)
+        x, frames = padded(batch.features, longest) if self.attend_to_padding else (dict(batch.features), batch.frames)
         x["l"] = self.input_dropout(x["l"])
         x = {m: self.convolutions[m](x[m].transpose(1, 2)).transpose(1, 2) for m in MODALITIES}
         crossed: dict[str, list[Tensor]] = {m: [] for m in MODALITIES}
@@ -125,7 +126,7 @@ class PlainMulT(Method):
             crossed[target].append(transformer(x[target], frames[target], x[source], frames[source], offset))
         last = []
         for m, transformer in zip(MODALITIES, self.selfattention, strict=True):
-            last.append(transformer(torch.cat(crossed[m], dim=-1), frames[m], offset=0)[:, -1])
+            last.append(last_frame(transformer(torch.cat(crossed[m], dim=-1), frames[m], offset=0), frames[m]))
         joint = torch.cat(last, dim=1)
         return self.head(joint + self.second(self.output_dropout(self.first(joint).relu())))
 

@@ -27,11 +27,15 @@ def card(entry: Entry) -> dict[str, Any]:
 
 
 class Hyperparameter(Strict):
-    """A hyper-parameter in a card: its value, other values by task, and where they come from."""
+    """A hyper-parameter in a card: its value, other values by task, and where they come from.
+
+    `idle` says when another value changes nothing, where the conformance suite finds that it does not.
+    """
 
     value: Any = None
     per_task: dict[str, Any] = {}
     source: str = ""
+    idle: str = ""
 
 
 class Published(Strict):

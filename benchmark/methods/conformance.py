@@ -21,6 +21,8 @@ from benchmark.data.batches import SplitTensors, task_spec
 from benchmark.data.dataset import Dataset
 from benchmark.data.simulator import simulate
 from benchmark.data.task import known_tasks
+from benchmark.errors import BenchmarkError
+from benchmark.methods.cards import card
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.methods.loading import load
 from benchmark.methods.registry import Entry
@@ -80,16 +82,16 @@ class Subject:
         """A tiny simulated task, the same each time."""
         return simulate(known_tasks()[task], (48, 16, 32))
 
-    def build(self, dataset: Dataset, seed: int = 0) -> Method:
-        """A new method with its default hyper-parameters."""
+    def build(self, dataset: Dataset, seed: int = 0, **changes: Any) -> Method:
+        """A new method with its default hyper-parameters, but for `changes`."""
         cls = load(self.entry)
-        constructor, _ = hyperparameters(cls, self.entry.name, dataset.task, [])
+        constructor, _ = hyperparameters(cls, self.entry.name, dataset.task, [changes])
         torch.manual_seed(seed)
         return cls(task_spec(dataset), **constructor)
 
-    def train_anew(self, dataset: Dataset) -> Method:
+    def train_anew(self, dataset: Dataset, **changes: Any) -> Method:
         """Build and train for one epoch a stage, as the harness would."""
-        method = self.build(dataset)
+        method = self.build(dataset, **changes)
         _, defaults = hyperparameters(load(self.entry), self.entry.name, dataset.task, [])
         config = TrainingConfig.model_validate(defaults.model_dump() | {"epochs": 1, "validation_draws": 1})
         self.harness.train(method, dataset, trains_on=self.entry.trains_on, config=config, seed=0, device=CPU)
@@ -110,9 +112,9 @@ class Subject:
         kept = (mrm or MRM()).draw(np.random.default_rng(7), len(tensors), frames)
         return tensors.batch(rows, {m: kept[m][rows] for m in MODALITIES}, training=training)
 
-    def stages(self, dataset: Dataset) -> Iterator[tuple[Stage, Method]]:
+    def stages(self, dataset: Dataset, **changes: Any) -> Iterator[tuple[Stage, Method]]:
         """One method, taken through its stages; the caller trains it, or does not."""
-        method = self.build(dataset)
+        method = self.build(dataset, **changes)
         tensors = SplitTensors(dataset, "train", CPU)
         for stage in method.stages:
             method.eval()
@@ -371,6 +373,54 @@ def check_inputs_untouched(subject: Subject, dataset: Dataset) -> None:
         examine(trained.train().loss, f"loss in stage {stage.name!r}", training=True)
 
 
+def check_hyperparameters(subject: Subject) -> None:
+    """Each hyper-parameter acts: another value gives other weights, losses or outputs, or the card says when."""
+    dataset, cls = subject.dataset(TASKS[0]), load(subject.entry)
+    values, _ = hyperparameters(cls, subject.entry.name, dataset.task, [])
+    if not values:
+        raise NotApplicable("no hyper-parameters")
+    said = card(subject.entry).get("hyperparameters", {})
+    by_default = _traces(subject, dataset)
+    for name, value in values.items():
+        changed = (other for other in _others(value) if _differs(subject, dataset, by_default, {name: other}))
+        if "idle" not in said.get(name, {}) and next(changed, None) is None:
+            raise Violation(
+                f"no other value of the hyper-parameter {name} changes anything; use it, or say in the card when"
+            )
+
+
+def _others(value: Any) -> list[Any]:
+    """Other values than the default, of which a method takes one."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 2 * value, value // 2, 1]
+    return [value / 2 + 0.1, 2 * value, value + 1] if isinstance(value, float) else [1.0, 1]
+
+
+def _differs(subject: Subject, dataset: Dataset, by_default: list[Tensor], changes: dict[str, Any]) -> bool:
+    try:
+        traces = _traces(subject, dataset, **changes)
+    except (BenchmarkError, ValueError, RuntimeError, AssertionError):
+        return False  # not every value goes with the others
+    return len(traces) != len(by_default) or not all(map(torch.equal, traces, by_default))
+
+
+def _traces(subject: Subject, dataset: Dataset, **changes: Any) -> list[Tensor]:
+    """What a hyper-parameter acts on: weights, losses of samples that come thrice, their gradients, and outputs."""
+    traces, tested = [], subject.batch(dataset, np.arange(8), training=False)
+    for _, method in subject.stages(dataset, **changes):
+        torch.manual_seed(0)
+        traces += [value.clone() for value in method.state_dict().values()]
+        for rows in (np.arange(8), np.arange(8, 16)) * 3:
+            loss = method.train().loss(subject.batch(dataset, rows, training=True))
+            traces.append(loss.detach())
+        torch.autograd.backward(loss)
+        traces += [p.grad.norm() for p in method.parameters() if p.grad is not None] + [_outputs(method, tested)]
+        method.zero_grad()
+    return traces or [_outputs(subject.train_anew(dataset, **changes), tested)]  # of one with nothing to train
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "contract": check_contract,
     "any setting": check_any_setting,
@@ -383,6 +433,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "labels": check_labels,
     "masked frames": check_masked_frames,
     "inputs untouched": check_inputs_untouched,
+    "hyper-parameters": check_hyperparameters,
 }
 
 

@@ -132,16 +132,18 @@ def test_attention_looks_back_only():
         assert not torch.allclose(before[m][:, 5:], after[m][:, 5:], atol=1e-3)
 
 
-def test_gated_encoder_runs_over_real_frames_and_pools_over_all_positions():
+@pytest.mark.parametrize("padding", [False, True])
+def test_gated_encoder_runs_over_real_frames_and_pools_what_is_seen(padding):
     torch.manual_seed(0)
     encoder = GatedEncoder(5, 3, layers=2, dropout=0.0)
     x = torch.randn(3, 6, 5)
     frames = torch.arange(6)[None, :] < torch.tensor([2, 6, 0])[:, None]
     (context,) = run_grus([encoder.gru], [x], [frames.sum(1).clamp(min=1)])
-    encoded = encoder(x, context)
+    encoded = encoder(x, context, torch.ones_like(frames) if padding else frames)
     for i, length in enumerate((2, 6)):
         context, _ = encoder.gru(x[i : i + 1, :length])
         gate = encoder.gate.conv(context.transpose(1, 2)).transpose(1, 2).sigmoid()
         gated = F.pad(context.tanh() * gate, (0, 0, 0, 6 - length))
         joined = encoder.join(torch.cat([x[i : i + 1], gated], dim=-1)).tanh()
-        assert torch.allclose(encoded[i], joined.amax(1)[0], atol=1e-6)
+        assert torch.allclose(encoded[i], joined[0, : 6 if padding else length].amax(0), atol=1e-6)
+    assert padding or not encoded[2].any()

@@ -157,7 +157,7 @@ def dmd(fixture: Fixture, case: str) -> Values:
     method, batch = build(DMD, fixture, case), fixture.batch(case)
     parts = method.decouple(batch)
     joint_shared, private, _ = method.fuse(parts)
-    pooled, real = method.pool(parts.shared), batch.frames["l"]
+    pooled, real = method.pool(parts), batch.frames["l"]
     both = {m: torch.cat([parts.private[m], parts.shared[m]], -1) for m in MODALITIES}
     rebuilt = {m: method.decoders[m](both[m]) for m in MODALITIES}
     frames = {"convolved": parts.x, "shared": parts.shared, "private": parts.private, "rebuilt": rebuilt}
