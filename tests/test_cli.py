@@ -222,7 +222,9 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     code, _, _ = run(capsys, *arguments, "--out", out, "--jobs", 1)
     assert code == 0
     tables = sorted((out / "tables").iterdir())
-    stems = {"mosi_inter", "mosi_intra", "mosi_intervals", "mosi_augmentation", "mosi_methods", "overall"}
+    stems = {f"mosi_{kind}" for kind in ("inter", "intra", "intervals", "augmentation", "methods", "mechanisms")} | {
+        "overall"
+    }
     assert {table.name for table in tables} == {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "tex", "csv")}
     for table in tables:
         text = table.read_text().replace("\\_", "_").replace("\\allowbreak", "")
