@@ -213,7 +213,8 @@ def specification_curve(
     shown = list(frame["metric"].unique())
     labels = list(frame.loc[frame["metric"] == shown[0], "method"])
     place = {label: i for i, label in enumerate(labels)}
-    lines = _lines({label: options[label] for label in labels}, method)
+    options = {label: own for label, own in options.items() if label in place}
+    lines = _lines(options, method)
     names = fitting_size([max(labels, key=len)], 1.3, min(5.5, 0.8 * 72 * (TWO_COLUMNS - 2.2) / len(labels)))
     with styled():
         heights = [*(1.0 for _ in shown), _LINE * len(lines)]
@@ -223,7 +224,7 @@ def specification_curve(
             _scores(axes, frame[frame["metric"] == name], place, method)
             axes.set_ylabel(f"{AVERAGE}\n{axis_label(name)}")
             axes.tick_params(axis="x", length=0, labelbottom=False)
-        _matrix(dots, lines, {label: options[label] for label in labels}, place, method)
+        _matrix(dots, lines, options, place, method)
         dots.set_xticks(range(len(labels)), labels, rotation=90, fontsize=names)
         for tick, label in zip(dots.get_xticklabels(), labels, strict=True):
             tick.set_color(_DEFAULT if label == method else "black")
