@@ -33,7 +33,8 @@ OF_SEVERAL_MODULES = {
     "test_notebook.py": "the notebook of the documentation",
     "test_own_task.py": "a task of one's own, from its file to the tables",
     "test_readme.py": "the documents",
-    "test_runs.py", "test_shards.py": "real runs from the command line",
+    "test_runs.py": "real runs from the command line",
+    "test_shards.py": "parts of a grid, from planning to their report together",
     "test_wheel.py": "the package as it is installed",
 }
 """Tests that have no one subject, and what they are of."""
