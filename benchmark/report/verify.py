@@ -179,6 +179,10 @@ class _Verification:
 
     def masks(self) -> Iterator[Finding | str]:
         """Data by their fingerprints, samples by their ids, masks by their digests."""
+        if not self.done:
+            yield _found(UNKNOWN, "no cells are here, so neither samples nor masks can be compared")
+            yield "none are here"
+            return
         found: dict[str, TaskSource] = {}
         for source in sources_of(self.done.values(), self.tasks, self.data):
             found[identify(source).fingerprint] = source
@@ -217,7 +221,7 @@ class _Verification:
                         WRONG, f"{_title(record)} ({key}): masks of {', '.join(other)} are not those of its ids"
                     )
                 compared += 1
-        yield f"of {compared} cells" if self.done else "no cells are here"
+        yield f"of {compared} cells"
 
     def scores(self) -> Iterator[Finding | str]:
         """``scores.csv`` against the outputs; intervals and comparisons against what follows from them."""
@@ -251,7 +255,8 @@ class _Verification:
         compared, others = 0, []
         there = {path.name for path in (self.folder / "tables").glob("*.*")}
         parts = [part for kind in content.parts.values() for part in kind.values()]
-        for name, text in (file for part in parts for file in table_files(part).items()):
+        files = {name: text for part in parts for name, text in table_files(part).items()}
+        for name, text in files.items():
             if name not in there:
                 yield _found(UNKNOWN, f"tables/{name} is not here; --report-only writes it")
                 continue

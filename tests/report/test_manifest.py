@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.files.manifest import read_manifest
 from benchmark.report import manifest
-from benchmark.report.manifest import build_manifest, counted_cells, provenance, tell_cells
+from benchmark.report.manifest import build_manifest, counted_cells, provenance, tell_cells, tell_processors
 
 
 def record(number, **changed):
@@ -92,3 +92,35 @@ def test_what_is_done_failed_and_not_computed_is_counted_by_task():
     assert tell_cells({"done": 3, "failed": 0, "not computed": 0}) == tell_cells({}) == ""
     shown = provenance({"cells": cells, "not_computed": lacking}, {}, failures, lacking)
     assert shown["cells"] == {"done": 3, "failed": 2, "not computed": 3} and "not_computed" not in shown
+
+
+@pytest.mark.parametrize(
+    ("processors", "arithmetic", "said"),
+    [
+        ([], "native", ""),
+        ([{"cells": 3}], "native", ""),
+        (
+            [{"model": "A", "cells": 3}],
+            "portable",
+            "one kind of processor, A, in portable arithmetic: the numbers are the same",
+        ),
+        (
+            [{"model": "A", "cells": 3}, {"model": "B", "cells": 4}],
+            "native",
+            "2 kinds of processor (B: 4 cells, A: 3 cells)",
+        ),
+        ([{"model": "A", "cells": 3}, {"cells": 1}], "native", "a processor that is not known: 1 cells"),
+        ([{"model": "A", "cells": 3}], "native and portable", "on another one numbers are a little different"),
+    ],
+)
+def test_where_cells_were_computed_is_said_in_a_sentence(processors, arithmetic, said):
+    told = tell_processors({"processors": processors, "arithmetic": arithmetic})
+    assert said in told and bool(said) == bool(told)
+    shown = provenance({"cells": [], "processors": processors, "arithmetic": arithmetic}, {}, ())
+    assert shown.get("processors", "") == told and "arithmetic" not in shown
+
+
+def test_processors_are_counted_and_unknown_ones_too():
+    built = build(record(1, processor={"model": "A"}), record(2, processor={"model": "A"}), record(3))
+    assert built["processors"] == [{"model": "A", "cells": 2}, {"cells": 1}] and built["arithmetic"] == "native"
+    assert build(record(1, arithmetic="portable"), record(2))["arithmetic"] == "native and portable"

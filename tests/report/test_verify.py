@@ -11,7 +11,7 @@ import benchmark
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.report import findings
-from benchmark.report.findings import DIFFERS, RIGHT, UNKNOWN, WRONG
+from benchmark.report.findings import DIFFERS, FILE, RIGHT, UNKNOWN, WRONG, tell_recomputed
 from benchmark.running.store import Store, write_record
 from tests.running.portable import GRID
 
@@ -159,8 +159,8 @@ def test_without_cells_tables_are_held_to_the_scores_and_the_rest_is_told_to_be_
     verdict = benchmark.verify(run, say=silent)
     assert (
         verdict.sound
-        and verdict.state("cells") == verdict.state("scores") == UNKNOWN
-        and verdict.state("tables") == RIGHT
+        and {verdict.state(c) for c in ("cells", "data and masks", "scores")} == {UNKNOWN}
+        and verdict.state("tables") == UNKNOWN  # what is made of outputs, such as the thresholds
     )
     table = run / "tables" / "mosi_inter.csv"
     table.write_text(table.read_text().replace("constant", "konstant"))
@@ -177,6 +177,14 @@ def test_cells_computed_again_are_compared_bit_by_bit(run):
     write_again(store, key, arrays)
     verdict = benchmark.verify(run, recompute=0, jobs=1, say=silent)
     (found,) = (finding for finding in verdict.findings if finding.check == "recomputed")
+    assert f"Computed again: {verdict.checked['recomputed']}; 1 findings, such as: {found.what}." == tell_recomputed(
+        run
+    )
+    page = benchmark.report(run, say=silent).out / "report.html"
+    assert (
+        "Computed again: 6 of 6 cells" in page.read_text()
+        and "From seed to seed, Avg. of a method moves" in page.read_text()
+    )
     assert found.state == DIFFERS and f"({key}): outputs differ by up to 0.25" in found.what  # it is native
 
 
@@ -222,3 +230,10 @@ def test_what_cannot_be_verified_is_refused_in_one_line(tmp_path, capsys):
 def test_many_findings_of_one_check_are_counted():
     verdict = findings.Verdict(None, {"cells": "x"}, [findings.Finding("cells", WRONG, str(i)) for i in range(7)])
     assert "and 2 more, in verify.json" in str(verdict) and str(verdict).splitlines()[-1].endswith("something is wrong")
+
+
+@pytest.mark.parametrize("content", ["", "[", "[]", "{}", '{"checks": []}', '{"checks": [{"check": "recomputed"}]}'])
+def test_a_file_that_is_no_verdict_says_nothing_of_cells(tmp_path, content):
+    assert tell_recomputed(tmp_path) == ""
+    (tmp_path / FILE).write_text(content)
+    assert tell_recomputed(tmp_path) == ""
