@@ -140,7 +140,8 @@ class Fusion(nn.Module):
 
     def __init__(self, d: int, *, heads: int, width: int, layers: int, fusion_layers: int, tokens: int) -> None:
         super().__init__()
-        self.hyper = nn.Parameter(torch.ones(1, tokens, d))  # where the hyper-modality starts
+        # Where the hyper-modality starts. Ones alone the first normalisation would turn into zeros, whatever its scale.
+        self.hyper = nn.Parameter(1.0 + 1e-4 * torch.randn(1, tokens, d))
         self.language = Encoder(tokens, d, heads=heads, width=width, layers=layers)
         self.learning = nn.ModuleList(HyperLayer(d, heads) for _ in range(layers + 1))
         self.token = nn.Parameter(torch.zeros(1, 1, d))  # before both sequences

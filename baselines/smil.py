@@ -22,7 +22,6 @@ from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import masked_mean
 
-SINGLE = Stage("single modalities", trains_on="complete")
 PRETRAINING = Stage("pretraining", trains_on="complete")
 META_LEARNING = Stage("meta-learning")
 
@@ -107,9 +106,8 @@ def labels_of(batch: Batch, rows: Tensor) -> Batch:
 class SMIL(Method):
     """A missing modality is rebuilt from centres of its training features; how, is learned by meta-learning.
 
-    First each modality's extractor is trained alone, then the network on complete samples; then k-means finds the
-    centres of each modality's features. In the last stage, one half of a batch (meta-train) moves the classifier by a
-    gradient step, with a graph:
+    First the network is trained on complete samples; then k-means finds the centres of each modality's features. In
+    the second stage, one half of a batch (meta-train) moves the classifier by a gradient step, with a graph:
     ``theta* = theta - inner_learning_rate grad task(theta, meta-train)``, and with ``theta*`` the other half
     (meta-test), which is seen both with what is missing and complete, is to be right and alike:
 
@@ -153,14 +151,13 @@ class SMIL(Method):
         hidden_weight: NonNegative = 0.01,
     ) -> None:
         super().__init__(task)
-        self.stages = (SINGLE, PRETRAINING, META_LEARNING)
+        self.stages = (PRETRAINING, META_LEARNING)
         self.stage = META_LEARNING  # what a trained method is in, when only its weights are loaded
         self.inner_steps = inner_steps
         self.inner_learning_rate = inner_learning_rate
         self.weights = (joint_weight, hidden_weight)
         joint = len(MODALITIES) * d
         self.extractors = nn.ModuleDict({m: Extractor(task.feature_dims[m], d, kernel=kernel) for m in MODALITIES})
-        self.alone = nn.ModuleDict({m: nn.Linear(d, task.num_outputs) for m in MODALITIES})  # for the first stage
         self.head = Head(joint, hidden, task.num_outputs, dropout=dropout)
         # Given what is available, and a flag for each modality: the weights of each modality's centres.
         self.reconstruction = nn.Linear(joint + len(MODALITIES), len(MODALITIES) * clusters)
@@ -168,14 +165,12 @@ class SMIL(Method):
         self.register_buffer("priors", torch.zeros(len(MODALITIES), clusters, d))  # found by k-means, not by gradients
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
-        """Extractors alone, then with the classifier; then the centres of their features are found."""
+        """Extractors and classifier first; then the centres of their features are found, and all is trained on."""
         self.stage = stage
-        self.alone.requires_grad_(stage == SINGLE)
-        self.head.requires_grad_(stage != SINGLE)
-        # As in the official code, extractors are trained on beside centres of what they gave before.
-        self.reconstruction.requires_grad_(stage == META_LEARNING)
-        self.perturbations.requires_grad_(stage == META_LEARNING)
-        if stage != META_LEARNING:
+        pretraining = stage == PRETRAINING
+        self.reconstruction.requires_grad_(not pretraining)
+        self.perturbations.requires_grad_(not pretraining)
+        if pretraining:
             return
         batches = list(training_set)
         for i, m in enumerate(MODALITIES):
@@ -235,11 +230,8 @@ class SMIL(Method):
         return losses[-1], head
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Single modalities: the task's loss of each alone. Pretraining: of all. Meta-learning: see the class."""
+        """Pretraining: the task's loss of the samples as they are. Meta-learning: see the class."""
         available, there = self.extract(batch.features, batch.present)
-        if self.stage == SINGLE:
-            answers = self.answer_alone(available)
-            return {f"task of {m}": self.task_loss(answers[i], batch) for i, m in enumerate(MODALITIES)}
         if self.stage == PRETRAINING:
             return {"task": self.task_loss(self.respond(available, there, noisy=False).outputs, batch)}
         if batch.complete is None:
@@ -274,12 +266,6 @@ class SMIL(Method):
         """What the classifier's last layer sees, (N, hidden)."""
         return self.respond(*self.extract(batch.features, batch.present), noisy=False).hidden
 
-    def answer_alone(self, available: Tensor) -> Tensor:
-        """What each modality alone says: (N, 3, d) → (3, N, K)."""
-        return torch.stack([self.alone[m](available[:, i]) for i, m in enumerate(MODALITIES)])
-
     def predict(self, batch: Batch) -> Tensor:
-        """Logits or intensities, shape (N, task.num_outputs); in the first stage the mean of the three."""
-        if self.stage == SINGLE:
-            return self.answer_alone(self.extract(batch.features, batch.present)[0]).mean(0)
+        """Logits or intensities, shape (N, task.num_outputs)."""
         return self.respond(*self.extract(batch.features, batch.present), noisy=False).outputs

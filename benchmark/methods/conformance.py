@@ -10,7 +10,7 @@ import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -380,17 +380,21 @@ def check_hyperparameters(subject: Subject) -> None:
     if not values:
         raise NotApplicable("no hyper-parameters")
     said = card(subject.entry).get("hyperparameters", {})
-    by_default = _traces(subject, dataset)
+    by_default, hints = _traces(subject, dataset), get_type_hints(cls.__init__)
     for name, value in values.items():
-        changed = (other for other in _others(value) if _differs(subject, dataset, by_default, {name: other}))
+        changed = (
+            other for other in _others(value, hints[name]) if _differs(subject, dataset, by_default, {name: other})
+        )
         if "idle" not in said.get(name, {}) and next(changed, None) is None:
             raise Violation(
                 f"no other value of the hyper-parameter {name} changes anything; use it, or say in the card when"
             )
 
 
-def _others(value: Any) -> list[Any]:
+def _others(value: Any, hint: Any) -> list[Any]:
     """Other values than the default, of which a method takes one."""
+    if isinstance(value, str):
+        return [other for other in get_args(hint) if other != value]  # of a Literal
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.cluster import KMeans
 
-from baselines.smil import META_LEARNING, PRETRAINING, SINGLE, SMIL
+from baselines.smil import META_LEARNING, PRETRAINING, SMIL
 from benchmark.protocol.missing import MODALITIES
 from tests.batches import as_test, random_batch, select, small_task
 
@@ -156,11 +156,10 @@ def test_the_loss_after_the_step_teaches_what_rebuilds_through_the_step(rate):
     assert gradient[row, column].item() == pytest.approx((values[0] - values[1]) / 2e-4, rel=1e-4)
 
 
-def test_what_learns_in_which_stage():
+def test_extractors_and_classifier_learn_in_both_stages_and_the_rest_in_the_second():
     model = small_smil()
     batch = random_batch(small_task(), 8, seed=1, available="la")
-    assert model.stages == (SINGLE, PRETRAINING, META_LEARNING)
-    assert SINGLE.trains_on == PRETRAINING.trains_on == "complete"
+    assert model.stages == (PRETRAINING, META_LEARNING) and PRETRAINING.trains_on == "complete"
     learned = {}
     for stage in model.stages:
         with torch.no_grad():
@@ -169,24 +168,9 @@ def test_what_learns_in_which_stage():
         model.loss(batch).backward()
         learned[stage] = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
     assert learned == {
-        SINGLE: {"extractors", "alone"},
         PRETRAINING: {"extractors", "head"},
         META_LEARNING: {"extractors", "head", "reconstruction", "perturbations"},
     }
-
-
-def test_each_modality_is_first_trained_alone():
-    model, batch = small_smil(), random_batch(small_task(), 8, seed=1)
-    model.start_stage(SINGLE, [])
-    terms = model.terms(batch)
-    assert list(terms) == ["task of l", "task of a", "task of v"]
-    for m, term in zip(MODALITIES, terms.values(), strict=True):
-        reached = torch.autograd.grad(term, list(model.extractors.parameters()), retain_graph=True, allow_unused=True)
-        names = [name for name, _ in model.extractors.named_parameters()]
-        assert {name[0] for name, g in zip(names, reached, strict=True) if g is not None and g.any()} == {m}
-    available, _ = model.extract(batch.features, batch.present)
-    answers = [model.alone[m](available[:, i]) for i, m in enumerate(MODALITIES)]
-    assert torch.allclose(model.predict(batch), sum(answers) / 3, atol=1e-6)
 
 
 def test_a_batch_of_one_sample_is_both_halves():

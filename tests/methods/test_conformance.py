@@ -127,6 +127,10 @@ OFFENDERS = {
         ("        return F.cross", "        if batch.intensity is not None:\n            batch.intensity.zero_()\n        return F.cross",
          "loss in stage 'training' changes the labels"),
     ],
+    "hyper-parameters": [
+        ("hidden: int = 64", "hidden: int = 64, weight: float = 1.0", "no other value of the hyper-parameter weight changes anything; use it, or say in the card when"),
+        ("        super().__init__(task)\n", "        super().__init__(task)\n        hidden = 64\n", "the hyper-parameter hidden changes anything"),
+    ],
 }  # fmt: skip
 SAVED = (
     "    def pooled(",
@@ -185,6 +189,14 @@ def test_the_offender_is_caught(tmp_path, check, number):
     (result,) = examine(suspect(tmp_path, (old, new)), HARNESS, {check: CHECKS[check]})
     assert result.state == "failed" and "\n" not in result.reason and "Violation" not in result.reason
     assert re.search(message, result.reason), result.reason
+
+
+def test_a_card_may_say_when_a_hyperparameter_is_idle(tmp_path):
+    entry = suspect(tmp_path, OFFENDERS["hyper-parameters"][0][:2])
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "suspect.yaml").write_text("hyperparameters:\n  weight: {idle: always}\n")
+    (result,) = examine(entry, HARNESS, {"hyper-parameters": CHECKS["hyper-parameters"]})
+    assert (result.state, result.reason) == ("passed", "")
 
 
 def test_state_outside_parameters_and_buffers_is_caught(tmp_path):
