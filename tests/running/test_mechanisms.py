@@ -40,6 +40,7 @@ class Weighted(Method):
         return {"task": 3 * self.w.sum(), "idea": idea, "off": (0 * self.w).sum().detach()}
 
     def mechanism(self, batch):
+        assert not self.training
         return {"error": (torch.tensor(float(len(batch))), torch.tensor(2.0))}
 
 
@@ -61,6 +62,7 @@ class Learner(Method):
     def terms(self, batch):
         if self.training:
             self.looks += 1
+            self.asked.append(batch.ids)
         return {"task": self.task_loss(self.predict(batch), batch), "weight": 0.1 * self.head.weight.square().sum()}
 
     def mechanism(self, batch):
@@ -126,6 +128,23 @@ def test_stages_tell_the_epoch_that_was_kept_and_the_last_one_its_effects():
     assert "fault" not in found
 
 
+def test_the_batches_are_those_of_the_epoch_that_was_kept():
+    dataset = simulate(known_tasks()["mosi"], (40, 16, 16))
+    method = Learner(task_spec(dataset))
+    seen = []
+
+    def on_stage(ended):
+        epochs = [method.asked[i : i + 5] for i in range(0, len(method.asked), 5)]  # of 40 samples in batches of 8
+        seen.append(ended.kept)
+        assert [batch.ids for batch in ended.training] == epochs[ended.kept - 1]
+        method.asked.clear()
+
+    config = TrainingConfig(epochs=4, batch_size=8, learning_rate=0.05, validation_draws=1)
+    device = torch.device("cpu")
+    train(method, dataset, trains_on="missing", config=config, seed=3, device=device, on_stage=on_stage)
+    assert len(seen) == 2 and max(seen) > 1, "an epoch behind the first was kept"
+
+
 def test_gradients_are_of_few_batches():
     method = Weighted(small_task())
     batches = iter([random_batch(small_task(), 3, seed=i) for i in range(BATCHES + 2)])
@@ -142,6 +161,7 @@ class Mute(Learner):
 
 class Undefined(Learner):
     def mechanism(self, batch):
+        assert not self.training
         return {"error": (torch.tensor(math.nan), torch.tensor(1.0))}
 
 
