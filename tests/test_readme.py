@@ -71,6 +71,7 @@ def test_the_pages_show_stored_tables():
         "README.md",
         "docs/ablation.md",
         "docs/full.md",
+        "docs/readings.md",
     ]
 
 
