@@ -211,7 +211,7 @@ def stepped(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
 
 
 def main(name: str) -> None:
-    """Print how far the device's results are from the CPU's, and what waits."""
+    """Print how far the device's results are from the CPU's, gradients as a share of the largest, and what waits."""
     device = register_device()
     expected_logits, (expected_gradients, _) = trained(name, CPU), stepped(name, CPU)
     with pretended():
@@ -219,7 +219,8 @@ def main(name: str) -> None:
     differences = [
         float(np.abs(a - b).max(initial=0.0)) for a, b in ((logits, expected_logits), (gradients, expected_gradients))
     ]
-    print(json.dumps({"logits": differences[0], "gradients": differences[1], "waits": waited}))
+    largest = float(np.abs(expected_gradients).max(initial=1.0))
+    print(json.dumps({"logits": differences[0], "gradients": differences[1] / largest, "waits": waited}))
 
 
 if __name__ == "__main__":

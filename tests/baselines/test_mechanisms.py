@@ -92,7 +92,7 @@ def test_lnln_tells_of_its_estimate_of_completeness():
     told = model.mechanism(batch)
     shares = (batch.present["l"].sum(1) / batch.frames["l"].sum(1))[:, None]
     with torch.no_grad():
-        estimates = [model.correct(model.compress(b.features, b.frames)).completeness for b in each(batch)]
+        estimates = [model.correct(model.compress(b.features)).completeness for b in each(batch)]
     assert numbers(told["completeness"]) == pytest.approx(errors(list(zip(estimates, shares, strict=True))), rel=1e-4)
     assert set(told) == {"completeness", *(f"reconstructed {m}" for m in MODALITIES)}
 

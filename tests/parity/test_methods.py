@@ -55,7 +55,7 @@ FAULTS = {
     "mult": [
         ("baselines/mult.py", "causal_offset=[0] * len(MODALITIES)", "causal_offset=None"),
         ("baselines/mult.py", "joint + self.residual(joint)", "self.residual(joint)"),
-        ("benchmark/parts/transformer.py", "stacked * math.sqrt(stacked.shape[3])", "stacked"),
+        ("benchmark/parts/transformer.py", "stacked * self.scale", "stacked"),
         ("benchmark/parts/transformer.py", "abs(max_frames[target] - max_frames[source])", "0"),
         ("benchmark/parts/transformer.py", "h = self.norm(h, group)", "h = normalise(h)"),
         ("benchmark/parts/attention.py", "size**-0.5", "d**-0.5"),

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     reason="this torch knows no devices written in Python",
 )
 
-WAITING = {"cubemlp", "dmd", "gcnet", "mctn", "misa", "self_mm"}
+WAITING = {"cubemlp", "gcnet", "mctn", "misa", "self_mm"}
 """Pack sequences for torch's LSTM or GRU, or pick out real frames, or windows and samples by what they hold."""
 
 
@@ -26,5 +26,5 @@ def test_another_device_gives_what_the_cpu_gives(name):
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["logits"] < 1e-4
-    assert found["gradients"] < 1e-3
+    assert found["gradients"] < 1e-5
     assert bool(found["waits"]) == (name in WAITING), found["waits"]
