@@ -53,7 +53,8 @@ def headings(path):
 
 
 def test_the_readme_takes_five_minutes():
-    assert 6_000 <= len(README.encode()) <= 9_500
+    written = re.sub(r"<!-- table: .*?<!-- end of table -->", "", README, flags=re.S)  # by people, that is
+    assert 6_000 <= len(written.encode()) <= 8_000
     assert len(re.findall(r"!\[", README)) == 1
 
 
