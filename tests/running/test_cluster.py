@@ -15,10 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+import benchmark
 import run_benchmark
 from benchmark.errors import BenchmarkError
 from benchmark.report.results import Results
+from benchmark.running import arithmetic
 from benchmark.running.store import Store
+from tests.running.portable import GRID as SMALL
 from tests.test_runs import GRID, logits, run
 from tests.waiting import HUNG, wait_for
 
@@ -164,6 +167,19 @@ def test_a_cluster_gives_the_same_numbers_as_this_process(address, grid, tmp_pat
     assert run("--grid", wider, "--out", "there", *part, *on(address)) == 0
     assert all(len(value) == 4 for value in logits(tmp_path / "there").values())
     assert before == {path: path.read_bytes() for path in tmp_path.glob("there/cells/*/model.safetensors")}
+
+
+@pytest.mark.skipif(bool(arithmetic.machine_fault()), reason=arithmetic.machine_fault() or "it can")
+def test_portable_cells_have_the_same_bits_on_a_cluster(address, tmp_path):
+    found = []
+    for where, how in (("here", {"jobs": 1}), ("there", {"backend": "dask", "scheduler": address})):
+        out = tmp_path / where
+        benchmark.run(SMALL, methods=["linear", "random"], out=out, say=lambda line: None, **how)
+        records = [Store(out).read(key) for key in Store(out).stored_keys()]
+        assert {record["processor"]["arithmetic"] for record in records} == {"portable"}
+        assert {record["processor"]["instructions"] for record in records} == {"AVX2"}
+        found.append({record["key"]: record["outputs"] for record in records})
+    assert found[0] == found[1] and len(found[0]) == 2
 
 
 def test_ctrl_c_cancels_what_is_queued_and_leaves_what_runs_alone(address, grid, plugin, tmp_path):
