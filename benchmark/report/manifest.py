@@ -132,7 +132,7 @@ def tell_processors(manifest: Mapping[str, Any]) -> str:
         said = f"Computed on {len(by_model)} kinds of processor ({counted}), in {arithmetic} arithmetic"
     if native:
         return f"{said}: on another one numbers are a little different, and with --portable they are not."
-    return f"{said}: the numbers are the same on every other one."
+    return f"{said}: the numbers are the same on every other x86-64 one with AVX2."
 
 
 def counted_cells(
