@@ -148,8 +148,8 @@ class GCNet(Method):
     reconstruction_weight : float
     """
 
-    # The official code does not clip: no gradient is as long as 1e9.
-    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-5, "clip_norm": 1e9}
+    # The official code does not clip.
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-5, "clip_norm": None}
     temporal_graph: Tensor
     speaker_graph: Tensor
 

@@ -115,8 +115,8 @@ class MCTN(Method):
         Of the squared weights of the last layer.
     """
 
-    # The official code does not clip: no gradient is as long as 1e9.
-    training_defaults = {"learning_rate": 1e-4, "batch_size": 32, "clip_norm": 1e9}
+    # The official code does not clip.
+    training_defaults = {"learning_rate": 1e-4, "batch_size": 32, "clip_norm": None}
 
     def __init__(
         self,

@@ -133,8 +133,8 @@ class SMIL(Method):
     """
 
     priors: Tensor
-    # The official code does not clip: no gradient is as long as 1e9.
-    training_defaults = {"learning_rate": 1e-3, "batch_size": 64, "weight_decay": 1e-4, "clip_norm": 1e9}
+    # The official code does not clip.
+    training_defaults = {"learning_rate": 1e-3, "batch_size": 64, "weight_decay": 1e-4, "clip_norm": None}
 
     def __init__(
         self,
