@@ -328,7 +328,7 @@ def report(
         against=[against] if against is not None else said,
         must_be_there=against is not None,
         margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
-        metrics=several(metrics) or (choice.config.metrics if choice else []),
+        metrics=several(metrics) or (choice.config.metrics if choice else manifests[0].get("metrics", ())),
         keys={cell.key for cell in cells},
         planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,

@@ -300,7 +300,7 @@ def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str
                     "n": group.n[m],
                     "groups": group.groups.count,
                     "unit": group.groups.unit,
-                    "best": best.get((method, condition.name, name), np.nan),
+                    "best": float(best.get((method, condition.name, name), np.nan)),
                     "collapsed": alike.get(condition.name, np.nan),
                 }
             )

@@ -20,8 +20,8 @@ def readings_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        `task`, `source`, `method`, `label` and `options`: by name, those of the constructor first, with a dot where a
-        value is part of another, as in ``mrm.max_ratio``. Nothing of methods with fewer than `LEAST` rows.
+        `task`, `source`, `method`, `label` and `options`: by name, in its order, with a dot where a value is part of
+        another, as in ``mrm.max_ratio``. Nothing of methods with fewer than `LEAST` rows.
     """
     rows: dict[tuple[str, str, str], dict[str, Mapping[str, Any]]] = {}
     for record in records:
@@ -34,7 +34,7 @@ def readings_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         values = {label: _flat({**r["hyperparameters"], **r["training"]}) for label, r in own.items()}
         options = [
             option
-            for option in dict.fromkeys(option for each in values.values() for option in each)
+            for option in sorted({option for each in values.values() for option in each})
             if len({repr(each.get(option)) for each in values.values()}) > 1
         ]
         found += [

@@ -186,7 +186,14 @@ def gather(
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
         manifest = build_manifest(
-            collection, command=command, grid=grid, methods=texts, against=reference, margin=alike, lacking=open_cells
+            collection,
+            command=command,
+            grid=grid,
+            methods=texts,
+            against=reference,
+            margin=alike,
+            metrics=metrics,
+            lacking=open_cells,
         )
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}

@@ -30,6 +30,7 @@ def build_manifest(
     methods: dict[str, str],
     against: str | None,
     margin: float,
+    metrics: Sequence[str] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
@@ -46,6 +47,8 @@ def build_manifest(
         The row that the others were tested against.
     margin : float
         Within how many points of it they counted as alike.
+    metrics : sequence of str
+        Of which tables were asked for, where it is not one of all that a task lists.
     lacking : sequence of mapping
         Planned cells that are not computed.
     """
@@ -75,6 +78,7 @@ def build_manifest(
         "selection": SELECTION,
         "against": against,
         "margin": margin,
+        **({"metrics": list(metrics)} if metrics else {}),
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
         **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
@@ -191,6 +195,7 @@ def provenance(
         "superseded",
         "against",
         "margin",
+        "metrics",
         "not_computed",
         "readings",
         "processors",

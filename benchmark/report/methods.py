@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,13 @@ from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table
 from benchmark.report.tables import COMPLETE, tell_metrics, titled
+
+
+def published_of(card: Mapping[str, Any], task: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The numbers of a card that were published of a task, each behind the metric as it is called here."""
+    for row in card.get("published", []):
+        if row["task"] == task:
+            yield {"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row
 
 
 def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapping[str, Any]]) -> Table | None:
@@ -35,10 +42,10 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
     if table.source != "file":
         return None
     published = {
-        (label, {"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row
+        (row.get("row", name), metric_name, row["condition"]): row
         for name, card in cards.items()
-        for row in card.get("published", [])
-        if row["task"] == table.task and (label := row.get("row", name)) in table.methods
+        for metric_name, row in published_of(card, table.task)
+        if row.get("row", name) in table.methods
     }
     if not published:
         return None

@@ -24,6 +24,7 @@ from benchmark.report.figures import (
     new_figure,
     styled,
 )
+from benchmark.report.methods import published_of
 from benchmark.report.tables import sentence
 from benchmark.report.verdicts import interval_words
 
@@ -98,9 +99,7 @@ def _distances(
     reported conditions, and how many these are. Nothing on simulated data, nor of another task's numbers.
     """
     published = {
-        ({"weighted_f1": "f1"}.get(row["metric"], row["metric"]), row["condition"]): row["value"]
-        for row in card.get("published", [])
-        if row["task"] == table.task and "row" not in row
+        (name, row["condition"]): row["value"] for name, row in published_of(card, table.task) if "row" not in row
     }
     if table.source != "file" or not published:
         return {}

@@ -348,6 +348,7 @@ class _Verification:
                     command=str(manifest.get("command", "")),
                     against=[manifest.get("against")],
                     margin=[manifest.get("margin")],
+                    metrics=manifest.get("metrics", ()),
                     keys={cell["key"] for cell in manifest.get("cells", [])},
                     planned=manifest.get("not_computed", ()),
                     only=labels or None,

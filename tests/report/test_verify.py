@@ -167,6 +167,19 @@ def test_without_cells_tables_are_held_to_the_scores_and_the_rest_is_told_to_be_
     assert "tables/mosi_inter.csv" in wrong(benchmark.verify(run, say=silent))["tables"]
 
 
+def test_tables_of_metrics_that_were_asked_for_are_held_to_the_scores_with_or_without_cells(run):
+    shutil.rmtree(run / "tables")
+    benchmark.report(run, metrics=["f1", "auroc"], say=silent)
+    with_cells = benchmark.verify(run, say=silent)
+    assert with_cells.sound and not with_cells.findings
+    shutil.rmtree(run / "cells")
+    verdict = benchmark.verify(run, say=silent)
+    assert verdict.sound
+    assert all("threshold" in f.what for f in verdict.findings if f.check == "tables")  # which is made of outputs
+    benchmark.report(run, say=silent)
+    assert {path.stem for path in (run / "tables").glob("mosi_inter_*")} == {"mosi_inter_f1", "mosi_inter_auroc"}
+
+
 def test_cells_computed_again_are_compared_bit_by_bit(run):
     said = []
     verdict = benchmark.verify(run, recompute=0, jobs=1, say=said.append)
