@@ -34,6 +34,7 @@ from benchmark.methods.sources import outside_packages
 from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
@@ -41,6 +42,7 @@ from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.mechanisms import Mechanisms
+from benchmark.running.selection import kept
 from benchmark.running.store import (
     DONE,
     FAILED,
@@ -317,8 +319,11 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             "device": str(device),
         }
         write_record(side, record)
-    best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
-    return Outcome(cell.key, DONE, seconds=seconds, valid_score=best["valid_score"] if best else float("nan"))
+    last = [epoch for epoch in history if epoch["stage"] == history[-1]["stage"]]
+    lower = metric(dataset.task.scored[0]).lower_is_better
+    rule = cell.training.selection, cell.training.min_epochs
+    score = last[kept(last, *rule, lower_is_better=lower)]["valid_score"] if last else float("nan")
+    return Outcome(cell.key, DONE, seconds=seconds, valid_score=score)
 
 
 def _validation(

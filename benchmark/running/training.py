@@ -20,14 +20,15 @@ from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.answers import ContractError, lack_of_frames, outputs_of, stages_of, terms_of
 from benchmark.protocol.method import Batch, Method, Stage
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.scoring import scores
 from benchmark.protocol.target import INTENSITY
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.selection import to_minimise
 
 # Part of every cell's key: raise it when the loop changes what a trained model is.
 PROTOCOL_VERSION = 2  # 2: a last batch of one sample goes with the one before it
-SELECTION = "lowest cross-entropy, of an intensity lowest mean absolute error, on the validation split"
 _SHUFFLE, _TRAINING_MASKS, _VALIDATION_MASKS = range(3)
 _VALIDATION_BATCH = 256
 
@@ -74,7 +75,7 @@ def train(
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     on_stage: Callable[[Ended], None] = lambda ended: None,
 ) -> list[dict[str, Any]]:
-    """Train a method in place, stage by stage; each stage ends with its best checkpoint loaded.
+    """Train a method in place, stage by stage; each ends with the checkpoint loaded that `config.selection` keeps.
 
     Adam, gradients clipped to a norm, early stopping. Deterministic for a seed on one machine: shuffling and masks come
     from generators made of (seed, purpose, stage, epoch). The test split is not touched.
@@ -91,7 +92,7 @@ def train(
     on_epoch : callable
         Called with each epoch's record.
     on_stage : callable
-        Called where a stage ends, when its best checkpoint is loaded.
+        Called where a stage ends, when the checkpoint kept is loaded.
 
     Returns
     -------
@@ -106,6 +107,7 @@ def train(
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
+    lower = metric(dataset.task.scored[0]).lower_is_better
     for number, stage in enumerate(stages_of(method)):
         method.eval()
         with torch.no_grad():
@@ -142,9 +144,12 @@ def train(
                 }
             )
             on_epoch(history[-1])
+            if epoch < config.min_epochs:
+                continue
             since += 1
-            if valid_loss < best:
-                best, best_state, kept, since = valid_loss, copy.deepcopy(method.state_dict()), epoch, 0
+            value = to_minimise(history[-1], config.selection, lower_is_better=lower)
+            if best_state is None or value < best:
+                best, best_state, kept, since = value, copy.deepcopy(method.state_dict()), epoch, 0
             if since >= config.patience:
                 break
         if best_state is not None:
