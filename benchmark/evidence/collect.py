@@ -31,7 +31,7 @@ from benchmark.protocol.target import INTENSITY, Target
 from benchmark.protocol.thresholds import f1_by_thresholds
 from benchmark.running.choice import check_metrics
 from benchmark.running.processes import divided
-from benchmark.running.selection import kept, rule_of
+from benchmark.running.selection import Keeper, kept, rule_of
 from benchmark.running.store import Damaged, Predictions, Representations, Store
 
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_score")
@@ -431,8 +431,8 @@ def _epochs(history: Sequence[Mapping[str, Any]], training: Mapping[str, Any], p
     found, lower = [], metric(primary).lower_is_better
     for _, own in groupby(history, key=lambda epoch: epoch["stage"]):
         stage = list(own)
-        place = kept(stage, *rule_of(training), lower_is_better=lower)
-        found += [(*_epoch(epoch), i == place) for i, epoch in enumerate(stage)]
+        best = kept(stage, Keeper(*rule_of(training), lower))
+        found += [(*_epoch(epoch), epoch["epoch"] == best) for epoch in stage]
     return found
 
 

@@ -34,7 +34,6 @@ from benchmark.methods.sources import outside_packages
 from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.method import Method
-from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
@@ -42,7 +41,6 @@ from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.mechanisms import Mechanisms
-from benchmark.running.selection import kept
 from benchmark.running.store import (
     DONE,
     FAILED,
@@ -319,10 +317,9 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             "device": str(device),
         }
         write_record(side, record)
-    last = [epoch for epoch in history if epoch["stage"] == history[-1]["stage"]]
-    lower = metric(dataset.task.scored[0]).lower_is_better
-    rule = cell.training.selection, cell.training.min_epochs
-    score = last[kept(last, *rule, lower_is_better=lower)]["valid_score"] if last else float("nan")
+    ended = mechanisms.found["stages"][-1:]  # none where nothing was trained
+    scored = {(epoch["stage"], epoch["epoch"]): epoch["valid_score"] for epoch in history}
+    score = scored[ended[0]["stage"], ended[0]["kept"]] if ended else float("nan")
     return Outcome(cell.key, DONE, seconds=seconds, valid_score=score)
 
 

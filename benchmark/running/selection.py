@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.protocol.training_config import TrainingConfig
@@ -16,37 +17,67 @@ RULES = {
 """In words, for captions."""
 
 
-def to_minimise(epoch: Mapping[str, Any], rule: str, *, lower_is_better: bool) -> float:
-    """The number of which the kept epoch has the least; of equal ones the earlier epoch counts.
+@dataclass
+class Keeper:
+    """Looks at a stage's epochs in their order, and says which is to be kept and when to stop.
 
     Parameters
     ----------
-    epoch : mapping
-        A record of :func:`benchmark.running.training.train`.
     rule : {"loss", "score", "last"}
+    min_epochs : int
+        The first epoch that may be kept; epochs begin at 1.
     lower_is_better : bool
         Of the task's primary metric.
+    patience : float
+        Epochs without a better one after which the stage is over.
 
-    Returns
-    -------
-    float
-        Infinite for a score that is undefined.
+    Attributes
+    ----------
+    kept : int
+        The best epoch so far; 0 before there is one. Of equal ones it is the earlier.
     """
-    if rule == "last":
-        return -float(epoch["epoch"])
-    value = epoch["valid_loss"] if rule == "loss" else epoch["valid_score"]
-    if value is None or math.isnan(value):  # null in a stored history
-        return math.inf
-    return float(-value if rule == "score" and not lower_is_better else value)
+
+    rule: str
+    min_epochs: int
+    lower_is_better: bool
+    patience: float = math.inf
+    kept: int = field(default=0, init=False)
+    _least: float = field(default=math.inf, init=False)
+    _since: int = field(default=0, init=False)
+
+    def better(self, epoch: Mapping[str, Any]) -> bool:
+        """Take in the record of an epoch of :func:`benchmark.running.training.train`: is it the best so far?"""
+        if epoch["epoch"] < self.min_epochs:
+            return False
+        value = self._to_minimise(epoch)
+        if self.kept and value >= self._least:
+            self._since += 1
+            return False
+        self.kept, self._least, self._since = epoch["epoch"], value, 0
+        return True
+
+    @property
+    def over(self) -> bool:
+        """Whether the stage is to stop."""
+        return self._since >= self.patience
+
+    def _to_minimise(self, epoch: Mapping[str, Any]) -> float:
+        """The number of which the kept epoch has the least; infinite for a score that is undefined."""
+        if self.rule == "last":
+            return -float(epoch["epoch"])
+        value = epoch["valid_loss"] if self.rule == "loss" else epoch["valid_score"]
+        if value is None or math.isnan(value):  # null in a stored history
+            return math.inf
+        return float(-value if self.rule == "score" and not self.lower_is_better else value)
 
 
-def kept(epochs: Sequence[Mapping[str, Any]], rule: str, min_epochs: int, *, lower_is_better: bool) -> int:
-    """The place of the epoch that a stage keeps among its epochs, which are in order and at least one."""
-    places = [place for place, epoch in enumerate(epochs) if epoch["epoch"] >= min_epochs]
-    return min(
-        places or [len(epochs) - 1],
-        key=lambda place: to_minimise(epochs[place], rule, lower_is_better=lower_is_better),
-    )
+def kept(epochs: Iterable[Mapping[str, Any]], keeper: Keeper) -> int:
+    """The epoch that a stage keeps which stops where `keeper` says so."""
+    for epoch in epochs:
+        keeper.better(epoch)
+        if keeper.over:
+            break
+    return keeper.kept
 
 
 def rule_of(training: Mapping[str, Any]) -> tuple[str, int]:

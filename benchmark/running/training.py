@@ -25,7 +25,7 @@ from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.scoring import scores
 from benchmark.protocol.target import INTENSITY
 from benchmark.protocol.training_config import TrainingConfig
-from benchmark.running.selection import to_minimise
+from benchmark.running.selection import Keeper
 
 # Part of every cell's key: raise it when the loop changes what a trained model is.
 PROTOCOL_VERSION = 2  # 2: a last batch of one sample goes with the one before it
@@ -119,7 +119,8 @@ def train(
         mrm = MRM(**config.mrm.model_dump()) if incomplete else None
         optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         examined = _validation_batches(validation, mrm, config.validation_draws, [seed, _VALIDATION_MASKS, number])
-        best, best_state, kept, since = math.inf, None, 0, 0
+        keeper = Keeper(config.selection, config.min_epochs, lower, config.patience)
+        best_state = None
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
@@ -144,20 +145,16 @@ def train(
                 }
             )
             on_epoch(history[-1])
-            if epoch < config.min_epochs:
-                continue
-            since += 1
-            value = to_minimise(history[-1], config.selection, lower_is_better=lower)
-            if best_state is None or value < best:
-                best, best_state, kept, since = value, copy.deepcopy(method.state_dict()), epoch, 0
-            if since >= config.patience:
+            if keeper.better(history[-1]):
+                best_state = copy.deepcopy(method.state_dict())
+            if keeper.over:
                 break
         if best_state is not None:
             method.load_state_dict(best_state)
-            again = training_batches(training, mrm, config.batch_size, seed, number, kept)
+            again = training_batches(training, mrm, config.batch_size, seed, number, keeper.kept)
             masks = _draw(mrm, [seed, _VALIDATION_MASKS, number], validation, len(validation))
             whole = validation.batches(np.arange(len(validation)), masks, _VALIDATION_BATCH, training=True)
-            on_stage(Ended(stage, kept, epoch, again, whole))
+            on_stage(Ended(stage, keeper.kept, epoch, again, whole))
     method.eval()
     return history
 

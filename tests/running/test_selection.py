@@ -3,7 +3,7 @@ import math
 import pytest
 
 from benchmark.evidence.collect import collect
-from benchmark.running.selection import kept, rule_of, tell
+from benchmark.running.selection import Keeper, kept, rule_of, tell
 from benchmark.running.store import Store
 from tests.stored_cells import write_cell
 
@@ -19,16 +19,21 @@ EPOCHS = [
     ("rule", "least", "lower", "epoch"),
     [
         ("loss", 1, False, 1), ("loss", 2, False, 3), ("loss", 4, False, 4), ("score", 1, False, 2),
-        ("score", 3, False, 4), ("score", 1, True, 3), ("last", 1, False, 4), ("loss", 9, False, 4),
+        ("score", 3, False, 4), ("score", 1, True, 3), ("last", 1, False, 4), ("loss", 9, False, 0),
     ],
 )  # fmt: skip
 def test_each_rule_keeps_its_epoch_and_ties_go_to_the_earlier(rule, least, lower, epoch):
-    assert EPOCHS[kept(EPOCHS, rule, least, lower_is_better=lower)]["epoch"] == epoch
+    assert kept(EPOCHS, Keeper(rule, least, lower)) == epoch
+
+
+def test_patience_counts_from_the_first_epoch_that_may_be_kept():
+    epochs = [{"epoch": i, "valid_loss": loss} for i, loss in enumerate([0.1, 0.3, 0.4, 0.5, 0.2, 0.9], start=1)]
+    assert [kept(epochs, Keeper("loss", least, False, 2)) for least in (1, 2, 3)] == [1, 2, 5]
 
 
 def test_where_no_score_is_defined_an_epoch_is_kept_all_the_same():
     undefined = [{"epoch": i, "valid_loss": 0.1, "valid_score": None} for i in (1, 2)]
-    assert kept(undefined, "score", 1, lower_is_better=False) == 0
+    assert kept(undefined, Keeper("score", 1, False)) == 1
 
 
 def test_captions_say_whose_rule_is_which():
