@@ -86,7 +86,9 @@ def make_histories(methods=FIVE, *, seeds=5, source="simulated"):
                     valid = 0.5 + 0.3 * np.exp(-0.3 * epoch) + 0.006 * epoch + rng.normal(0, 0.02)
                     rows.append(("mosi", source, method, seed, stage, epoch, train, valid, 70.0))
     columns = ["task", "source", "method", "seed", "stage", "epoch", "train_loss", "valid_loss", "valid_score"]
-    return pd.DataFrame(rows, columns=columns)
+    made = pd.DataFrame(rows, columns=columns)
+    best = made.groupby(["method", "seed", "stage"])["valid_loss"].transform("min") if rows else None
+    return made.assign(kept=made["valid_loss"] == best)
 
 
 def make_confusions(methods=FIVE, categories=2, *, source="simulated"):

@@ -31,6 +31,7 @@ from benchmark.protocol.target import INTENSITY, Target
 from benchmark.protocol.thresholds import f1_by_thresholds
 from benchmark.running.choice import check_metrics
 from benchmark.running.processes import divided
+from benchmark.running.selection import Keeper, kept, rule_of
 from benchmark.running.store import Damaged, Predictions, Representations, Store
 
 EPOCH = ("stage", "epoch", "train_loss", "valid_loss", "valid_score")
@@ -128,7 +129,8 @@ class Collection:
     models : list of Model
         The same cells' predictions.
     histories : DataFrame
-        ``task, source, method, seed, stage, epoch, train_loss, valid_loss, valid_score``, one row an epoch.
+        ``task, source, method, seed, stage, epoch, train_loss, valid_loss, valid_score, kept``, one row an
+        epoch.
     representations : list of Representation
         Of each method's first seed that has any.
     failures : list of dict
@@ -244,7 +246,7 @@ class _Scored:
     n : list of M int
         The number of samples behind each metric.
     history : list of tuple
-        An epoch each, as `EPOCH` says.
+        An epoch each, as `EPOCH` says, and whether its stage kept it.
     """
 
     settings: tuple[tuple[Setting, int], ...]
@@ -315,7 +317,7 @@ def _scored(
     outputs = predictions.logits if whole else predicted
     scorer = Scorer(target=target, labels=predictions.labels, metrics=names)
     values = (scorer.scores(outputs)[:, :, 0] * scorer.scales[:, None]).T  # (S, M)
-    epochs = [_epoch(epoch) for epoch in history]
+    epochs = _epochs(history, record["training"], names[0])
     groups, labels, validation = _groups(predictions.ids, record), predictions.labels, predictions.validation
     thresholds = None
     if validation is not None:
@@ -424,6 +426,16 @@ def _epoch(record: Mapping[str, Any]) -> tuple[Any, ...]:
     return (sys.intern(record["stage"]), *(math.nan if number is None else number for number in numbers))
 
 
+def _epochs(history: Sequence[Mapping[str, Any]], training: Mapping[str, Any], primary: str) -> list[tuple[Any, ...]]:
+    """The epochs of a cell, and whether each was kept."""
+    found, lower = [], metric(primary).lower_is_better
+    for _, own in groupby(history, key=lambda epoch: epoch["stage"]):
+        stage = list(own)
+        best = kept(stage, Keeper(*rule_of(training), lower))
+        found += [(*_epoch(epoch), epoch["epoch"] == best) for epoch in stage]
+    return found
+
+
 def _histories(models: Sequence[Model], histories: Sequence[Sequence[tuple[Any, ...]]]) -> pd.DataFrame:
     sizes = [len(history) for history in histories]
     if not sum(sizes):
@@ -433,7 +445,10 @@ def _histories(models: Sequence[Model], histories: Sequence[Sequence[tuple[Any, 
         {
             **{name: np.repeat(column, sizes) for name, column in names.items()},
             "seed": np.repeat([model.seed for model in models], sizes),
-            **{name: [epoch[i] for history in histories for epoch in history] for i, name in enumerate(EPOCH)},
+            **{
+                name: [epoch[i] for history in histories for epoch in history]
+                for i, name in enumerate((*EPOCH, "kept"))
+            },
         }
     )
 

@@ -18,6 +18,9 @@ from benchmark.files.validation import validated
 from benchmark.protocol.method import Method
 from benchmark.protocol.training_config import TrainingConfig
 
+SHARED = ("selection", "min_epochs")
+"""Of the training, what no class may set: which epoch is kept is decided alike for all methods."""
+
 
 def hyperparameters(
     cls: type[Method], name: str, task: Task, overrides: Sequence[Mapping[str, Any]]
@@ -72,6 +75,11 @@ def _said_by_class(cls: type[Method], name: str, task: Task) -> list[Mapping[str
     for each in per_task:
         if each not in (task.name, task.data_set) and _misspelt(str(each)):
             raise BenchmarkError(unknown(f"task in per_task of {name}", each, known_tasks()))
+    for values in (cls.training_defaults, *per_task.values()):
+        if rules := [key for key in SHARED if key in values]:
+            raise BenchmarkError(
+                f"{name} sets {' and '.join(rules)}, which is the same for all methods; leave it to the grid's training"
+            )
     of_task = [per_task[each] for each in dict.fromkeys((task.data_set, task.name)) if each in per_task]
     return [cls.training_defaults, *of_task]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
 
 from benchmark.files.validation import Strict
 from benchmark.protocol.missing import MRM
@@ -19,9 +21,11 @@ class MRMConfig(Strict):
 class TrainingConfig(Strict):
     """The training protocol, one for all methods but for what a method's paper says otherwise.
 
-    The checkpoint kept, and the epoch to stop at, are chosen by the cross-entropy on the validation split, under
-    the same kind of missingness as the method trains on; `validation_draws` masks of each validation sample are
-    drawn once for methods that train on incomplete samples.
+    The checkpoint kept, and the epoch to stop at, are chosen on the validation split, under the same kind of
+    missingness as the method trains on, by the rule `selection`: ``loss``, the lowest cross-entropy, of an intensity
+    the lowest mean absolute error; ``score``, the best primary metric; ``last``, the last epoch, without an early stop.
+    No epoch before `min_epochs` is kept, and `patience` counts from it. `validation_draws` masks of each validation
+    sample are drawn once for methods that train on incomplete samples.
     """
 
     epochs: int = Field(default=30, ge=1)
@@ -32,3 +36,13 @@ class TrainingConfig(Strict):
     clip_norm: float | None = Field(default=1.0, gt=0)  # None: gradients stay as they are
     validation_draws: int = Field(default=3, ge=1)
     mrm: MRMConfig = MRMConfig()
+    selection: Literal["loss", "score", "last"] = "loss"
+    min_epochs: int = Field(default=1, ge=1)
+
+    @field_validator("min_epochs")
+    @classmethod
+    def _at_most_all(cls, value: int, info: ValidationInfo) -> int:
+        epochs = info.data.get("epochs", value)  # absent where it is at fault itself
+        if value > epochs:
+            raise ValueError(f"more than the {epochs} epochs, so that none could be kept; lower it or raise epochs")
+        return value

@@ -48,8 +48,8 @@ def training_curves(
     Parameters
     ----------
     histories : DataFrame
-        Columns `task, source, method, seed, stage, epoch, train_loss, valid_loss`, one row an epoch; epochs begin at 1
-        in each stage, and stages stand in the order of their training.
+        Columns `task, source, method, seed, stage, epoch, train_loss, valid_loss, kept`, one row an epoch; epochs begin
+        at 1 in each stage, and stages stand in the order of their training.
     looks : dict of str to dict
         From :func:`benchmark.report.figures.method_looks`; the colours are used.
     order : sequence of str, optional
@@ -82,11 +82,11 @@ def training_curves(
         figure.supylabel("loss", fontsize=7.5)
         handles = [Line2D([], [], color="#333333", linewidth=0.8, linestyle=dash) for dash in _LOSSES.values()]
         handles.append(Line2D([], [], color="#333333", linestyle="none", marker="o"))
-        add_legend(figure, handles, ["training", "validation", "lowest validation loss"])
+        add_legend(figure, handles, ["training", "validation", "epoch kept"])
     counts = histories.groupby("method", observed=True)["seed"].nunique()
     seeds = number_range(counts)
     lines = f"a line a seed ({seeds} {'seed' if seeds == '1' else 'seeds'})"
-    dots = "dots mark the epoch of the lowest validation loss in each stage"
+    dots = "dots mark the epoch that each stage kept"
     if counts.max() > MOST_LINES:
         lines += f" or, of more than {MOST_LINES}, the median of those still in training and a band of the middle 80 %"
         dots += " (its median)"
@@ -112,8 +112,8 @@ def _losses(axes: Axes, history: pd.DataFrame, colour: str) -> None:
             for _, run in rows.groupby("seed", sort=True):
                 for loss, dash in _LOSSES.items():
                     axes.plot(start + run["epoch"], run[loss], color=colour, linestyle=dash, linewidth=0.7)
-                lowest = run[run["valid_loss"] == run["valid_loss"].min()].head(1)
-                axes.plot(start + lowest["epoch"], lowest["valid_loss"], "o", color=colour, markersize=3, zorder=3)
+                kept = run[run["kept"]]
+                axes.plot(start + kept["epoch"], kept["valid_loss"], "o", color=colour, markersize=3, zorder=3)
         if i:
             axes.axvline(start + 0.5, color="#888888", linewidth=0.6)
         start, stages[i] = end, (stage, start, end)
@@ -152,8 +152,7 @@ def _middle(axes: Axes, rows: pd.DataFrame, start: int, colour: str) -> None:
         epochs = start + np.sort(rows["epoch"].unique())
         axes.fill_between(epochs, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
         axes.plot(epochs, median, color=colour, linestyle=dash, linewidth=0.7)
-    lowest = rows.loc[rows.groupby("seed")["valid_loss"].idxmin().dropna()]
-    at = lowest[["epoch", "valid_loss"]].median()
+    at = rows.loc[rows["kept"], ["epoch", "valid_loss"]].median()
     axes.plot([start + at["epoch"]], [at["valid_loss"]], "o", color=colour, markersize=3, zorder=3)
 
 

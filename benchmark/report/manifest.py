@@ -13,7 +13,7 @@ from benchmark._version import __version__
 from benchmark.evidence.readings import readings_of
 from benchmark.files.manifest import cell_summary
 from benchmark.running.arithmetic import NATIVE, processor
-from benchmark.running.training import SELECTION
+from benchmark.running.selection import rule_of, tell
 
 if TYPE_CHECKING:
     from benchmark.evidence.collect import Collection
@@ -75,7 +75,7 @@ def build_manifest(
         "benchmark": __version__,
         "command": command,
         "grid": grid,
-        "selection": SELECTION,
+        "selection": tell(_rules(records)),
         "against": against,
         "margin": margin,
         **({"metrics": list(metrics)} if metrics else {}),
@@ -95,6 +95,18 @@ def build_manifest(
         **({"not_computed": list(lacking)} if lacking else {}),
         "cells": [cell_summary(record) for record in records],
     }
+
+
+def _rules(records: Sequence[dict[str, Any]]) -> dict[str, tuple[str, int]]:
+    """By which rule the models of each row were selected; with the task where a row has more than one."""
+    found: dict[str, dict[str, tuple[str, int]]] = {}
+    for record in records:
+        found.setdefault(record["label"], {})[record["task"]["name"]] = rule_of(record["training"])
+    rules: dict[str, tuple[str, int]] = {}
+    for label, own in found.items():
+        alike = len(set(own.values())) == 1
+        rules |= {label if alike else f"{label} on {task}": rule for task, rule in own.items()}
+    return rules
 
 
 def machine() -> dict[str, Any]:

@@ -317,8 +317,10 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
             "device": str(device),
         }
         write_record(side, record)
-    best = min(history, key=lambda r: (r["stage"] != method.stages[-1].name, r["valid_loss"]), default=None)
-    return Outcome(cell.key, DONE, seconds=seconds, valid_score=best["valid_score"] if best else float("nan"))
+    ended = mechanisms.found["stages"][-1:]  # none where nothing was trained
+    scored = {(epoch["stage"], epoch["epoch"]): epoch["valid_score"] for epoch in history}
+    score = scored[ended[0]["stage"], ended[0]["kept"]] if ended else float("nan")
+    return Outcome(cell.key, DONE, seconds=seconds, valid_score=score)
 
 
 def _validation(

@@ -20,14 +20,15 @@ from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset
 from benchmark.protocol.answers import ContractError, lack_of_frames, outputs_of, stages_of, terms_of
 from benchmark.protocol.method import Batch, Method, Stage
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import MODALITIES, MRM
 from benchmark.protocol.scoring import scores
 from benchmark.protocol.target import INTENSITY
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.selection import Keeper
 
 # Part of every cell's key: raise it when the loop changes what a trained model is.
 PROTOCOL_VERSION = 2  # 2: a last batch of one sample goes with the one before it
-SELECTION = "lowest cross-entropy, of an intensity lowest mean absolute error, on the validation split"
 _SHUFFLE, _TRAINING_MASKS, _VALIDATION_MASKS = range(3)
 _VALIDATION_BATCH = 256
 
@@ -74,7 +75,7 @@ def train(
     on_epoch: Callable[[dict[str, Any]], None] = lambda record: None,
     on_stage: Callable[[Ended], None] = lambda ended: None,
 ) -> list[dict[str, Any]]:
-    """Train a method in place, stage by stage; each stage ends with its best checkpoint loaded.
+    """Train a method in place, stage by stage; each ends with the checkpoint loaded that `config.selection` keeps.
 
     Adam, gradients clipped to a norm, early stopping. Deterministic for a seed on one machine: shuffling and masks come
     from generators made of (seed, purpose, stage, epoch). The test split is not touched.
@@ -91,7 +92,7 @@ def train(
     on_epoch : callable
         Called with each epoch's record.
     on_stage : callable
-        Called where a stage ends, when its best checkpoint is loaded.
+        Called where a stage ends, when the checkpoint kept is loaded.
 
     Returns
     -------
@@ -106,6 +107,7 @@ def train(
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
+    lower = metric(dataset.task.scored[0]).lower_is_better
     for number, stage in enumerate(stages_of(method)):
         method.eval()
         with torch.no_grad():
@@ -117,7 +119,8 @@ def train(
         mrm = MRM(**config.mrm.model_dump()) if incomplete else None
         optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
         examined = _validation_batches(validation, mrm, config.validation_draws, [seed, _VALIDATION_MASKS, number])
-        best, best_state, kept, since = math.inf, None, 0, 0
+        keeper = Keeper(config.selection, config.min_epochs, lower, config.patience)
+        best_state = None
         for epoch in range(1, config.epochs + 1):
             started = time.perf_counter()
             batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
@@ -142,17 +145,16 @@ def train(
                 }
             )
             on_epoch(history[-1])
-            since += 1
-            if valid_loss < best:
-                best, best_state, kept, since = valid_loss, copy.deepcopy(method.state_dict()), epoch, 0
-            if since >= config.patience:
+            if keeper.better(history[-1]):
+                best_state = copy.deepcopy(method.state_dict())
+            if keeper.over:
                 break
         if best_state is not None:
             method.load_state_dict(best_state)
-            again = training_batches(training, mrm, config.batch_size, seed, number, kept)
+            again = training_batches(training, mrm, config.batch_size, seed, number, keeper.kept)
             masks = _draw(mrm, [seed, _VALIDATION_MASKS, number], validation, len(validation))
             whole = validation.batches(np.arange(len(validation)), masks, _VALIDATION_BATCH, training=True)
-            on_stage(Ended(stage, kept, epoch, again, whole))
+            on_stage(Ended(stage, keeper.kept, epoch, again, whole))
     method.eval()
     return history
 

@@ -56,6 +56,14 @@ def test_so_are_the_trainings(key, value):
         given(**{key: value})
 
 
+@pytest.mark.parametrize("where", ["training_defaults", "per_task"])
+def test_no_class_decides_which_epoch_is_kept(where, monkeypatch):
+    values = {"selection": "score"}
+    monkeypatch.setattr(Mine, where, {"mosi": values} if where == "per_task" else values)
+    with pytest.raises(BenchmarkError, match="mine sets selection, which is the same for all methods"):
+        given()
+
+
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_every_number_of_a_method_has_bounds_and_its_default_lies_in_them(name):
     cls = methods.load(ENTRIES[name])

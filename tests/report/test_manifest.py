@@ -7,6 +7,7 @@ import pytest
 from benchmark.files.manifest import read_manifest
 from benchmark.report import manifest
 from benchmark.report.manifest import build_manifest, counted_cells, provenance, tell_cells, tell_processors
+from benchmark.running.selection import tell
 
 
 def record(number, **changed):
@@ -16,6 +17,7 @@ def record(number, **changed):
         "method": "mult",
         "task": {"name": "mosi", "fingerprint": "f0"},
         "data": data,
+        "training": {"trains_on": "complete"},
         "environment": {"torch": "2"},
         "git_commit": "c1",
         "started": f"2026-01-0{number}",
@@ -48,6 +50,17 @@ def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(built))
     again = read_manifest(tmp_path / "manifest.json")
     assert [cell["seconds"] for cell in again["cells"]] == [3.5] * 3 and again["git_commit"] == "c0, c1"
+
+
+def test_it_names_the_rule_that_chose_the_checkpoints_and_whose_it_is():
+    score = {"trains_on": "complete", "selection": "score", "min_epochs": 3}
+    assert build(record(1), record(2))["selection"] == tell({"mult": ("loss", 1)})
+    built = build(record(1), record(2, label="misa"), record(3, label="late", training=score))
+    assert built["selection"].endswith(
+        "of late: score (best primary metric on the validation split, not before epoch 3)"
+    )
+    other = build(record(1), record(2, task={"name": "mosei", "fingerprint": "f1"}, training=score))["selection"]
+    assert "of mult on mosei: score" in other
 
 
 def test_it_holds_what_data_files_and_failures_said():

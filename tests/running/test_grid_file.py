@@ -121,6 +121,15 @@ def test_validated_names_a_nested_key():
     assert isinstance(validated(GridConfig, {"description": "x", "tasks": ["mosi"], "seeds": 2}, "here"), GridConfig)
 
 
+def test_an_epoch_that_never_comes_is_refused_in_one_line():
+    with pytest.raises(BenchmarkError, match=r"^here: key 'min_epochs': more than the 3 epochs.*\(given: 4\)$"):
+        validated(TrainingConfig, {"epochs": 3, "min_epochs": 4}, "here")
+    with pytest.raises(BenchmarkError, match=r"^here: key 'epochs'"):
+        validated(TrainingConfig, {"epochs": 0, "min_epochs": 4}, "here")
+    with pytest.raises(BenchmarkError, match=r"key 'selection': input should be 'loss', 'score' or 'last'"):
+        validated(TrainingConfig, {"selection": "test"}, "here")
+
+
 def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():
     _, mixed = load_grid("mixed")
     inner = [r / 10 for r in range(1, 10)]

@@ -135,6 +135,26 @@ def test_the_best_checkpoint_is_kept_and_training_stops_early(small_mosi):
     assert not torch.equal(states[best]["linear.weight"], states[-1]["linear.weight"])
 
 
+@pytest.mark.parametrize("rule", ["loss", "score", "last"])
+@pytest.mark.parametrize("least", [1, 4])
+def test_the_rule_decides_what_is_kept_and_when_to_stop(small_mosi, rule, least):
+    torch.manual_seed(0)
+    method, states, ended = Recorder(task_spec(small_mosi)), [], []
+    config = TrainingConfig(epochs=12, patience=2, learning_rate=0.3, batch_size=16, selection=rule, min_epochs=least)
+    history = train(
+        method, small_mosi, trains_on="complete", config=config, seed=0, device=CPU, on_stage=ended.append,
+        on_epoch=lambda record: states.append({k: v.clone() for k, v in method.state_dict().items()}),
+    )  # fmt: skip
+    allowed = range(least - 1, len(history))
+    best = {
+        "loss": min(allowed, key=lambda e: history[e]["valid_loss"]),
+        "score": max(allowed, key=lambda e: history[e]["valid_score"]),
+        "last": 11,
+    }[rule]
+    assert len(history) == min(12, best + 1 + 2) and ended[0].kept == best + 1
+    assert all(torch.equal(value, states[best][name]) for name, value in method.state_dict().items())
+
+
 def test_each_stage_has_its_own_missingness_and_checkpoint(small_mosi):
     class TwoStages(Recorder):
         stages = (Stage("first", trains_on="complete"), Stage("second"))
