@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.answers import lack_of_frames, outputs_of, representation_of
-from benchmark.protocol.method import Method
-from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
+from benchmark.protocol.method import Batch, Method
+from benchmark.protocol.missing import MODALITIES, Setting, frame_mask, frame_noise
 from benchmark.running.store import setting_name
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
@@ -72,6 +72,7 @@ def predict_settings(
         rows = order[start : start + rows_a_batch]
         masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
         batch = tensors.batch(np.tile(rows, num_settings), masks, training=False)
+        _add_noise(batch, settings, draw)
         predicted = outputs_of(method, batch).cpu().numpy()  # (S * rows, K)
         logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
     if not np.isfinite(logits).all():
@@ -84,6 +85,25 @@ def predict_settings(
     return logits
 
 
+def _add_noise(batch: Batch, settings: Sequence[Setting], draw: int) -> None:
+    """Add the settings' noise to the frames that are there, of a batch of the same rows in each of S settings.
+
+    Rows of settings without noise are not touched.
+    """
+    rows = len(batch) // len(settings)
+    for m in MODALITIES:
+        noisy = [(place, s.noise_of(m)) for place, s in enumerate(settings) if s.noise_of(m) > 0]
+        if not noisy:
+            continue
+        _, num_frames, num_features = batch.features[m].shape
+        unit = torch.from_numpy(frame_noise(batch.ids[:rows], num_frames, num_features, m, draw))
+        unit = unit.to(batch.features[m].device)
+        for place, strength in noisy:
+            own = slice(place * rows, (place + 1) * rows)
+            # A product and then a sum, each rounded: in one step some processors would round once.
+            batch.features[m][own] += unit * strength * batch.present[m][own][:, :, None]
+
+
 def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:
     """Which frames of a split are kept in a setting, shape (N, T_m)."""
     num_frames = split.features[modality].shape[1]
@@ -93,7 +113,8 @@ def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np
 def digests(
     split: Split, settings: Sequence[Setting], draw: int, logits: NDArray[np.float32]
 ) -> dict[str, dict[str, str]]:
-    """What tells by setting whether a test was the same one and came out the same: of its masks, and of its outputs.
+    """What tells by setting whether a test was the same one and came out the same: of its masks and noise, and of its
+    outputs.
 
     Parameters
     ----------
@@ -106,15 +127,30 @@ def digests(
     -------
     dict
         ``masks`` and ``outputs``, each by the setting's name. Masks are of real frames alone: padding does not count.
+        With them stand, where there is any, the strength of the noise and the noise of strength 1.
     """
     masks = {}
+    noise = {
+        m: hashlib.sha256(b"".join(own.tobytes() for own in _noise_of_frames(split, m, draw))).digest()
+        for m in MODALITIES
+        if any(setting.noise_of(m) for setting in settings)
+    }
     for setting in settings:
         content = hashlib.sha256("\n".join(map(str, split.ids)).encode())
         for m in MODALITIES:
             content.update(mask(split, m, setting, draw)[split.frames(m)].tobytes())
+            if strength := setting.noise_of(m):
+                content.update(np.array(strength, dtype="<f8").tobytes() + noise[m])
         masks[setting_name(setting, draw)] = content.hexdigest()[:_DIGEST]
     outputs = {setting_name(setting, draw): output_digest(own) for setting, own in zip(settings, logits, strict=True)}
     return {"masks": masks, "outputs": outputs}
+
+
+def _noise_of_frames(split: Split, modality: str, draw: int) -> Iterator[NDArray[np.float32]]:
+    """The noise of strength 1 of each sample's real frames, sample by sample."""
+    num_features = split.features[modality].shape[2]
+    for sample_id, length in zip(split.ids, split.lengths[modality], strict=True):
+        yield frame_noise([sample_id], int(length), num_features, modality, draw)
 
 
 def output_digest(logits: NDArray[np.float32]) -> str:
