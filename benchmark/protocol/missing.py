@@ -160,7 +160,8 @@ class Setting:
 
     @property
     def condition(self) -> str:
-        """The name printed in tables: ``{l,a}``, ``p=0.3``, ``p=0.1/0.5/0.9``, ``noise=2.0``, ``{l?,a?,v?}``."""
+        """The name printed in tables: ``{l,a}``, ``p=0.3``, ``p=0.1/0.5/0.9``, ``noise=2.0``, ``noise l=2.0``,
+        ``{l?,a?,v?}``."""
         own = RANDOM if self.available.endswith(RANDOM) else ""
         parts = []
         if self.ratio:
@@ -168,7 +169,10 @@ class Setting:
             if self.pattern != "scattered":
                 parts.append(self.pattern.replace("_", " "))
         if self.noise:
-            parts.append(f"noise={format_ratio(self.noise)}")
+            own_noise = [f"{m}={format_ratio(self.noise_of(m))}" for m in self.modalities if self.noise_of(m)]
+            parts.append(
+                "noise " + ",".join(own_noise) if isinstance(self.noise, tuple) else f"noise={format_ratio(self.noise)}"
+            )
         if self.available != "lav" or not parts:
             parts.insert(0, "{" + ",".join(m + own for m in self.modalities) + "}")
         return " ".join(parts)

@@ -104,7 +104,7 @@ def test_patterns_are_one_setting_where_nothing_or_everything_is_missing(pattern
         (Setting("lav", (0.1, 0.5, 0.9)), "imbalanced", "p=0.1/0.5/0.9", "lav@0.1/0.5/0.9"),
         (Setting("la", {"a": 0.5}, "burst"), "imbalanced", "{l,a} p=0.0/0.5 burst", "la@0.0/0.5:burst"),
         (Setting(noise=2), "noise", "noise=2.0", "lav@0.0~2.0"),
-        (Setting("la", 0.3, noise={"l": 1}), "noise", "{l,a} p=0.3 noise=1.0/0.0", "la@0.3~1.0/0.0"),
+        (Setting("la", 0.3, noise={"l": 1}), "noise", "{l,a} p=0.3 noise l=1.0", "la@0.3~1.0/0.0"),
         (Setting("lav?"), "random", "{l?,a?,v?}", "lav?@0.0"),
         (Setting("lav?", 0.3), "random", "{l?,a?,v?} p=0.3", "lav?@0.3"),
     ],
