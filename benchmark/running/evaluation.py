@@ -58,23 +58,30 @@ def predict_settings(
         If a logit is NaN or infinite; names the setting and the sample.
     """
     tensors = SplitTensors(dataset, split_name, device)
-    split, num_settings = tensors.split, len(settings)
-    logits = np.zeros((num_settings, len(tensors), dataset.target.num_outputs), dtype=np.float32)
+    split = tensors.split
+    logits = np.zeros((len(settings), len(tensors), dataset.target.num_outputs), dtype=np.float32)
     kept = {
         m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
     }
     order = np.argsort(-np.sum([split.lengths[m] for m in MODALITIES], axis=0), kind="stable")
     width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
-    rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * num_settings))
     method.eval()
-    for start in range(0, len(order), rows_a_batch):
-        rows = order[start : start + rows_a_batch]
-        masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
-        batch = tensors.batch(np.tile(rows, num_settings), masks, training=False)
-        _add_noise(batch, settings, draw)
-        predicted = outputs_of(method, batch).cpu().numpy()  # (S * rows, K)
-        logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
+    # A method may take rows of one sample with the same frames for equal, so other noise comes in another batch.
+    alike: dict[tuple[float, ...], list[int]] = {}
+    for place, setting in enumerate(settings):
+        alike.setdefault(tuple(setting.noise_of(m) for m in MODALITIES), []).append(place)
+    for noise, own in alike.items():
+        places = np.array(own)
+        rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * len(places)))
+        for start in range(0, len(order), rows_a_batch):
+            rows = order[start : start + rows_a_batch]
+            masks = {m: kept[m][np.ix_(places, rows)].reshape(len(places) * len(rows), -1) for m in MODALITIES}
+            batch = tensors.batch(np.tile(rows, len(places)), masks, training=False)  # of places * rows samples
+            for m, strength in zip(MODALITIES, noise, strict=True):
+                _add_noise(batch, m, strength, draw, len(places))
+            predicted = outputs_of(method, batch).cpu().numpy()  # (places * rows, K)
+            logits[np.ix_(places, rows)] = predicted.reshape(len(places), len(rows), -1)
     if not np.isfinite(logits).all():
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
         sample = tensors.batch(np.array([n]), {m: kept[m][s, [n]] for m in MODALITIES}, training=False)
@@ -85,23 +92,18 @@ def predict_settings(
     return logits
 
 
-def _add_noise(batch: Batch, settings: Sequence[Setting], draw: int) -> None:
-    """Add the settings' noise to the frames that are there, of a batch of the same rows in each of S settings.
+def _add_noise(batch: Batch, modality: str, strength: float, draw: int, copies: int) -> None:
+    """Add noise to the frames of a modality that are there, in a batch that holds its samples `copies` times.
 
-    Rows of settings without noise are not touched.
+    Of strength 0, nothing is touched.
     """
-    rows = len(batch) // len(settings)
-    for m in MODALITIES:
-        noisy = [(place, s.noise_of(m)) for place, s in enumerate(settings) if s.noise_of(m) > 0]
-        if not noisy:
-            continue
-        _, num_frames, num_features = batch.features[m].shape
-        unit = torch.from_numpy(frame_noise(batch.ids[:rows], num_frames, num_features, m, draw))
-        unit = unit.to(batch.features[m].device)
-        for place, strength in noisy:
-            own = slice(place * rows, (place + 1) * rows)
-            # A product and then a sum, each rounded: in one step some processors would round once.
-            batch.features[m][own] += unit * strength * batch.present[m][own][:, :, None]
+    if not strength:
+        return
+    features = batch.features[modality]  # (copies * rows, T_m, d_m)
+    ids = batch.ids[: len(batch) // copies]
+    unit = torch.from_numpy(frame_noise(ids, features.shape[1], features.shape[2], modality, draw)).to(features.device)
+    # A product and then a sum, each rounded: in one step some processors would round once.
+    features += unit.repeat(copies, 1, 1) * strength * batch.present[modality][:, :, None]
 
 
 def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:
