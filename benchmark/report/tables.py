@@ -152,10 +152,10 @@ def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
         values, names, columns = _by_modality(values[values["kind"] == kind])
     elif kind != "inter":
         complete = (values["kind"] == "intra") & (values["ratio"] == 0.0)
-        values = values[complete | (values["kind"] == kind)]
-        said = [] if values.empty else list(values.get(SETTING, pd.Series(dtype=str)).unique())
-        names = values[SETTING].map({text: Setting.parse(text).condition for text in said}) if said else values["kind"]
-        columns = list(names.unique()) if said else []
+        values = values[(complete | (values["kind"] == kind)) & (SETTING in values)]
+        texts = values[SETTING] if SETTING in values else values["kind"]  # of no rows
+        names = texts.map({text: Setting.parse(text).condition for text in texts.unique()})
+        columns = list(names.unique())
     else:
         values = values[whole_frames(values)]
         values = pd.concat([values, average_inter(values).assign(available=AVERAGE)], ignore_index=True)
