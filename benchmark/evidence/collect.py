@@ -22,7 +22,7 @@ from benchmark.data import known_tasks
 from benchmark.errors import BenchmarkError, unknown
 from benchmark.evidence.choosing import choose, slot_of
 from benchmark.evidence.groups import Groups, groups_of
-from benchmark.evidence.scores import COLUMNS
+from benchmark.evidence.scores import COLUMNS, SAID_KINDS, SETTING
 from benchmark.names import visible
 from benchmark.protocol.metrics import metric, metric_names, usual_metrics
 from benchmark.protocol.missing import Setting
@@ -123,7 +123,7 @@ class Collection:
     Parameters
     ----------
     scores : DataFrame
-        Tidy, one row a number, columns `COLUMNS`.
+        Tidy, one row a number, columns `COLUMNS`, and `SETTING` where there are settings of `SAID_KINDS`.
     records : list of dict
         ``cell.json`` of the cells shown.
     models : list of Model
@@ -383,9 +383,10 @@ def _scores(models: Sequence[Model], scored: Sequence[_Scored], keys: Sequence[s
     parts: dict[str, list[NDArray[Any]]] = {
         name: [] for name in ("kind", "available", "ratio", "draw", "metric", "value", "n")
     }
+    said: list[NDArray[Any]] = []
     for model, cell in zip(models, scored, strict=True):
         for name, column in _setting_columns(model.settings, cell.values.shape[1]).items():
-            parts[name].append(column)
+            (said if name == SETTING else parts[name]).append(column)
         parts["metric"].append(np.tile(_objects(model.metrics), len(cell.values)))
         parts["value"].append(cell.values.ravel())
         parts["n"].append(np.tile(cell.n, len(cell.values)))
@@ -399,17 +400,20 @@ def _scores(models: Sequence[Model], scored: Sequence[_Scored], keys: Sequence[s
         "target": np.repeat(_objects([model.target.kind for model in models]), sizes),
         "modalities": np.repeat(_objects([model.modalities for model in models]), sizes),
     }
+    if any(set(SAID_KINDS).intersection(kinds) for kinds in parts["kind"]):
+        columns[SETTING] = np.concatenate(said)
     return pd.DataFrame(columns)
 
 
 @lru_cache(maxsize=64)
 def _setting_columns(settings: tuple[tuple[Setting, int], ...], repeats: int) -> dict[str, NDArray[Any]]:
-    """``kind, available, ratio, draw`` of each setting, each `repeats` times."""
+    """``kind, available, ratio, draw, setting`` of each setting, each `repeats` times."""
     columns = {
         "kind": _objects([setting.kind for setting, _ in settings]),
         "available": _objects([setting.available for setting, _ in settings]),
-        "ratio": np.array([setting.ratio for setting, _ in settings]),
+        "ratio": np.array([setting.share for setting, _ in settings]),
         "draw": np.array([draw for _, draw in settings]),
+        SETTING: _objects([str(setting) for setting, _ in settings]),
     }
     return {name: np.repeat(column, repeats) for name, column in columns.items()}
 

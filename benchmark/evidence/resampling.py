@@ -95,16 +95,16 @@ def conditions(settings: Sequence[tuple[Setting, int]], modalities: str = "lav")
         weights[draws[setting]] = 1.0 / len(draws[setting])
         return weights
 
-    found = [Condition(s.condition, s.kind, s.available, s.ratio, one(s)) for s in draws]
+    found = [Condition(s.condition, s.kind, s.available, s.share, one(s)) for s in draws]
     six = [Setting(subset) for subset in incomplete_subsets(modalities)]
     if all(s in draws for s in six):
         average = np.mean([one(s) for s in six], axis=0)
         found.append(Condition(AVERAGE, DERIVED, "", np.nan, average))
         if Setting() in draws:
             found.append(Condition(DROP, DERIVED, "", np.nan, one(Setting()) - average))
-    curve = sorted((s for s in draws if s.kind == "intra"), key=lambda s: s.ratio)
+    curve = sorted((s for s in draws if s.kind == "intra"), key=lambda s: s.share)
     if len(curve) > 1:
-        steps = np.diff([s.ratio for s in curve]) / (curve[-1].ratio - curve[0].ratio)
+        steps = np.diff([s.share for s in curve]) / (curve[-1].share - curve[0].share)
         areas = [width * (one(a) + one(b)) / 2 for width, a, b in zip(steps, curve, curve[1:], strict=False)]
         found.append(Condition(AREA, DERIVED, "", np.nan, np.sum(areas, axis=0)))
     return found

@@ -11,7 +11,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.files.csvfiles import number, read_csv, text, whole
 from benchmark.names import check_name
 from benchmark.protocol.metrics import category_of, metric
-from benchmark.protocol.missing import PATTERNS, SUBSETS
+from benchmark.protocol.missing import PATTERNS, RANDOM, SUBSETS, Setting
 from benchmark.protocol.target import CATEGORY, KINDS, POLARITY
 
 TASK = ["target", "modalities"]
@@ -19,15 +19,22 @@ TASK = ["target", "modalities"]
 
 COLUMNS = ["task", "source", "method", "seed", "kind", "available", "ratio", "draw", "metric", "value", "n", "key"]
 COLUMNS += TASK  # behind, so that what reads older files finds all where it was
+SETTING = "setting"
+"""A last column of files with settings of `SAID_KINDS`, in all their lines: the setting's text, such as
+``lav@0.1/0.5/0.9``. Of other settings the columns before it say all."""
+
 SOURCE = text({"simulated", "file"})
+SAID_KINDS = ("imbalanced", "noise", "random")
 SETTING_KINDS = {f"{kind}{pattern}" for kind in ("inter", "intra") for pattern in ("", *(f"-{p}" for p in PATTERNS))}
+SETTING_KINDS |= set(SAID_KINDS)
+AVAILABLE = {*SUBSETS, *(subset + RANDOM for subset in SUBSETS)}
 _FIELDS = {
     "task": text(),
     "source": SOURCE,
     "method": text(),
     "seed": whole(),
     "kind": text(SETTING_KINDS),
-    "available": text(SUBSETS),
+    "available": text(AVAILABLE),
     "ratio": number(0, 1),
     "draw": whole(),
     "metric": text(),
@@ -36,8 +43,9 @@ _FIELDS = {
     "key": text(),
     "target": text(KINDS),
     "modalities": text({"lav", "la", "lv", "av"}),
+    SETTING: text(),
 }
-_FORMER = {"target": None, "modalities": "lav"}  # what files of earlier versions do not say
+_FORMER = {"target": None, "modalities": "lav", SETTING: None}  # what files of earlier versions do not say
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -59,7 +67,37 @@ def read_scores(path: Path) -> pd.DataFrame:
         own = by_category.groupby(scores["task"], sort=False).transform("any")
         scores["target"] = np.where(own, CATEGORY, POLARITY)
     _refuse_two_targets(scores, path)
-    return scores[COLUMNS]
+    _refuse_other_settings(scores, path)
+    return scores[[*COLUMNS, *([SETTING] if SETTING in scores else [])]]
+
+
+def conditions_of(scores: pd.DataFrame) -> dict[str, Setting]:
+    """The settings of `SAID_KINDS` among some scores, by the names of their conditions."""
+    said = scores.loc[scores["kind"].isin(SAID_KINDS), SETTING].unique() if SETTING in scores else ()
+    return {setting.condition: setting for setting in map(Setting.parse, said)}
+
+
+def _refuse_other_settings(scores: pd.DataFrame, path: Path) -> None:
+    """Refuse a setting that is not what the other columns say; raises BenchmarkError."""
+    known = scores["kind"].isin(SAID_KINDS)
+    if SETTING not in scores:
+        if known.any():
+            raise BenchmarkError(
+                f"{path} lacks the column {SETTING!r}, without which {scores.loc[known, 'kind'].iloc[0]} settings "
+                "cannot be told; it must be as a report writes it"
+            )
+        return
+    columns = [SETTING, "kind", "available", "ratio"]
+    for said, kind, available, ratio in scores[columns].drop_duplicates().itertuples(index=False, name=None):
+        try:
+            setting = Setting.parse(said)
+        except ValueError as error:
+            raise BenchmarkError(f"{path}: {error}; the file must be as a report writes it") from error
+        if (setting.kind, setting.available) != (kind, available) or abs(setting.share - ratio) > 1e-6:
+            raise BenchmarkError(
+                f"{path}: the setting {said!r} is not {kind} {available!r} at {ratio:g}; the file must be as a report "
+                "writes it"
+            )
 
 
 def _refuse_two_targets(scores: pd.DataFrame, path: Path) -> None:

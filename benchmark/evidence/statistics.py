@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmark.evidence.scores import TASK
+from benchmark.evidence.scores import SETTING, TASK
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, incomplete_subsets
 
@@ -48,8 +48,8 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `task, source, method, seed, metric, kind, available, ratio, target, modalities, value, n`, rows in the
-        order of `scores`. The value is NaN where one of the draws is.
+        Columns `task, source, method, seed, metric, kind, available, ratio, target, modalities, value, n`, and
+        `setting` where the scores have it, rows in the order of `scores`. The value is NaN where one of the draws is.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def average_draws(scores: pd.DataFrame) -> pd.DataFrame:
         If there are two numbers for the same model, metric, setting and draw, as from two versions of a
         method.
     """
-    setting = [*RUN, "kind", "available", "ratio"]
+    setting = [*RUN, "kind", "available", "ratio", *([SETTING] if SETTING in scores else [])]
     scores = scores.assign(ratio=scores["ratio"].astype(float).round(6))  # 0.1 + 0.2 is p=0.3
     twice = scores.duplicated([*setting, "draw"])
     if twice.any():
@@ -81,11 +81,16 @@ def average_inter(values: pd.DataFrame) -> pd.DataFrame:
         Columns `task, source, method, seed, metric, target, modalities, value`; a model that lacks one of the six (of
         the two, where the data have two modalities) has no row.
     """
-    six = values[values["available"].isin(INCOMPLETE) & (values["ratio"] == 0.0)]
+    six = values[(values["kind"] == "inter") & (values["ratio"] == 0.0)]
     groups = six.groupby([*RUN, *TASK], sort=False, observed=True)["value"]
     found = pd.DataFrame({"value": groups.mean(), "count": groups.count()}).reset_index()
     wanted = {own: len(incomplete_subsets(own)) for own in found["modalities"].unique()}
     return found[found["count"] == found["modalities"].map(wanted)].drop(columns="count").reset_index(drop=True)
+
+
+def whole_frames(values: pd.DataFrame) -> pd.Series:
+    """Which rows are of settings in which no frames are missing, but perhaps whole modalities."""
+    return values["kind"].isin(["inter", "intra"]) & (values["ratio"] == 0.0)
 
 
 def of_primary(scores: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +133,7 @@ def missing_conditions(values: pd.DataFrame) -> pd.DataFrame:
         modalities; their values turned, where less is better, so that more is.
     """
     primary = of_primary(values)
-    subset = primary["available"].isin(INCOMPLETE) & (primary["ratio"] == 0.0)
+    subset = (primary["kind"] == "inter") & (primary["ratio"] == 0.0)
     frames = (primary["kind"] == "intra") & primary["ratio"].between(0.0, 1.0, inclusive="neither")
     found = primary[subset | frames]
     signs = {name: -1.0 if metric(name).lower_is_better else 1.0 for name in found["metric"].unique()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import BenchmarkError
-from benchmark.evidence.scores import SETTING_KINDS, SOURCE, check_names
+from benchmark.evidence.scores import AVAILABLE, SAID_KINDS, SETTING_KINDS, SOURCE, check_names, conditions_of
 from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP
 from benchmark.files.atomic import replace_file
 from benchmark.files.csvfiles import number, read_csv, text, whole
@@ -24,7 +24,7 @@ ones; a method against the mean of all, each trained on incomplete samples."""
 _NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
 _INTERVALS = _NAMES | {
     "kind": text({*SETTING_KINDS, DERIVED}),
-    "available": text(SUBSETS, empty=True),  # empty, as is the ratio, for sums of several settings
+    "available": text(AVAILABLE, empty=True),  # empty, as is the ratio, for sums of several settings
     "ratio": number(0, 1, empty=True),
     "mean": number(empty=True),  # f1 where every label is 0, and the ends where too few are not
     "std": number(empty=True),
@@ -130,7 +130,7 @@ def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
         frames[name] = frame
     intervals = frames["intervals.csv"]
     if not intervals.empty:
-        _refuse_other_conditions(intervals, out / "intervals.csv")
+        _refuse_other_conditions(intervals, conditions_of(scores), out / "intervals.csv")
     return Evidence(intervals, frames["comparisons.csv"], frames["pairs.csv"])
 
 
@@ -151,13 +151,16 @@ def _refuse_others(frame: pd.DataFrame, scores: pd.DataFrame, path: Path) -> Non
         raise BenchmarkError(f"{path}: {first['metric']} of {first['method']!r} in {first['condition']!r} stands twice")
 
 
-def _refuse_other_conditions(intervals: pd.DataFrame, path: Path) -> None:
+def _refuse_other_conditions(intervals: pd.DataFrame, named: Mapping[str, Setting], path: Path) -> None:
     """Refuse a condition that is not what its setting is called."""
     columns = ["condition", "kind", "available", "ratio"]
     for condition, kind, available, ratio in intervals[columns].drop_duplicates().itertuples(index=False, name=None):
         if kind == DERIVED:
             fits = not available and np.isnan(ratio) and condition in (AVERAGE, DROP, AREA)
-        elif available and not np.isnan(ratio):
+        elif kind in SAID_KINDS:  # what the columns do not say, the scores do
+            own = named.get(condition)
+            fits = own is not None and (own.kind, own.available) == (kind, available) and abs(own.share - ratio) < 1e-6
+        elif available in SUBSETS and not np.isnan(ratio):
             setting = Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
             fits = (setting.condition, setting.kind) == (condition, kind)
         else:

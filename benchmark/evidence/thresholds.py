@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.evidence.collect import Model
-from benchmark.evidence.statistics import AVERAGE, DERIVED, FLOORS, INCOMPLETE
+from benchmark.evidence.statistics import AVERAGE, DERIVED, FLOORS
 from benchmark.protocol.metrics import metric_names
 from benchmark.protocol.missing import Setting, incomplete_subsets
 
@@ -77,11 +77,11 @@ def _of_model(model: Model) -> list[dict[str, object]]:
     for place, (setting, _) in enumerate(model.settings):
         draws.setdefault(setting, []).append(place)
     scores = {setting: model.thresholds[:, own].mean(1) for setting, own in draws.items()}  # each (2,)
-    named = {setting: (setting.condition, setting.kind, setting.available, setting.ratio) for setting in scores}
+    named = {setting: (setting.condition, setting.kind, setting.available, setting.share) for setting in scores}
     shown = {
         named[setting]: values
         for setting, values in scores.items()
-        if setting.kind == Setting().kind or (setting.available in INCOMPLETE and setting.ratio == 0.0)
+        if setting.kind == Setting().kind or (setting.kind == "inter" and setting.ratio == 0.0)
     }
     lacking = [Setting(subset) for subset in incomplete_subsets(model.modalities)]
     if all(setting in scores for setting in lacking):

@@ -30,7 +30,8 @@ def encode_distinct(encoder: Callable[[Tensor, Tensor], Tensor], batch: Batch, m
     features, frames = batch.features[modality], batch.frames[modality]
     if len(set(batch.ids)) == len(batch):  # in training: no sample stands there twice
         return encoder(features, frames)
-    # Rows of one sample are equal where the same frames are present, which is quicker to compare than features.
+    # Rows of one sample are equal where the same frames are present, which is quicker to compare than features; tests
+    # with other noise come in other batches.
     first: dict[tuple[str, bytes], int] = {}
     rows = zip(batch.ids, batch.present[modality].cpu().numpy(), strict=True)
     # For each row the first one equal to it, N of them; then where each of these stands among the D distinct ones.

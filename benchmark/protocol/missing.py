@@ -1,15 +1,16 @@
-"""What is missing: settings, the masks of the evaluation, and Modality Random Missing for training.
+"""What is missing: settings, the masks and the noise of the evaluation, and Modality Random Missing for training.
 
 A mask of the evaluation is data, not chance: whether a frame is missing depends on the sample, the modality, the
 frame, the draw and the ratio, and on nothing else. Batches, order, workers, methods, seeds and platforms cannot
-change it, and what is missing at one ratio is missing at every higher one.
+change it, and what is missing at one ratio is missing at every higher one. So it is with noise, whose strength scales
+one draw.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -19,7 +20,15 @@ MODALITIES = ("l", "a", "v")
 MODALITY_NAMES = {"l": "language", "a": "audio", "v": "vision"}
 SUBSETS = ("l", "a", "v", "la", "lv", "av", "lav")
 PATTERNS = ("scattered", "burst", "early_end")
-_SETTING = re.compile(r"(?P<available>[lav]+)@(?P<ratio>[0-9.eE+-]+)(:(?P<pattern>[a-z_]+))?")
+RANDOM = "?"
+"""Behind modalities: each sample has its own subset of them."""
+_SETTING = re.compile(
+    r"(?P<available>[lav]+\??)@(?P<ratio>[0-9.eE+/-]+)(:(?P<pattern>[a-z_]+))?(~(?P<noise>[0-9.eE+/-]+))?"
+)
+_LARGEST_NOISE = 1000.0
+_NOISE_BYTES = 24
+Numbers = float | tuple[float, ...]
+"""One number for all available modalities, or one for each of them, in order."""
 
 
 @dataclass(frozen=True)
@@ -29,42 +38,73 @@ class Setting:
     Parameters
     ----------
     available : str
-        The modalities that are there at all: a non-empty subset of ``"lav"``, in that order.
-    ratio : float
-        The share of frames that is missing, in [0, 1], in every available modality.
+        The modalities that are there at all: a non-empty subset of ``"lav"``, in that order. With ``?`` behind, such as
+        ``"lav?"``, each sample has its own non-empty subset of these, each with the same chance, made from its id and
+        the draw.
+    ratio : float, or one for each available modality
+        The share of frames that is missing, in [0, 1]: one number for every available modality, or a sequence in their
+        order, or a mapping, in which 0 is what is left out: ``{"a": 0.5}``. Kept as a number where all are the same,
+        else as a tuple.
     pattern : {"scattered", "burst", "early_end"}
         Which frames those are: each by a coin of its own; one run of neighbouring frames; all from some frame on. At
         ratios 0 and 1 they are the same, and the setting says "scattered".
+    noise : float, or one for each available modality
+        Standard deviation of Gaussian noise that is added to the features of frames that are there, in standard
+        deviations of the training split; given and kept as `ratio`. Where all frames are missing it is 0.
 
     Raises
     ------
     ValueError
-        If either is anything else.
+        If one is anything else.
     """
 
     available: str = "lav"
-    ratio: float = 0.0
+    ratio: Numbers = 0.0
     pattern: str = "scattered"
+    noise: Numbers = 0.0
 
     def __post_init__(self) -> None:
-        if self.available not in SUBSETS:
+        if self.available not in (*SUBSETS, *(s + RANDOM for s in SUBSETS if len(s) > 1)):
             raise ValueError(
-                f"available={self.available!r} is no subset of modalities; use one of {', '.join(SUBSETS)}"
+                f"available={self.available!r} is no subset of modalities; use one of {', '.join(SUBSETS)}, or one of "
+                f"at least two with {RANDOM} behind"
             )
-        if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float | np.floating | np.integer):
-            raise ValueError(f"ratio={self.ratio!r} is no number; use one in [0, 1]")
-        if not 0.0 <= self.ratio <= 1.0:  # NaN fails this too
-            raise ValueError(f"ratio={self.ratio!r} is outside [0, 1]")
         if self.pattern not in PATTERNS:
             raise ValueError(f"pattern={self.pattern!r} is unknown; use one of {', '.join(PATTERNS)}")
-        object.__setattr__(self, "ratio", float(self.ratio))
-        if self.ratio in (0.0, 1.0):
+        ratios = self._numbers("ratio", 1.0)
+        noises = tuple(
+            0.0 if r == 1.0 else n for r, n in zip(ratios, self._numbers("noise", _LARGEST_NOISE), strict=True)
+        )
+        object.__setattr__(self, "ratio", ratios if len(set(ratios)) > 1 else ratios[0])
+        object.__setattr__(self, "noise", noises if len(set(noises)) > 1 else noises[0])
+        if set(ratios) <= {0.0, 1.0}:
             object.__setattr__(self, "pattern", "scattered")
 
+    def _numbers(self, name: str, most: float) -> tuple[float, ...]:
+        """A field as given, for each available modality; raises ValueError."""
+        given, own = getattr(self, name), self.modalities
+        if isinstance(given, Mapping):
+            if others := [m for m in given if m not in tuple(own)]:
+                raise ValueError(f"{name} names {others[0]!r}, which is no available modality; use {', '.join(own)}")
+            numbers = [given.get(m, 0.0) for m in own]
+        elif isinstance(given, Sequence) and not isinstance(given, str):
+            numbers = list(given)
+            if len(numbers) != len(own):
+                raise ValueError(f"{name}={given!r} must be one number, or one for each of {', '.join(own)}")
+        else:
+            numbers = [given] * len(own)
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | float | np.floating | np.integer):
+                raise ValueError(f"{name}={number!r} is no number; use one in [0, {most:g}]")
+            if not 0.0 <= number <= most:  # NaN fails this too
+                raise ValueError(f"{name}={number!r} is outside [0, {most:g}]")
+        return tuple(float(number) + 0.0 for number in numbers)  # -0.0 is 0.0
+
     def __str__(self) -> str:
-        """``lav@0.3``, or ``lav@0.3:burst``; parsed again by :meth:`parse`."""
+        """``lav@0.3``, ``lav@0.3:burst``, ``lav@0.1/0.5/0.9``, ``lav@0.0~2.0``; parsed again by :meth:`parse`."""
         pattern = "" if self.pattern == "scattered" else f":{self.pattern}"
-        return f"{self.available}@{format_ratio(self.ratio)}{pattern}"
+        noise = f"~{format_ratio(self.noise)}" if self.noise else ""
+        return f"{self.available}@{format_ratio(self.ratio)}{pattern}{noise}"
 
     @classmethod
     def parse(cls, text: str) -> Setting:
@@ -72,36 +112,90 @@ class Setting:
         match = _SETTING.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is no setting; expected for instance 'lav@0.3'")
-        return cls(match["available"], float(match["ratio"]), match["pattern"] or "scattered")
+
+        def numbers(part: str | None) -> Numbers:
+            found = tuple(float(number) for number in (part or "0.0").split("/"))
+            return found if len(found) > 1 else found[0]
+
+        pattern = match["pattern"] or "scattered"
+        return cls(match["available"], numbers(match["ratio"]), pattern, numbers(match["noise"]))
+
+    @property
+    def modalities(self) -> str:
+        """Those that are available, or with ``?`` those that a sample's subset is drawn from."""
+        return self.available.removesuffix(RANDOM)
+
+    def ratio_of(self, modality: str) -> float:
+        """The share of the frames of an available modality that is missing."""
+        return self._of(modality, self.ratio)
+
+    def noise_of(self, modality: str) -> float:
+        """The standard deviation of the noise in a modality; 0 where it is not available."""
+        return self._of(modality, self.noise) if modality in self.modalities else 0.0
+
+    def _of(self, modality: str, numbers: Numbers) -> float:
+        return numbers[self.modalities.index(modality)] if isinstance(numbers, tuple) else numbers
+
+    @property
+    def share(self) -> float:
+        """The mean of the ratios of the available modalities: what the column ``ratio`` of a csv file holds."""
+        return float(np.mean(self.ratio))
 
     @property
     def kind(self) -> str:
-        """``inter`` where whole modalities are gone, else ``intra``, with the pattern where it is not scattered.
+        """Which of the kinds of tables and figures it belongs to.
 
-        The complete setting, ``intra``, belongs to both.
+        ``noise`` where there is any, else ``imbalanced`` where ratios differ, else ``random`` where each sample has its
+        own modalities; else ``inter`` where whole modalities are gone, and ``intra``, with the pattern where it is not
+        scattered. The complete setting, ``intra``, belongs to all.
         """
+        if self.noise:
+            return "noise"
+        if isinstance(self.ratio, tuple):
+            return "imbalanced"
+        if self.available.endswith(RANDOM):
+            return "random"
         kind = "intra" if self.available == "lav" else "inter"
         return kind if self.pattern == "scattered" else f"{kind}-{self.pattern}"
 
     @property
     def condition(self) -> str:
-        """The name printed in tables: ``{l,a}`` or ``p=0.3``."""
-        subset = "{" + ",".join(self.available) + "}"
-        ratio = f"p={format_ratio(self.ratio)}"
-        if self.pattern != "scattered":
-            ratio += f" {self.pattern.replace('_', ' ')}"
-        if self.ratio == 0.0:
-            return subset
-        return ratio if self.available == "lav" else f"{subset} {ratio}"
+        """The name printed in tables: ``{l,a}``, ``p=0.3``, ``p=0.1/0.5/0.9``, ``noise=2.0``, ``noise l=2.0``,
+        ``{l?,a?,v?}``."""
+        own = RANDOM if self.available.endswith(RANDOM) else ""
+        parts = []
+        if self.ratio:
+            parts.append(f"p={format_ratio(self.ratio)}")
+            if self.pattern != "scattered":
+                parts.append(self.pattern.replace("_", " "))
+        if self.noise:
+            own_noise = [f"{m}={format_ratio(self.noise_of(m))}" for m in self.modalities if self.noise_of(m)]
+            parts.append(
+                "noise " + ",".join(own_noise) if isinstance(self.noise, tuple) else f"noise={format_ratio(self.noise)}"
+            )
+        if self.available != "lav" or not parts:
+            parts.insert(0, "{" + ",".join(m + own for m in self.modalities) + "}")
+        return " ".join(parts)
 
 
 def settings_for(settings: Sequence[Setting], modalities: str) -> list[Setting]:
     """Those settings that mean something where the data have some modalities only; all of them where they have all.
 
-    With language and audio alone, ``{v}`` would be nothing at all, and ``{l,a}`` is what is complete.
+    With language and audio alone, ``{v}`` would be nothing at all, and ``{l,a}`` is what is complete; of settings that
+    differ in vision alone the first stays, and each sample's own subset is drawn from language and audio.
     """
     own = set(modalities)
-    return [s for s in settings if s.available == SUBSETS[-1] or set(s.available) < own]
+    if own == set(MODALITIES):
+        return list(settings)
+    found: dict[tuple[object, ...], Setting] = {}
+    for s in settings:
+        if s.available == SUBSETS[-1] + RANDOM and not isinstance(s.ratio, tuple) and not isinstance(s.noise, tuple):
+            s = replace(s, available=modalities + RANDOM)
+        if s.modalities == SUBSETS[-1] or set(s.modalities) < own or s.available == modalities + RANDOM:
+            shown = [m for m in s.modalities if m in own]
+            alike = tuple((m, s.ratio_of(m), s.noise_of(m)) for m in shown)
+            found.setdefault((s.available, s.pattern, alike), s)
+    return list(found.values())
 
 
 def incomplete_subsets(modalities: str = "lav") -> tuple[str, ...]:
@@ -109,8 +203,10 @@ def incomplete_subsets(modalities: str = "lav") -> tuple[str, ...]:
     return tuple(subset for subset in SUBSETS[:-1] if set(subset) < set(modalities))
 
 
-def format_ratio(ratio: float) -> str:
-    """One decimal where that is exact (``0.3``), all digits where it is not (``0.35``)."""
+def format_ratio(ratio: Numbers) -> str:
+    """One decimal where that is exact (``0.3``), all digits where it is not (``0.35``); of several ``0.1/0.5/0.9``."""
+    if isinstance(ratio, tuple):
+        return "/".join(map(format_ratio, ratio))
     return f"{ratio:.1f}" if round(ratio, 1) == ratio else repr(float(ratio))
 
 
@@ -125,8 +221,9 @@ def frame_mask(
 ) -> NDArray[np.bool_]:
     """Which frames of a modality are kept.
 
-    A frame of a sample is missing if the modality is not available, or by the setting's pattern. With u, v and w
-    uniform in [0, 1), made from (sample id, modality, draw) alone and, for u, from the frame t too:
+    A frame of a sample is missing if the modality is not available, or by the setting's pattern. With `ratio` that of
+    the modality, and u, v and w uniform in [0, 1), made from (sample id, modality, draw) alone and, for u, from the
+    frame t too:
 
     - ``scattered``: frame t is missing if u < ratio.
     - ``burst``: frame t is missing if its place in the sample, (t + v) / length, lies in an interval of length `ratio`
@@ -163,22 +260,61 @@ def frame_mask(
     if modality not in MODALITIES:
         raise ValueError(f"modality={modality!r} is unknown; use one of {', '.join(MODALITIES)}")
     shape = (len(sample_ids), num_frames)
-    if modality not in setting.available or setting.ratio == 1.0:
+    if modality not in setting.modalities or (ratio := setting.ratio_of(modality)) == 1.0:
         return np.zeros(shape, dtype=bool)
-    if setting.ratio == 0.0:
+    if setting.available.endswith(RANDOM):
+        choices = [s for s in SUBSETS if set(s) <= set(setting.modalities)]
+        u = frame_uniforms(sample_ids, 1, setting.modalities, draw, pattern="subset")  # (N, 1)
+        there = np.array([modality in s for s in choices])[(u * len(choices)).astype(int)]
+        whole = replace(setting, available=setting.modalities)
+        return there & frame_mask(sample_ids, num_frames, modality, whole, draw, lengths=lengths)
+    if ratio == 0.0:
         return np.ones(shape, dtype=bool)
     if setting.pattern == "scattered":
-        return frame_uniforms(sample_ids, num_frames, modality, draw) >= setting.ratio
+        return frame_uniforms(sample_ids, num_frames, modality, draw) >= ratio
     v, w = frame_uniforms(sample_ids, 2, modality, draw, pattern=setting.pattern).T[:, :, None]  # (N, 1) each
     length = np.full(shape[:1], num_frames) if lengths is None else np.asarray(lengths)
     place = (np.arange(num_frames) + v) / np.maximum(length, 1)[:, None]  # (N, T)
     # Each bound is monotone in the ratio in floating point too, so that masks are nested to the last bit.
-    left = 1.0 - setting.ratio
+    left = 1.0 - ratio
     if setting.pattern == "burst":
         return (place < w * left) | (place >= 1.0 - (1.0 - w) * left)
-    last = 2.0 * w * setting.ratio if setting.ratio <= 0.5 else 1.0 - 2.0 * (1.0 - w) * left
+    last = 2.0 * w * ratio if ratio <= 0.5 else 1.0 - 2.0 * (1.0 - w) * left
     kept: NDArray[np.bool_] = place < 1.0 - last
     return kept
+
+
+def frame_noise(
+    sample_ids: Sequence[str] | NDArray[np.str_], num_frames: int, num_features: int, modality: str, draw: int = 0
+) -> NDArray[np.float32]:
+    """The noise of strength 1; every other strength is a multiple of it.
+
+    A number is made from (sample id, modality, frame, feature, draw) alone: the sum of the 24 bytes of three numbers of
+    a SplitMix64 stream, less its mean and divided by its standard deviation. Its distribution function is within
+    0.002 of a Gaussian's, its kurtosis 2.95 (a Gaussian's is 3), and it ends at 8.5 standard deviations. Sums of
+    integers, one division and one rounding give the same bits on every processor.
+
+    Parameters
+    ----------
+    sample_ids : sequence of str, length N
+    num_frames : int
+        T; row t does not depend on it.
+    num_features : int
+        d; feature j does not depend on it.
+    modality : {"l", "a", "v"}
+    draw : int
+        Another number gives another, independent noise.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, T, d)
+    """
+    frames = splitmix64(_starts(sample_ids, f"{modality}:{int(draw)}:noise"), num_frames)  # (N, T)
+    words = splitmix64(frames.reshape(-1, 1), num_features * _NOISE_BYTES // 8)  # (N * T, 3 d)
+    sums = words.view(np.uint8).reshape(-1, _NOISE_BYTES).sum(1, dtype=np.int64)  # the order of bytes is of no account
+    mean, variance = _NOISE_BYTES * 255 // 2, _NOISE_BYTES * (256**2 - 1) / 12
+    noise: NDArray[np.float32] = ((sums - mean) / np.sqrt(variance)).astype(np.float32)
+    return noise.reshape(len(sample_ids), num_frames, num_features)
 
 
 def frame_uniforms(
@@ -194,11 +330,15 @@ def frame_uniforms(
     Each sample starts a SplitMix64 stream at a BLAKE2b hash of its id, the modality, the draw and the pattern; frame t
     takes the t-th number of the stream.
     """
-    label = f"{modality}:{int(draw)}{'' if pattern == 'scattered' else ':' + pattern}".encode()
-    starts = b"".join(blake2b(str(i).encode(), digest_size=8, key=label).digest() for i in sample_ids)
-    state = np.frombuffer(starts, dtype="<u8").astype(np.uint64)[:, None]  # (N, 1)
+    state = _starts(sample_ids, f"{modality}:{int(draw)}{'' if pattern == 'scattered' else ':' + pattern}")
     uniforms: NDArray[np.float64] = (splitmix64(state, num_frames) >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return uniforms
+
+
+def _starts(sample_ids: Sequence[str] | NDArray[np.str_], label: str) -> NDArray[np.uint64]:
+    """Where each sample's stream starts, shape (N, 1)."""
+    starts = b"".join(blake2b(str(i).encode(), digest_size=8, key=label.encode()).digest() for i in sample_ids)
+    return np.frombuffer(starts, dtype="<u8").astype(np.uint64)[:, None]
 
 
 def splitmix64(state: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:

@@ -219,7 +219,7 @@ def draw(table: Table, looks: dict[str, Look]) -> Picture:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
         for axes, (name, title) in zip(grid.flat, titles.items(), strict=True):
             shown = summary[summary["metric"] == name]
-            handles = _curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
+            handles = plot_curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
             if shown["mean"].isna().all():  # no test sample shows the category
                 axes.set_yticks([])
             if panels > 1:
@@ -283,7 +283,7 @@ def small_multiples(
             named = [task, *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
             line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
             for name, axes in zip(own, line, strict=True):
-                handles = _curves(axes, rows[rows["metric"] == name], methods, looks)
+                handles = plot_curves(axes, rows[rows["metric"] == name], methods, looks)
         for name, axes in zip(panels[0] if alike else (), grid[0], strict=False):
             add_title(axes, axis_label(name), (width - 0.6) / columns - 0.35 * (not share))
         label_ratios(grid[-1], width)
@@ -338,7 +338,7 @@ def pattern_curves(
         figure = new_figure(TWO_COLUMNS, 2.1, about)
         grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
         for axes, (pattern, rows) in zip(grid, panels.items(), strict=True):
-            handles = _curves(axes, rows, methods, looks)
+            handles = plot_curves(axes, rows, methods, looks)
             axes.set_title(pattern.replace("_", " "))
         grid[0].set_ylabel(words)
         label_ratios(grid, TWO_COLUMNS)
@@ -359,14 +359,17 @@ def about_one_task(rows: pd.DataFrame) -> tuple[str, str]:
     return task, lead(task, source)
 
 
-def _curves(axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[str, Look]) -> list[Artist]:
+def plot_curves(
+    axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[str, Look], *, along: str = "ratio"
+) -> list[Artist]:
+    """A line a method through its means, with a band, against the column `along`; gives the lines."""
     handles: list[Artist] = []
     alpha = min(0.15, 0.75 / len(methods))  # of many bands one above the other, each is fainter
     for method in methods:
-        line = rows[rows["method"] == method].sort_values("ratio")
+        line = rows[rows["method"] == method].sort_values(along)
         look = looks[method]
-        handles += axes.plot(line["ratio"], line["mean"], **look)
-        axes.fill_between(line["ratio"], *interval(line), color=look["color"], alpha=alpha, linewidth=0, zorder=1)
+        handles += axes.plot(line[along], line["mean"], **look)
+        axes.fill_between(line[along], *interval(line), color=look["color"], alpha=alpha, linewidth=0, zorder=1)
     return handles
 
 

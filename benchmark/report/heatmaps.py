@@ -78,7 +78,7 @@ def condition_heatmap(
     with styled():
         figure = new_figure(TWO_COLUMNS, max(0.17 * len(methods), 0.85) + 0.75, about)
         axes = figure.subplots()
-        mesh = heat_map(axes, means, means.map(f"{{:.{said.decimals - 1}f}}".format), 6.0, cmap=_colours(said))
+        mesh = heat_map(axes, means, means.map(f"{{:.{said.decimals - 1}f}}".format), 6.0, cmap=colours(said))
         for text in axes.texts:
             x, y = text.get_position()
             text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
@@ -128,8 +128,8 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
     ratios = sorted(shown["ratio"].unique())
     task, about = about_one_task(shown)
     said, words = metric(str(shown["metric"].iloc[0])), axis_label(str(shown["metric"].iloc[0]))
-    short: Callable[[float], str] = "{:.0f}".format if said.percent else _short
-    limits = {"vmin": shown["mean"].min(), "vmax": shown["mean"].max(), "cmap": _colours(said)}
+    short: Callable[[float], str] = "{:.0f}".format if said.percent else short_number
+    limits = {"vmin": shown["mean"].min(), "vmax": shown["mean"].max(), "cmap": colours(said)}
     rows, columns = panel_grid(len(methods), 3)
     width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
     cell = (width - 0.7) / columns / len(ratios) - 0.015  # inches across; labels and colour bar take the rest
@@ -210,7 +210,7 @@ def confusion_matrices(
                 counts = rows.pivot(index="truth", columns="predicted", values="count")
                 counts = counts.reindex(index=categories, columns=categories).fillna(0)
                 shares = counts.div(counts.sum(axis=1), axis=0)  # NaN where a category does not occur
-                mesh = heat_map(axes, shares, shares.map(_short), numbers, vmin=0.0, vmax=1.0)
+                mesh = heat_map(axes, shares, shares.map(short_number), numbers, vmin=0.0, vmax=1.0)
                 axes.set_xticklabels(categories, rotation=90, fontsize=ticks)
                 axes.set_yticklabels(categories, rotation=0, fontsize=ticks)
                 axes.tick_params(labelleft=i % columns == 0, labelbottom=j == len(conditions) - 1)
@@ -229,12 +229,12 @@ def confusion_matrices(
     return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure)
 
 
-def _colours(said: Metric) -> str:
+def colours(said: Metric) -> str:
     """Light is better."""
     return f"{COLOURS}_r" if said.lower_is_better else COLOURS
 
 
-def _short(number: float) -> str:
+def short_number(number: float) -> str:
     """Two decimals without the leading zero: ``.72``, ``1.0``."""
     return re.sub(r"^(-?)0\.", r"\1.", f"{number:z.2f}").replace("1.00", "1.0")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.evidence.statistics import AVERAGE, average_draws, average_inter, of_primary, over_seeds
+from benchmark.evidence.statistics import AVERAGE, average_draws, average_inter, of_primary, over_seeds, whole_frames
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.content import Block, Cell, Table
@@ -51,7 +51,7 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
         return None
     part = scores[(scores["task"] == table.task) & (scores["source"] == "file")]
     values = average_draws(part)
-    values = pd.concat([values[values["ratio"] == 0.0], average_inter(values).assign(available="avg")])
+    values = pd.concat([values[whole_frames(values)], average_inter(values).assign(available="avg")])
     ours = over_seeds(values, ["method", "metric", "available"]).set_index(["method", "metric", "available"])["mean"]
     conditions = {s: Setting(s).condition for s in SUBSETS[:-1]} | {"avg": AVERAGE, "lav": COMPLETE}
     methods = [m for m in table.methods if any(label == m for label, _, _ in published)]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from benchmark.evidence.statistics import AVERAGE, average_draws, over_seeds
+from benchmark.evidence.statistics import AVERAGE, average_draws, over_seeds, whole_frames
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import Block, Cell, Picture, Table
 from benchmark.report.figures import (
@@ -105,7 +105,7 @@ def _distances(
         return {}
     part = scores[(scores["task"] == table.task) & (scores["source"] == table.source) & scores["method"].isin(labels)]
     values = average_draws(part)
-    means = over_seeds(values[values["ratio"] == 0.0], ["method", "metric", "available"])
+    means = over_seeds(values[whole_frames(values)], ["method", "metric", "available"])
     # By what is available, so that an average of conditions, published beside them, counts for nothing.
     gaps: dict[str, list[float]] = {}
     for label, name, available, mean in means[["method", "metric", "available", "mean"]].itertuples(index=False):

@@ -21,6 +21,7 @@ from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
 from benchmark.report.compose import Content, write
 from benchmark.report.content import file_prefix
+from benchmark.report.tables import KINDS
 from benchmark.running.models import load_model
 
 Say = Callable[[str], None]
@@ -79,9 +80,9 @@ class Results:
         Returns
         -------
         DataFrame
-            Methods down, conditions or columns across. Means over seeds for ``inter`` and ``intra``; where a table has
-            several metrics, their names in ``scores.csv`` are an outer level, the primary one first:
-            ``table("mosi").loc["f1"]``. Texts as printed for the others.
+            Methods down, conditions or columns across. Means over seeds where columns are settings, such as ``inter``
+            or ``noise``; where a table has several metrics, their names in ``scores.csv`` are an outer level, the
+            primary one first: ``table("mosi").loc["f1"]``. Texts as printed for the others.
 
         Raises
         ------
@@ -89,7 +90,7 @@ class Results:
             If there is no such table; names those there are.
         """
         table: Any = self._part("tables", task, kind)
-        if table.kind in ("inter", "intra"):
+        if table.kind in KINDS:
             found = table.summary.pivot(index=["metric", "method"], columns="condition", values="mean")
             printed = list(table.metrics)
             found = found.reindex(

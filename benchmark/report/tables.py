@@ -12,20 +12,29 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
+from benchmark.evidence.scores import SETTING, TASK
 from benchmark.evidence.statistics import (
     AVERAGE,
     FLOORS,
     INCOMPLETE,
+    RUN,
     average_draws,
     average_inter,
     over_seeds,
+    whole_frames,
 )
 from benchmark.names import visible, without_formulas
 from benchmark.protocol.metrics import category_of, metric
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 
-KINDS = {"inter": "Whole modalities missing", "intra": "Frames missing within each modality"}
+KINDS = {
+    "inter": "Whole modalities missing",
+    "intra": "Frames missing within each modality",
+    "random": "Each sample with its own modalities",
+    "imbalanced": "Frames missing at a ratio for each modality",
+    "noise": "Noise added to features",
+}
 COMPLETE = "{l,a,v}"
 BEST, BEST_TESTED = "best in bold, second underlined", "in bold what no test tells from the best (Holm, 0.05)"
 FEWER = "†"
@@ -132,20 +141,46 @@ def build_tables(
 def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind of table; the categories of the new column `condition` are the table's columns.
 
-    Settings that lack both modalities and frames are in neither kind.
+    Settings that lack both modalities and frames are in neither of the first two. Of imbalanced ratios, a column is the
+    mean over all settings in which one modality has one ratio.
     """
     if kind == "intra":
         values = values[values["kind"] == "intra"].sort_values("ratio", kind="stable")
         names = values["ratio"].map({ratio: f"p={format_ratio(ratio)}" for ratio in values["ratio"].unique()})
         columns = list(names.unique())
+    elif kind == "imbalanced":
+        values, names, columns = _by_modality(values[values["kind"] == kind])
+    elif kind != "inter":
+        complete = (values["kind"] == "intra") & (values["ratio"] == 0.0)
+        values = values[(complete | (values["kind"] == kind)) & (SETTING in values)]
+        texts = values[SETTING] if SETTING in values else values["kind"]  # of no rows
+        names = texts.map({text: Setting.parse(text).condition for text in texts.unique()})
+        columns = list(names.unique())
     else:
-        values = values[values["ratio"] == 0.0]
+        values = values[whole_frames(values)]
         values = pd.concat([values, average_inter(values).assign(available=AVERAGE)], ignore_index=True)
         subsets = {s: Setting(s).condition for s in INCOMPLETE} | {AVERAGE: AVERAGE, "lav": COMPLETE}
         names = values["available"].map(subsets)
         found = set(names.unique())
         columns = [name for name in subsets.values() if name in found]
     return values.assign(condition=pd.Categorical(names, categories=columns, ordered=True))
+
+
+def _by_modality(values: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, list[str]]:
+    """Of imbalanced settings: the means, the condition of each, and all conditions in order."""
+    if values.empty:
+        return values, values["kind"], []
+    settings = {text: Setting.parse(text) for text in values[SETTING].unique()}
+    parts = []
+    for m in MODALITIES:
+        own = {text: f"{m}={format_ratio(s.ratio_of(m))}" for text, s in settings.items() if m in s.modalities}
+        found = values.assign(condition=values[SETTING].map(own)).dropna(subset="condition")
+        by = [*RUN, *TASK, "condition"]
+        groups = found.groupby(by, sort=False, observed=True)
+        means = pd.DataFrame({"value": groups["value"].mean(skipna=False), "n": groups["n"].max()}).reset_index()
+        parts.append(means.sort_values("condition", kind="stable"))
+    means = pd.concat(parts, ignore_index=True)
+    return means, means["condition"], list(means["condition"].unique())
 
 
 def fewer_seeds(seeds: pd.Series) -> dict[str, str]:
@@ -237,6 +272,12 @@ def _caption(
     across = {
         "inter": "only the modalities in braces are available",
         "intra": "a ratio p of the frames is missing in each modality",
+        "random": "in {l?,a?,v?} each sample has its own subset of the modalities, each as likely, the same for every "
+        "method; with p, a ratio p of the frames is missing in these too",
+        "imbalanced": "each modality has its own ratio of missing frames; a column is the mean over all settings in "
+        "which the ratios differ and that modality has that ratio",
+        "noise": "Gaussian noise is added to the features of all modalities, or of the one that is named, of so many "
+        "standard deviations of the training split",
     }[kind]
     counts = {name: number_range(values.loc[values["metric"] == name, "n"].dropna()) for name in titles}
     seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]

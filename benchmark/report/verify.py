@@ -213,8 +213,9 @@ class _Verification:
                 names = tuple(record["settings"])
                 if names not in known:
                     known[names] = {}
-                    for setting, draw in stored.settings:
-                        known[names] |= digests(test, [setting], draw, stored.logits[:1])["masks"]
+                    for draw in dict.fromkeys(draw for _, draw in stored.settings):
+                        own = [setting for setting, other in stored.settings if other == draw]
+                        known[names] |= digests(test, own, draw, stored.logits[: len(own)])["masks"]
                 other = [name for name, digest in known[names].items() if record["masks"].get(name) != digest]
                 if other:
                     yield _found(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmark.evidence.collapse import never_predicted
 from benchmark.evidence.collect import Collection, Representation, confusions
 from benchmark.evidence.comparisons import ALPHA
+from benchmark.evidence.scores import conditions_of
 from benchmark.evidence.statistics import (
     AVERAGE,
     LEAST_BLOCKS,
@@ -41,7 +42,7 @@ from benchmark.report.comparisons import (
 from benchmark.report.content import Picture, Section, Table, leads
 from benchmark.report.diagnostics import can_be_embedded, embed, representation_plots, training_curves
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
-from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples
+from benchmark.report.figures import method_looks, pattern_curves, small_multiples
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.matrix import comparison_matrix
@@ -50,6 +51,8 @@ from benchmark.report.methods import methods_table, published_table
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.readings import reading_parts
+from benchmark.report.robustness import robustness_table
+from benchmark.report.settings import setting_picture
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.thresholds import tell_unknown, threshold_figure, threshold_table
 from benchmark.report.verdicts import sensitivity, tell_never
@@ -209,7 +212,8 @@ def sections(
     tables = build_tables(
         scores, selection=provenance.get("selection") or "", method_order=method_order, metrics=metrics
     )
-    tables = [with_evidence(table, evidence, against) for table in tables]
+    tables = [table if table.kind == "imbalanced" else with_evidence(table, evidence, against) for table in tables]
+    named = conditions_of(scores)
     order = order_methods([m for table in tables for m in table.methods], method_order)
     looks = method_looks(order)
     groups: dict[tuple[str, str], list[Table]] = {}
@@ -238,18 +242,20 @@ def sections(
     for (task, source), own in groups.items():
         first, prefix = own[0], own[0].prefix
         asked = [name for name in metrics if name in set(first.summary["metric"])]
-        parts: list[Table | Picture | None] = []
-        absent = never.get((task, source), {})
-        for table in own:
-            noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
-            parts += [noted, draw(table, looks) if len(table.columns) > 1 else None]
 
         def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
 
+        parts: list[Table | Picture | None] = []
+        absent = never.get((task, source), {})
+        for table in own:
+            noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
+            parts += [noted, setting_picture(table, here(evidence.intervals), named, looks, order)]
+
         intervals, split = here(evidence.intervals), here(losses)
         untold = unknown.get((task, source), [])
         parts += [
+            robustness_table(scores, first),
             interval_table(first, evidence, against, asked, margin=margin),
             *reading_parts(scores, first, intervals, readings, cards),
             threshold_table(first, split, untold),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from benchmark.data.batches import SplitTensors
 from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.answers import lack_of_frames, outputs_of, representation_of
-from benchmark.protocol.method import Method
-from benchmark.protocol.missing import MODALITIES, Setting, frame_mask
+from benchmark.protocol.method import Batch, Method
+from benchmark.protocol.missing import MODALITIES, Setting, frame_mask, frame_noise
 from benchmark.running.store import setting_name
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
@@ -58,22 +58,30 @@ def predict_settings(
         If a logit is NaN or infinite; names the setting and the sample.
     """
     tensors = SplitTensors(dataset, split_name, device)
-    split, num_settings = tensors.split, len(settings)
-    logits = np.zeros((num_settings, len(tensors), dataset.target.num_outputs), dtype=np.float32)
+    split = tensors.split
+    logits = np.zeros((len(settings), len(tensors), dataset.target.num_outputs), dtype=np.float32)
     kept = {
         m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
     }
     order = np.argsort(-np.sum([split.lengths[m] for m in MODALITIES], axis=0), kind="stable")
     width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
-    rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * num_settings))
     method.eval()
-    for start in range(0, len(order), rows_a_batch):
-        rows = order[start : start + rows_a_batch]
-        masks = {m: kept[m][:, rows].reshape(num_settings * len(rows), -1) for m in MODALITIES}  # (S * rows, T_m)
-        batch = tensors.batch(np.tile(rows, num_settings), masks, training=False)
-        predicted = outputs_of(method, batch).cpu().numpy()  # (S * rows, K)
-        logits[:, rows] = predicted.reshape(num_settings, len(rows), -1)
+    # A method may take rows of one sample with the same frames for equal, so other noise comes in another batch.
+    alike: dict[tuple[float, ...], list[int]] = {}
+    for place, setting in enumerate(settings):
+        alike.setdefault(tuple(setting.noise_of(m) for m in MODALITIES), []).append(place)
+    for noise, own in alike.items():
+        places = np.array(own)
+        rows_a_batch = max(1, _NUMBERS_A_BATCH // (width * len(places)))
+        for start in range(0, len(order), rows_a_batch):
+            rows = order[start : start + rows_a_batch]
+            masks = {m: kept[m][np.ix_(places, rows)].reshape(len(places) * len(rows), -1) for m in MODALITIES}
+            batch = tensors.batch(np.tile(rows, len(places)), masks, training=False)  # of places * rows samples
+            for m, strength in zip(MODALITIES, noise, strict=True):
+                _add_noise(batch, m, strength, draw, len(places))
+            predicted = outputs_of(method, batch).cpu().numpy()  # (places * rows, K)
+            logits[np.ix_(places, rows)] = predicted.reshape(len(places), len(rows), -1)
     if not np.isfinite(logits).all():
         s, n, _ = np.argwhere(~np.isfinite(logits))[0]
         sample = tensors.batch(np.array([n]), {m: kept[m][s, [n]] for m in MODALITIES}, training=False)
@@ -82,6 +90,20 @@ def predict_settings(
             f"logits hold NaN or infinity in setting {settings[s]}, {where} {split.ids[n]}{lack_of_frames(sample)}"
         )
     return logits
+
+
+def _add_noise(batch: Batch, modality: str, strength: float, draw: int, copies: int) -> None:
+    """Add noise to the frames of a modality that are there, in a batch that holds its samples `copies` times.
+
+    Of strength 0, nothing is touched.
+    """
+    if not strength:
+        return
+    features = batch.features[modality]  # (copies * rows, T_m, d_m)
+    ids = batch.ids[: len(batch) // copies]
+    unit = torch.from_numpy(frame_noise(ids, features.shape[1], features.shape[2], modality, draw)).to(features.device)
+    # A product and then a sum, each rounded: in one step some processors would round once.
+    features += unit.repeat(copies, 1, 1) * strength * batch.present[modality][:, :, None]
 
 
 def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:
@@ -93,7 +115,8 @@ def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np
 def digests(
     split: Split, settings: Sequence[Setting], draw: int, logits: NDArray[np.float32]
 ) -> dict[str, dict[str, str]]:
-    """What tells by setting whether a test was the same one and came out the same: of its masks, and of its outputs.
+    """What tells by setting whether a test was the same one and came out the same: of its masks and noise, and of its
+    outputs.
 
     Parameters
     ----------
@@ -106,15 +129,30 @@ def digests(
     -------
     dict
         ``masks`` and ``outputs``, each by the setting's name. Masks are of real frames alone: padding does not count.
+        With them stand, where there is any, the strength of the noise and the noise of strength 1.
     """
     masks = {}
+    noise = {
+        m: hashlib.sha256(b"".join(own.tobytes() for own in _noise_of_frames(split, m, draw))).digest()
+        for m in MODALITIES
+        if any(setting.noise_of(m) for setting in settings)
+    }
     for setting in settings:
         content = hashlib.sha256("\n".join(map(str, split.ids)).encode())
         for m in MODALITIES:
             content.update(mask(split, m, setting, draw)[split.frames(m)].tobytes())
+            if strength := setting.noise_of(m):
+                content.update(np.array(strength, dtype="<f8").tobytes() + noise[m])
         masks[setting_name(setting, draw)] = content.hexdigest()[:_DIGEST]
     outputs = {setting_name(setting, draw): output_digest(own) for setting, own in zip(settings, logits, strict=True)}
     return {"masks": masks, "outputs": outputs}
+
+
+def _noise_of_frames(split: Split, modality: str, draw: int) -> Iterator[NDArray[np.float32]]:
+    """The noise of strength 1 of each sample's real frames, sample by sample."""
+    num_features = split.features[modality].shape[2]
+    for sample_id, length in zip(split.ids, split.lengths[modality], strict=True):
+        yield frame_noise([sample_id], int(length), num_features, modality, draw)
 
 
 def output_digest(logits: NDArray[np.float32]) -> str:

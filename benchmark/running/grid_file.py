@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from benchmark.files.validation import Strict, describe, validated
 from benchmark.files.yamlfiles import read_value, read_yaml
 from benchmark.methods.labels import Variant
 from benchmark.names import GRIDS
-from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
+from benchmark.protocol.missing import PATTERNS, RANDOM, SUBSETS, Numbers, Setting
 from benchmark.protocol.training_config import TrainingConfig
 
 MARGIN = 1.0
@@ -66,8 +67,13 @@ class GridConfig(Strict):
         Names of tasks, or paths of task files relative to the grid file; from Python also :class:`Task`.
     seeds : int
         How many; they are 0, 1, ….
-    ratios : list of float
-        Frame-missing ratios applied to all modalities, one decimal each.
+    ratios : list of float, or of mapping of modality to float or list of float
+        Frame-missing ratios, one decimal each: a number for all modalities; or one for each, 0 for those left out, and
+        of lists every combination.
+    noise : list, as `ratios`
+        Standard deviations of noise on samples that are whole.
+    random : bool
+        Test each sample with its own non-empty subset of the modalities, also at every ratio that all modalities share.
     subsets : list of str
         Available modalities, such as ``la``.
     patterns : list of str
@@ -99,7 +105,9 @@ class GridConfig(Strict):
     variants: dict[str, Variant] = {}
     tasks: list[Any]
     seeds: int = Field(ge=1, le=10_000)
-    ratios: list[float] = []
+    ratios: list[Any] = []
+    noise: list[Any] = []
+    random: bool = False
     subsets: list[str] = []
     patterns: list[str] = ["scattered"]
     crossed: bool = False
@@ -132,12 +140,18 @@ class GridConfig(Strict):
 
     @field_validator("ratios")
     @classmethod
-    def _ratios(cls, value: list[float]) -> list[float]:
-        for ratio in value:
-            Setting("lav", ratio)
-            if round(ratio, 1) != ratio:
-                raise ValueError(f"ratio {ratio!r} has more than one decimal")
-        return value
+    def _ratios(cls, value: list[Any]) -> list[Numbers]:
+        found = [Setting(ratio=ratio).ratio for ratio in _combined(value)]
+        for ratio in found:
+            for number in ratio if isinstance(ratio, tuple) else (ratio,):
+                if round(number, 1) != number:
+                    raise ValueError(f"ratio {number!r} has more than one decimal")
+        return found
+
+    @field_validator("noise")
+    @classmethod
+    def _noise(cls, value: list[Any]) -> list[Numbers]:
+        return [Setting(noise=noise).noise for noise in _combined(value)]
 
     @field_validator("subsets")
     @classmethod
@@ -175,20 +189,38 @@ class GridConfig(Strict):
     @property
     def settings(self) -> list[Setting]:
         """All settings, each once, intra-modality ones first."""
-        if not self.ratios and not self.subsets:
+        if not (self.ratios or self.subsets or self.noise or self.random):
             return [Setting()]
         subsets = [subset for subset in SUBSETS if subset in self.subsets]
         patterns = [pattern for pattern in PATTERNS if pattern in self.patterns]
-        wanted = [Setting("lav", ratio, pattern) for pattern in patterns for ratio in sorted(self.ratios)]
+        ratios = sorted(ratio for ratio in self.ratios if not isinstance(ratio, tuple))
+        wanted = [Setting("lav", ratio, pattern) for pattern in patterns for ratio in ratios]
         wanted += [Setting(subset) for subset in subsets]
         if self.crossed:
             wanted += [
-                Setting(subset, ratio, pattern)
-                for pattern in patterns
-                for subset in subsets
-                for ratio in sorted(self.ratios)
+                Setting(subset, ratio, pattern) for pattern in patterns for subset in subsets for ratio in ratios
             ]
+        if self.random:
+            own = SUBSETS[-1] + RANDOM
+            wanted += [Setting(own), *(Setting(own, ratio, pattern) for pattern in patterns for ratio in ratios)]
+        several = sorted(ratio for ratio in self.ratios if isinstance(ratio, tuple))
+        wanted += [Setting("lav", ratio, pattern) for pattern in patterns for ratio in several]
+        wanted += [Setting(noise=noise) for noise in self.noise]
         return list(dict.fromkeys(wanted))
+
+
+def _combined(entries: Sequence[Any]) -> list[Any]:
+    """Ratios or strengths of noise as a grid gives them; of mappings with lists, every combination."""
+    found: list[Any] = []
+    for entry in entries:
+        if isinstance(entry, Mapping):
+            lists = [own if isinstance(own, list) else [own] for own in entry.values()]
+            found += [dict(zip(entry, combined, strict=True)) for combined in product(*lists)]
+        elif isinstance(entry, list):
+            raise ValueError(f"{entry!r} is no number; write one for each modality as {{l: 0.1, a: 0.5, v: 0.9}}")
+        else:
+            found.append(entry)
+    return found
 
 
 def grid_names() -> list[str]:

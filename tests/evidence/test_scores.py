@@ -4,7 +4,8 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.collect import collect
-from benchmark.evidence.scores import COLUMNS, read_scores
+from benchmark.evidence.scores import COLUMNS, SETTING, conditions_of, read_scores
+from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import scores
 from benchmark.protocol.target import Target
 from benchmark.running.store import Store
@@ -43,6 +44,42 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path):
     scores = read_scores(tmp_path / "scores.csv")
     assert list(scores.columns) == COLUMNS and set(scores["modalities"]) == {"lav"}
     assert scores["target"].tolist() == ["polarity"] * 2 + ["category"] * 2 + ["polarity"] * 2
+
+
+SAID = [Setting(), Setting("lav", (0.1, 0.5, 0.9)), Setting(noise={"a": 2}), Setting("lav?", 0.3)]
+
+
+def test_a_column_tells_the_settings_that_others_do_not(tmp_path):
+    path = tmp_path / "scores.csv"
+    rows = [row("f1", 50.0, kind=s.kind, available=s.available, ratio=s.share, setting=str(s)) for s in SAID]
+    pd.DataFrame(rows).to_csv(path, index=False)
+    scores = read_scores(path)
+    assert list(scores.columns) == [*COLUMNS, SETTING] and scores[SETTING].tolist() == [str(s) for s in SAID]
+    assert list(conditions_of(scores).values()) == SAID[1:] and "noise a=2.0" in conditions_of(scores)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"setting": "lav@0.2/0.5/0.9"}, "the setting 'lav@0.2/0.5/0.9' is not imbalanced 'lav' at 0.5"),
+        ({"setting": "lav@0.5"}, "the setting 'lav@0.5' is not imbalanced 'lav' at 0.5"),
+        ({"kind": "noise"}, "the setting 'lav@0.1/0.5/0.9' is not noise 'lav' at 0.5"),
+        ({"setting": "lav@x"}, "'lav@x' is no setting"),
+        ({"setting": "lav@0.1/0.5/1.5"}, r"ratio=1.5 is outside \[0, 1\]"),
+        ({"setting": None}, "line 2: setting: '' is unknown"),
+    ],
+)
+def test_a_setting_that_is_not_what_its_line_says_is_refused(tmp_path, changed, said):
+    path, s = tmp_path / "scores.csv", SAID[1]
+    fine = row("f1", 50.0, kind=s.kind, available=s.available, ratio=s.share, setting=str(s))
+    pd.DataFrame([fine | changed]).to_csv(path, index=False)
+    with pytest.raises(BenchmarkError, match=rf"scores\.csv.*{said}"):
+        read_scores(path)
+    pd.DataFrame([fine]).drop(columns="setting").to_csv(path, index=False)
+    with pytest.raises(
+        BenchmarkError, match="lacks the column 'setting', without which imbalanced settings cannot be told"
+    ):
+        read_scores(path)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import hashlib
+import math
 import subprocess
 import sys
 
@@ -13,7 +15,9 @@ from benchmark.protocol.missing import (
     SUBSETS,
     Setting,
     frame_mask,
+    frame_noise,
     frame_uniforms,
+    settings_for,
     splitmix64,
 )
 
@@ -43,10 +47,38 @@ def test_setting_is_frozen_and_hashable():
     assert len({setting, Setting("la", 0.3), Setting("la", np.float64(0.3))}) == 1
 
 
-@given(st.sampled_from(SUBSETS), ratios, patterns)
-def test_setting_survives_its_text(available, ratio, pattern):
-    setting = Setting(available, ratio, pattern)
+@given(st.sampled_from([*SUBSETS, "la?", "lav?"]), st.data(), patterns)
+def test_setting_survives_its_text(available, data, pattern):
+    own = available.removesuffix("?")
+    several = st.lists(ratios, min_size=len(own), max_size=len(own))
+    ratio, noise = data.draw(ratios | several), data.draw(ratios | several)
+    setting = Setting(available, ratio, pattern, noise)
     assert Setting.parse(str(setting)) == setting
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ratio": {"x": 0.5}}, "ratio names 'x', which is no available modality; use l, a, v"),
+        ({"available": "la", "noise": {"v": 1}}, "noise names 'v', which is no available modality; use l, a"),
+        ({"ratio": (0.1, 0.2)}, r"ratio=\(0.1, 0.2\) must be one number, or one for each of l, a, v"),
+        ({"ratio": (0.1, 0.2, 1.2)}, r"ratio=1.2 is outside \[0, 1\]"),
+        ({"noise": -0.5}, r"noise=-0.5 is outside \[0, 1000\]"),
+        ({"noise": float("nan")}, "noise=nan is outside"),
+        ({"noise": "much"}, r"noise='much' is no number; use one in \[0, 1000\]"),
+        ({"available": "l?"}, "'l\\?' is no subset"),
+    ],
+)
+def test_setting_refuses_what_is_no_number_for_a_modality(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Setting(**fields)
+
+
+def test_one_setting_has_one_form():
+    assert Setting("lav", (0.5, 0.5, 0.5)) == Setting("lav", 0.5) == Setting("lav", {"l": 0.5, "a": 0.5, "v": 0.5})
+    assert Setting("lav", (0, 1, 1), "burst") == Setting("lav", [0.0, 1.0, 1.0])
+    assert Setting(ratio=1.0, noise=3.0) == Setting(ratio=1.0), "where nothing is there, there is no noise"
+    assert Setting("lav", (0, 0, 1), noise=2).noise == (2.0, 2.0, 0.0)
 
 
 def test_setting_refuses_what_is_no_pattern():
@@ -69,6 +101,12 @@ def test_patterns_are_one_setting_where_nothing_or_everything_is_missing(pattern
         (Setting("v", 0.5), "inter", "{v} p=0.5", "v@0.5"),
         (Setting("lav", 0.3, "burst"), "intra-burst", "p=0.3 burst", "lav@0.3:burst"),
         (Setting("la", 0.3, "early_end"), "inter-early_end", "{l,a} p=0.3 early end", "la@0.3:early_end"),
+        (Setting("lav", (0.1, 0.5, 0.9)), "imbalanced", "p=0.1/0.5/0.9", "lav@0.1/0.5/0.9"),
+        (Setting("la", {"a": 0.5}, "burst"), "imbalanced", "{l,a} p=0.0/0.5 burst", "la@0.0/0.5:burst"),
+        (Setting(noise=2), "noise", "noise=2.0", "lav@0.0~2.0"),
+        (Setting("la", 0.3, noise={"l": 1}), "noise", "{l,a} p=0.3 noise l=1.0", "la@0.3~1.0/0.0"),
+        (Setting("lav?"), "random", "{l?,a?,v?}", "lav?@0.0"),
+        (Setting("lav?", 0.3), "random", "{l?,a?,v?} p=0.3", "lav?@0.3"),
     ],
 )
 def test_setting_names(setting, kind, condition, text):
@@ -142,6 +180,78 @@ def test_subset_and_ratio_do_not_change_each_other(available, ratio):
     for modality in available:
         full = frame_mask(IDS, 9, modality, Setting("lav", ratio))
         assert (frame_mask(IDS, 9, modality, Setting(available, ratio)) == full).all()
+
+
+@given(st.lists(ratios, min_size=3, max_size=3), patterns, st.integers(0, 3))
+def test_each_modality_loses_by_its_own_ratio_what_it_loses_where_all_have_that_ratio(own, pattern, draw):
+    for modality, ratio in zip(MODALITIES, own, strict=True):
+        expected = frame_mask(IDS[:40], 9, modality, Setting("lav", ratio, pattern), draw)
+        assert (frame_mask(IDS[:40], 9, modality, Setting("lav", own, pattern), draw) == expected).all()
+
+
+def test_each_sample_has_its_own_subset_each_as_likely():
+    ids = [f"sample{i}" for i in range(7000)]
+    kept = {m: frame_mask(ids, 3, m, Setting("lav?")) for m in MODALITIES}
+    assert all((kept[m].all(1) == kept[m].any(1)).all() for m in MODALITIES), "whole modalities are there or not"
+    there = np.stack([kept[m][:, 0] for m in MODALITIES], axis=1)
+    found, counts = np.unique(there, axis=0, return_counts=True)
+    assert len(found) == 7 and found.any(1).all() and abs(counts - 1000).max() < 4 * np.sqrt(1000)
+    other = np.stack([frame_mask(ids, 3, m, Setting("lav?"), 1)[:, 0] for m in MODALITIES], axis=1)
+    assert (there == other).all(1).mean() == pytest.approx(1 / 7, abs=0.02), "another draw, independent subsets"
+    of_two = np.stack([frame_mask(ids, 1, m, Setting("la?"))[:, 0] for m in MODALITIES], axis=1)
+    assert [list(row) for row in np.unique(of_two, axis=0)] == [[0, 1, 0], [1, 0, 0], [1, 1, 0]]
+
+
+@given(id_lists, modalities, st.integers(0, 3), ratios, st.randoms(use_true_random=False))
+def test_a_samples_subset_and_its_frames_are_the_same_anywhere(ids, modality, draw, ratio, random):
+    setting = Setting("lav?", ratio)
+    together = dict(zip(ids, frame_mask(ids, 8, modality, setting, draw), strict=True))
+    random.shuffle(ids)
+    for sample_id in ids:
+        alone = frame_mask([sample_id], 5, modality, setting, draw)[0]
+        assert (alone == together[sample_id][:5]).all()
+        if alone.any():
+            assert (alone == frame_mask([sample_id], 5, modality, Setting("lav", ratio), draw)[0]).all()
+
+
+def test_data_of_two_modalities_have_the_settings_that_differ_for_them():
+    given = [
+        Setting(), Setting("la"), Setting("l"), Setting("v"), Setting("lav?"), Setting("lav", (0.1, 0.5, 0.0)),
+        Setting("lav", (0.1, 0.5, 0.9)), Setting(noise={"v": 1}), Setting(noise={"l": 1}),
+    ]  # fmt: skip
+    expected = [Setting(), Setting("l"), Setting("la?"), Setting("lav", (0.1, 0.5, 0.0)), Setting(noise={"l": 1})]
+    assert settings_for(given, "la") == expected and settings_for(given, "lav") == given
+
+
+@given(id_lists, st.integers(0, 9), st.integers(1, 7), modalities, st.integers(0, 3), st.randoms(use_true_random=False))
+def test_noise_is_the_same_for_a_sample_anywhere(ids, num_frames, num_features, modality, draw, random):
+    noise = frame_noise(ids, num_frames, num_features, modality, draw)
+    assert noise.shape == (len(ids), num_frames, num_features) and noise.dtype == np.float32
+    together = dict(zip(ids, noise, strict=True))
+    random.shuffle(ids)
+    for sample_id in ids:
+        alone = frame_noise([sample_id], num_frames + 2, num_features + 3, modality, draw)[0]
+        assert (alone[:num_frames, :num_features] == together[sample_id]).all(), "neither frames nor features count"
+
+
+def test_noise_is_gaussian_and_independent():
+    noise = [frame_noise(IDS, 10, 6, m, draw) for m in MODALITIES for draw in (0, 1)]
+    z = np.sort(np.concatenate(noise).ravel().astype(float))  # 144,000 numbers
+    assert abs(z.mean()) < 4 / np.sqrt(len(z)) and z.std() == pytest.approx(1, abs=4 / np.sqrt(2 * len(z)))
+    phi = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in z])
+    assert abs(phi - (np.arange(len(z)) + 0.5) / len(z)).max() < 0.002 + 1.63 / np.sqrt(len(z))  # Kolmogorov, 1 %
+    bound = 4 / np.sqrt(noise[0].size)
+    assert np.abs(np.corrcoef([own.ravel() for own in noise])[np.triu_indices(6, 1)]).max() < bound
+    first = noise[0]
+    assert abs(np.corrcoef(first[:, 1:].ravel(), first[:, :-1].ravel())[0, 1]) < bound, "frames"
+    assert abs(np.corrcoef(first[..., 1:].ravel(), first[..., :-1].ravel())[0, 1]) < bound, "features"
+
+
+def test_noise_is_the_same_everywhere():
+    """Written down once: another platform, process or version of NumPy must give the same bits."""
+    noise = frame_noise(["video1$_$0", "ünïcode"], 20, 6, "a", 2)
+    assert noise[:, 0, 0].tolist() == [0.9225603938102722, -0.2706913650035858]
+    assert hashlib.sha256(noise.astype("<f4").tobytes()).hexdigest()[:16] == "52f98caadbbb47de"
 
 
 def test_uniforms_are_uniform_and_independent():

@@ -24,7 +24,9 @@ def ran(tmp_path_factory):
         **GRID,
         "portable": False,
         "seeds": 2,
-        "ratios": [0.0, 0.5, 1.0],
+        "ratios": [0.0, 0.5, 1.0, {"l": 0.1, "a": 0.5, "v": 0.9}],
+        "noise": [2.0, {"l": 1.0}],
+        "random": True,
         "subsets": ["l", "a", "v", "la", "lv", "av"],
     }
     benchmark.run(grid, methods=["constant", "random", "linear"], out=out, jobs=1, say=lambda line: None)
@@ -120,11 +122,19 @@ def test_one_changed_cell_of_a_table_is_found(run, suffix):
     assert f"tables/mosi_inter.{suffix}: line " in wrong(benchmark.verify(run, say=silent))["tables"]
 
 
-def test_a_mask_that_is_not_that_of_its_ids_is_found(run, monkeypatch):
+@pytest.mark.parametrize("name", ["lav@0.5#0", "lav@0.1/0.5/0.9#0", "lav@0.0~1.0/0.0/0.0#0", "lav?@0.5#0"])
+def test_a_mask_or_noise_that_is_not_that_of_its_ids_is_found(run, name):
     store, key = first_cell(run)
     masks = store.read(key)["masks"]
-    write_again(store, key, masks=masks | {"lav@0.5#0": "0" * 16})
-    assert "masks of lav@0.5#0 are not those" in wrong(benchmark.verify(run, say=silent))["data and masks"]
+    assert name in masks
+    write_again(store, key, masks=masks | {name: "0" * 16})
+    assert f"masks of {name} are not those" in wrong(benchmark.verify(run, say=silent))["data and masks"]
+
+
+def test_a_setting_of_scores_that_is_another_one_is_found(run):
+    scores = (run / "scores.csv").read_text()
+    (run / "scores.csv").write_text(scores.replace("lav@0.1/0.5/0.9", "lav@0.5/0.1/0.9"))
+    assert "scores.csv" in wrong(benchmark.verify(run, say=silent))["scores"]
 
 
 def test_samples_of_another_test_split_are_found(run):

@@ -97,17 +97,21 @@ def test_a_full_disk_is_no_fault_of_the_cell(tmp_path, store):
     assert store.stored_keys() == []
 
 
-def test_new_settings_keep_all_that_a_cell_has(done, store):
+@pytest.mark.parametrize(
+    "new", [Setting("lav", 0.9), Setting("lav", (0.1, 0.5, 0.9)), Setting(noise=2), Setting("lav?")]
+)
+def test_new_settings_keep_all_that_a_cell_has(done, store, new):
     grid, cell, record = done
     old = {path.name: path.read_bytes() for path in store.path(cell.key).iterdir()}
-    wider = work_in(store, grid, settings=[*grid.settings, Setting("lav", 0.9)])
+    wider = work_in(store, grid, settings=[*grid.settings, new])
     assert run_cell(cell, store.stamp(cell.key), wider).state == DONE
-    new = {path.name: path.read_bytes() for path in store.path(cell.key).iterdir()}
-    assert {name for name in old if new[name] != old[name]} == {
+    extended = {path.name: path.read_bytes() for path in store.path(cell.key).iterdir()}
+    assert {name for name in old if extended[name] != old[name]} == {
         "cell.json",
         "predictions.npz",
-    } and old.keys() == new.keys()
-    assert store.read(cell.key)["settings"] == [*record["settings"], "lav@0.9#0"]
+    } and old.keys() == extended.keys()
+    assert store.read(cell.key)["settings"] == [*record["settings"], f"{new}#0"]
+    assert store.predictions(cell.key).settings[-1] == (new, 0)
 
 
 def test_the_validation_split_is_predicted_in_the_same_settings(done, store):

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from benchmark.data.batches import task_spec
+from benchmark.parts import encode_distinct
 from benchmark.protocol.method import Method
-from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting, frame_mask
+from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting, frame_mask, frame_noise
 from benchmark.running import evaluation
-from benchmark.running.evaluation import predict_settings, represent_test
+from benchmark.running.evaluation import digests, predict_settings, represent_test
 
 CPU = torch.device("cpu")
 SETTINGS = [
@@ -15,6 +16,8 @@ SETTINGS = [
     Setting("la", 0.4),
     Setting("lav", 0.5, "burst"),
     Setting("v", 0.5, "early_end"),
+    Setting("lav", (0.1, 0.9, 0.5)),
+    Setting("lav?", 0.2),
 ]
 
 
@@ -46,6 +49,56 @@ def test_every_setting_of_every_sample_stands_in_its_place(small_mosi, monkeypat
         assert np.array_equal(logits[s, :, 0], sum(kept[m].sum(1) for m in MODALITIES))
         expected = (split.features["a"] * kept["a"][..., None]).sum((1, 2))
         assert np.allclose(logits[s, :, 1], expected, atol=1e-3)
+
+
+class Keeping(Counting):
+    """Keeps the features that it was given, by sample and number of the call's row."""
+
+    def predict(self, batch):
+        for m in MODALITIES:
+            assert torch.equal(encode_distinct(lambda features, frames: features, batch, m), batch.features[m])
+        for place, sample_id in enumerate(batch.ids):
+            for m in MODALITIES:
+                own = batch.features[m][place][batch.frames[m][place]].numpy().copy()
+                self.__dict__.setdefault("seen", {}).setdefault((sample_id, m), []).append(own)
+        return super().predict(batch)
+
+
+@pytest.mark.parametrize("numbers", [1, 100_000, 2**22])
+def test_noise_is_added_to_the_frames_that_are_there_and_to_nothing_else(small_mosi, monkeypatch, numbers):
+    monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", numbers)
+    noisy = [
+        Setting(), Setting(noise=0.5), Setting(noise=1.0), Setting(noise={"a": 1.0}), Setting("la", 0.5, noise=2.0),
+        Setting("la", 0.5), Setting("lav", 1.0),
+    ]  # fmt: skip
+    method = Keeping(task_spec(small_mosi))
+    predict_settings(method, small_mosi, noisy, draw=1, device=CPU)
+    split = small_mosi.splits["test"]
+    for n, sample_id in enumerate(split.ids):
+        for m in MODALITIES:
+            by_noise, length = method.seen[str(sample_id), m], split.lengths[m][n]
+            seen = [by_noise[place] for place in (0, 3, 4, 5, 6, 1, 2)]  # those without noise come first
+            clean = split.features[m][n, :length]
+            unit = frame_noise([sample_id], length, clean.shape[1], m, 1)[0]
+            kept = frame_mask([sample_id], length, m, Setting("la", 0.5), 1)[0][:, None]
+            assert seen[0].tobytes() == clean.tobytes(), "without noise, no bit changes"
+            assert np.array_equal(seen[1], clean + np.float32(0.5) * unit)
+            assert np.array_equal(seen[2], clean + unit), "one draw, scaled"
+            assert seen[3].tobytes() == (seen[2] if m == "a" else clean).tobytes(), "noise in audio alone"
+            assert np.array_equal(seen[4], (clean + 2 * unit) * kept), "missing frames stay zero"
+            assert np.array_equal(seen[5], clean * kept) and not seen[6].any()
+
+
+def test_digests_of_masks_cover_noise_and_change_for_no_other_setting(small_mosi):
+    split = small_mosi.splits["test"]
+    tested = [Setting(), Setting(noise=1.0), Setting(noise=2.0), Setting(noise={"l": 1.0}), Setting("lav?")]
+    found = [
+        digests(split, tested, draw, np.zeros((len(tested), len(split), 2), np.float32))["masks"] for draw in (0, 1)
+    ]
+    assert len({digest for own in found for digest in own.values()}) == 9, "all differ, but for what is complete"
+    assert found[0]["lav@0.0#0"] == found[1]["lav@0.0#1"]
+    alone = digests(split, tested[1:2], 0, np.zeros((1, len(split), 2), np.float32))["masks"]
+    assert alone["lav@0.0~1.0#0"] == found[0]["lav@0.0~1.0#0"]
 
 
 def test_another_split_is_masked_by_its_own_ids(small_mosi):

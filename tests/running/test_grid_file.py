@@ -47,6 +47,16 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
         (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
         (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
+        (GOOD.replace("0.5", "{x: 0.5}"), "line 5: key 'ratios': ratio names 'x', which is no available modality"),
+        (GOOD.replace("0.5", "{a: [0.5, 1.5]}"), "key 'ratios': ratio=1.5 is outside"),
+        (GOOD.replace("0.5", "{a: 0.55}"), "key 'ratios': ratio 0.55 has more than one decimal"),
+        (GOOD.replace("0.5", "[0.1, 0.5, 0.9]"), "key 'ratios'.*write one for each modality as {l: 0.1"),
+        (GOOD.replace("0.5", "some"), "key 'ratios': ratio='some' is no number"),
+        (GOOD + "noise: [-1]\n", r"line 6: key 'noise': noise=-1 is outside \[0, 1000\]"),
+        (GOOD + "noise: [.nan]\n", "key 'noise': noise=nan is outside"),
+        (GOOD + "noise: [{x: 1}]\n", "key 'noise': noise names 'x', which is no available modality; use l, a, v"),
+        (GOOD + "noise: 1\n", "key 'noise': input should be a valid list"),
+        (GOOD + "random: often\n", "key 'random': input should be a valid boolean"),
         (GOOD.replace("[mosi]", "[]"), "line 2: key 'tasks': name at least one task"),
         (GOOD.replace("[mosi]", "[mosy]"), "line 2: key 'tasks': unknown task 'mosy'; did you mean mosi"),
         (GOOD.replace("[mosi]", "[3]"), "line 2: key 'tasks': 3 is no task; write its name, or the path"),
@@ -136,6 +146,34 @@ def test_crossed_settings_are_every_subset_at_every_ratio_in_every_pattern():
     expected = {Setting(s, r, p) for s in SUBSETS for r in inner for p in PATTERNS}
     expected |= {Setting(s, r) for s in SUBSETS for r in (0.0, 1.0)}
     assert set(mixed.settings) == expected and len(mixed.settings) == len(expected) == 7 * (9 * 3 + 2)
+
+
+def test_ratios_and_noise_for_each_modality_and_samples_with_their_own_modalities():
+    def settings(**keys):
+        return load_grid({"tasks": ["mosi"], "seeds": 1, **keys})[1].settings
+
+    assert settings(ratios=[{"l": 0.1, "a": [0.5, 0.9]}, 0.3]) == [
+        Setting("lav", 0.3), Setting("lav", (0.1, 0.5, 0.0)), Setting("lav", (0.1, 0.9, 0.0)),
+    ]  # fmt: skip
+    assert settings(noise=[0.0, 2, {"v": [1, 2.5]}]) == [
+        Setting(), Setting(noise=2.0), Setting(noise=(0.0, 0.0, 1.0)), Setting(noise=(0.0, 0.0, 2.5)),
+    ]  # fmt: skip
+    assert settings(random=True) == [Setting("lav?")]
+    assert settings(random=True, ratios=[0.0, 0.5]) == [
+        Setting(), Setting("lav", 0.5), Setting("lav?"), Setting("lav?", 0.5),
+    ]  # fmt: skip
+
+
+def test_the_grids_of_other_kinds_of_settings():
+    triples = {
+        Setting("lav", (a, b, c)) for a in (0.1, 0.5, 0.9) for b in (0.1, 0.5, 0.9) for c in (0.1, 0.5, 0.9)
+    }  # every ordered one
+    subsets = {Setting(s) for s in SUBSETS}
+    assert set(load_grid("imbalanced")[1].settings) == triples | subsets and len(triples) == 27
+    strengths = (0.5, 1.0, 2.0, 4.0)
+    alone = {Setting(noise={m: s}) for m in "lav" for s in strengths}
+    assert set(load_grid("noise")[1].settings) == subsets | alone | {Setting(noise=s) for s in strengths}
+    assert {s.kind for s in load_grid("random")[1].settings} == {"intra", "inter", "random"}
 
 
 @pytest.mark.parametrize("name", ["...yaml", "[x].yaml", "-x.yaml", "a\nb.yaml", "x" * 61 + ".yaml"])
