@@ -40,6 +40,9 @@ RULES = {
     f"loss from {LATE}": ("loss", LATE),
     f"score from {LATE}": ("score", LATE),
 }
+COLUMNS = (
+    "method", "seed", "stage", "epoch", "valid_loss", "valid_score", "judged", "patience", "idle", "lower_is_better",
+)  # fmt: skip
 CPU = torch.device("cpu")
 
 
@@ -116,12 +119,13 @@ def watch(cell: Cell, settings: Sequence[Setting], draw: int) -> pd.DataFrame:
     train(
         method, choosing, trains_on=cell.row.trains_on, config=config, seed=cell.seed, device=CPU, on_epoch=on_epoch
     )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COLUMNS))  # none of a method that has no epochs
 
 
 def read(folder: Path) -> pd.DataFrame:
     """All epochs that are stored."""
-    return pd.concat([pd.read_csv(path) for path in sorted(folder.glob("*.csv"))], ignore_index=True)
+    found = [pd.read_csv(path) for path in sorted(folder.glob("*.csv"))]
+    return pd.concat([own for own in found if len(own)], ignore_index=True)
 
 
 def choices(epochs: pd.DataFrame) -> pd.DataFrame:
