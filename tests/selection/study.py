@@ -160,8 +160,8 @@ def tables(epochs: pd.DataFrame) -> str:
     whole = [
         [
             rule,
-            f"{np.sqrt((spread[rule] ** 2).mean()):.2f}",
-            f"{spread[rule].median():.2f}",
+            _number(np.sqrt((spread[rule] ** 2).mean()), 2),
+            _number(spread[rule].median(), 2),
             str(int(steady[rule].sum())),
             f"{mean[rule].mean():.2f}",
             str(int(best[rule].sum())),
@@ -174,16 +174,21 @@ def tables(epochs: pd.DataFrame) -> str:
     each = [
         [
             method,
-            *(f"{mean[rule][method]:.1f} ± {spread[rule][method]:.1f} ({middle[rule][method]:g})" for rule in RULES),
+            *(
+                f"{mean[rule][method]:.1f} ± {_number(spread[rule][method], 1)} ({middle[rule][method]:g})"
+                for rule in RULES
+            ),
         ]
         for method in mean.index
     ]
-    seeds = found.groupby("method")["seed"].nunique()
-    about = (
-        f"{len(mean)} {'method' if len(mean) == 1 else 'methods'}, {seeds.min()} seeds each: "
-        f"{found.groupby(['method', 'seed']).ngroups} models."
-    )
+    models = found.groupby("method")["seed"].nunique()
+    about = f"Trained models: {', '.join(f'{count} of {method}' for method, count in models.items())}."
     return "\n\n".join([about, _markdown(head, whole), _markdown(["method", *RULES], each)])
+
+
+def _number(value: float, decimals: int) -> str:
+    """A deviation; of one seed there is none."""
+    return "–" if np.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:
