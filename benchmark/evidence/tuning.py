@@ -12,8 +12,9 @@ beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import comb
 from typing import Any
 
@@ -52,6 +53,18 @@ class Tuning:
     valid: tuple[float, ...]
     test: tuple[float, ...]
     values: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Tuning:
+        """The inverse of `record`."""
+        scores = {name: tuple(math.nan if x is None else float(x) for x in record[name]) for name in ("valid", "test")}
+        return cls(**{**record, **scores, "values": tuple(record["values"])})
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As the manifest keeps it: null is a score that is not there."""
+        scores = {name: [None if math.isnan(x) else x for x in getattr(self, name)] for name in ("valid", "test")}
+        return {**asdict(self), **scores, "values": [dict(own) for own in self.values]}
 
     @property
     def turned(self) -> float:

@@ -16,6 +16,7 @@ from benchmark.evidence.collect import Collection, collect
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
+from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
@@ -86,6 +87,7 @@ class Content:
             "margin": self.margin,
             "lacking": self.lacking,
             "readings": self.manifest.get("readings", []),
+            "tunings": [Tuning.of_record(own) for own in self.manifest.get("tuning", [])],
         }
 
     @cached_property

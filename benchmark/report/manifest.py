@@ -205,6 +205,7 @@ def provenance(
         "margin",
         "not_computed",
         "readings",
+        "tuning",
         "processors",
         "arithmetic",
     )

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from benchmark.evidence.tuning import Tuning, against_reference, by_budget, chances, outcomes, tell_values
+from benchmark.files.atomic import json_text
+from benchmark.files.manifest import read_manifest
 
 NAN = float("nan")
 RISES = Tuning(
@@ -121,3 +123,13 @@ def test_a_comparison_that_changes_its_sign_is_found():
 
 def test_values_are_told_in_words():
     assert tell_values({"rate": 1e-4, "layers": 2, "deep": True}) == "rate 0.0001, layers 2, deep True"
+
+
+def test_a_tuning_is_what_it_was_when_read_again(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text(json_text({"tuning": [STAYS.record, RISES.record]}))
+    again = [Tuning.of_record(own) for own in read_manifest(path)["tuning"]]
+    assert again[1] == RISES and np.isnan(again[0].valid[1])
+    assert (again[0].chosen, again[0].values) == (STAYS.chosen, STAYS.values)
+    path.write_text(json_text({"tuning": [RISES.record | {"test": [1.0]}]}))
+    assert read_manifest(path) == {}, "one that is not as the benchmark writes it"
