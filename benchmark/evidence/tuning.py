@@ -35,7 +35,8 @@ class Tuning:
     ----------
     task, source : str
     method, tuned : str
-        The rows with the defaults and with what was chosen, as they stand in tables.
+        The rows with the defaults and with what was chosen, as they stand in tables; the same where that is the
+        default.
     metric : str
         The task's primary one.
     valid, test : tuple of float, length K + 1
@@ -258,6 +259,8 @@ def _difference(task: str, source: str, one: str, other: str, pairs: pd.DataFram
     if pairs.empty:
         return None
     here = pairs[(pairs["task"] == task) & (pairs["source"] == source)]
+    if one == other and len(here):  # the default was chosen, and is not trained a second time
+        return {"gain": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "condition": here["condition"].iloc[0]}
     for sign, method, against in ((1.0, one, other), (-1.0, other, one)):
         found = here[(here["method"] == method) & (here["against"] == against)]
         if not found.empty:

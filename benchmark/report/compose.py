@@ -16,6 +16,7 @@ from benchmark.evidence.collect import Collection, collect
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
+from benchmark.evidence.trials import read_tunings
 from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
@@ -190,6 +191,10 @@ def gather(
         manifest = build_manifest(
             collection, command=command, grid=grid, methods=texts, against=reference, margin=alike, lacking=open_cells
         )
+        tunings = [
+            own.record for folder in folders for own in read_tunings(folder) if {own.method, own.tuned} <= set(texts)
+        ]
+        manifest |= {"tuning": tunings} if tunings else {}
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
     manifest |= {"recomputed": " ".join(again)} if again else {}

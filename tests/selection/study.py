@@ -21,7 +21,7 @@ from benchmark.data import load_task
 from benchmark.data.dataset import Dataset, Split
 from benchmark.evidence.groups import groups_of
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import Setting
+from benchmark.protocol.missing import Setting, equal_parts
 from benchmark.protocol.scoring import Scorer
 from benchmark.running.cell import build_method
 from benchmark.running.evaluation import predict_settings
@@ -71,21 +71,6 @@ def _of_rows(split: Split, rows: NDArray[np.bool_]) -> Split:
     )
 
 
-def equal_parts(settings: Sequence[Setting], scores: NDArray[np.float64]) -> float:
-    """The mean of what lacks modalities, what lacks frames, and the complete setting, each counting a third.
-
-    Parameters
-    ----------
-    settings : sequence of S Setting
-    scores : ndarray, shape (S,)
-    """
-    parts: dict[str, list[float]] = {}
-    for setting, score in zip(settings, scores, strict=True):
-        kind = "complete" if setting == Setting() else "inter" if setting.available != "lav" else "intra"
-        parts.setdefault(kind, []).append(float(score))
-    return float(np.mean([np.mean(own) for own in parts.values()]))
-
-
 def watch(cell: Cell, settings: Sequence[Setting], draw: int) -> pd.DataFrame:
     """Train a cell's method for all its epochs, and judge each.
 
@@ -109,7 +94,7 @@ def watch(cell: Cell, settings: Sequence[Setting], draw: int) -> pd.DataFrame:
         seen = {name: record[name] for name in ("stage", "epoch", "valid_loss", "valid_score")}
         rows.append(
             {
-                "method": cell.row.label, "seed": cell.seed, **seen, "judged": equal_parts(own, scores),
+                "method": cell.row.label, "seed": cell.seed, **seen, "judged": float(equal_parts(own) @ scores),
                 "patience": cell.training.patience, "idle": idle[record["stage"]],
                 "lower_is_better": metric(primary).lower_is_better,
             }

@@ -1,13 +1,11 @@
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmark.data import load_task
-from benchmark.protocol.missing import Setting
 from benchmark.running.cell import build_method
 from benchmark.running.training import train
 from tests.running.small_grid import small_grid
-from tests.selection.study import CPU, choices, equal_parts, halves, in_page, tables, watch
+from tests.selection.study import CPU, choices, halves, in_page, tables, watch
 
 
 def test_the_halves_share_no_video_and_hold_no_test(small_mosi):
@@ -17,11 +15,6 @@ def test_the_halves_share_no_video_and_hold_no_test(small_mosi):
     videos = [{sample.partition("$_$")[0] for sample in own} for own in ids]
     assert not videos[0] & videos[1] and min(map(len, ids)) >= 0.3 * len(ids[0] | ids[1])
     assert not len(chosen["test"]) and not len(judged["test"])
-
-
-def test_the_three_kinds_of_settings_count_alike():
-    settings = [Setting(), Setting("l"), Setting("a"), Setting("lav", 0.1), Setting("lav", 0.2), Setting("lav", 0.3)]
-    assert equal_parts(settings, np.array([90.0, 50.0, 70.0, 10.0, 20.0, 60.0])) == pytest.approx((90 + 60 + 30) / 3)
 
 
 def test_every_epoch_is_judged_and_looking_at_it_changes_nothing(tmp_path):

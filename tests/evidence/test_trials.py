@@ -1,0 +1,85 @@
+"""Stored trials, with scores worked out by hand, and the report that is made of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmark import methods
+from benchmark.errors import BenchmarkError
+from benchmark.evidence.trials import read_tunings, score_on_test
+from benchmark.protocol.missing import Setting, incomplete_subsets
+from benchmark.report.compose import gather, write
+from benchmark.running.store import FAILED, Store
+from tests.report.test_manifest import record
+from tests.stored_cells import LABELS, write_cell
+
+TESTED = tuple((setting, 0) for setting in (Setting(), Setting("l"), Setting(ratio=0.5), Setting(ratio=0.9)))
+RIGHT = np.eye(2, dtype=np.float32)[(LABELS >= 0).astype(int)]
+DATA = {
+    "source": "simulated", "kind": "sentiment", "categories": ["negative", "non-negative"], "origin": "simulator",
+    "samples": {"test": 3},
+}  # fmt: skip
+SIX = ((Setting(), 0), *((Setting(subset), 0) for subset in incomplete_subsets()))
+
+
+def write_trials(out):
+    """The default is right in the complete setting and one of two that lack frames, the others always or never."""
+    some = np.stack([RIGHT, 1 - RIGHT, RIGHT, 1 - RIGHT])
+    write_cell(out / "trials", "a0", settings=TESTED, outputs=some)
+    write_cell(out / "trials", "a1", settings=TESTED)
+    write_cell(out / "trials", "a2", state=FAILED, error="x")
+    write_cell(out / "trials", "a3", settings=TESTED, right=False)
+    trials = [
+        {"key": "a0", "valid": 60.0},
+        {"key": "a1", "valid": 70.0, "values": {"layers": 3}},
+        {"key": "a2", "valid": None, "values": {"layers": 4}},
+        {"key": "a3", "valid": 65.0, "values": {"layers": 1}},
+        {"key": "a4", "valid": 1.0, "values": {"layers": 5}},
+    ]
+    chosen = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
+    (out / "tuning.json").write_text(json.dumps({"choices": [chosen | {"trials": trials}]}))
+
+
+def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
+    write_trials(tmp_path)
+    store = Store(tmp_path / "trials")
+    assert score_on_test(store, "a0") == pytest.approx((100 + 0 + 50) / 3)
+    assert score_on_test(store, "a1") == pytest.approx(100.0) and score_on_test(store, "a3") == 0.0
+    assert np.isnan(score_on_test(store, "a2")) and np.isnan(score_on_test(store, "a4")), (
+        "one that failed, one that is not there"
+    )
+    (tuning,) = read_tunings(tmp_path)
+    np.testing.assert_allclose(tuning.valid, [60, 70, np.nan, 65, 1])
+    np.testing.assert_allclose(tuning.test, [50, 100, np.nan, 0, np.nan])
+    assert tuning.chosen == 1 and tuning.values[1] == {"layers": 3} and tuning.optimism == pytest.approx(-30.0)
+    assert read_tunings(tmp_path / "trials") == []
+
+
+def test_a_file_that_is_no_list_of_choices_is_refused_in_one_line(tmp_path):
+    for content in ('{"choices": [{"task": "mosi"}]}', "no JSON", '{"choices": [{}]}'):
+        (tmp_path / "tuning.json").write_text(content)
+        with pytest.raises(BenchmarkError, match=r"tuning\.json cannot be used: .*; give the command") as raised:
+            read_tunings(tmp_path)
+        assert "\n" not in str(raised.value)
+
+
+def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):
+    write_trials(tmp_path)
+    half = np.stack([RIGHT] * 4 + [1 - RIGHT] * 3)
+    facts = {name: record(1)[name] for name in ("environment", "git_commit", "started", "seconds")}
+    facts |= {"training_seconds": 3.0, "parameters": 10, "data": DATA}
+    changed = {"label": "mult tuned", "hyperparameters": {"layers": 3}, "variant": {"layers": 3}}
+    for seed in range(3):
+        write_cell(tmp_path, f"b{seed}", seed=seed, settings=SIX, outputs=half, **facts)
+        write_cell(tmp_path, f"c{seed}", seed=seed, settings=SIX, **facts, **changed)
+    content = gather([tmp_path], methods.catalogue(), grid="g", command="c", against=["mult"])
+    write(content, tmp_path, lambda line: None)
+    table = (tmp_path / "tables" / "mosi_tuning.md").read_text(encoding="utf-8")
+    assert "| mult | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | no | layers 3 |" in table
+    assert (tmp_path / "figures" / "mosi_tuning_budget.png").is_file()
+    assert "mosi_tuning_budget" in content.parts["figures"]
+    for left in ("cells", "trials"):  # what is put into a repository is without them
+        (tmp_path / left).rename(tmp_path / f"moved-{left}")
+    again = gather([tmp_path], methods.catalogue(), grid="g", command="c", against=["mult"])
+    assert again.parts["tables"]["mosi_tuning"].blocks == content.parts["tables"]["mosi_tuning"].blocks
