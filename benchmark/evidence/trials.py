@@ -18,27 +18,30 @@ from benchmark.protocol.target import Target
 from benchmark.running.store import DONE, Damaged, Store
 
 CHOICES, TRIALS = "tuning.json", "trials"
+_AGAIN = "give the command that made it again"
 
 
 class _Trial(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    number: int = Field(ge=0)
     key: str = Field(pattern="^[0-9a-f]+$")
-    values: dict[str, Any] = {}
-    valid: float | None
+    values: dict[str, Any]
+    score: float | None
 
 
-class _Chosen(BaseModel):
+class _Pair(BaseModel):
     model_config = ConfigDict(strict=True)
     task: str
     source: str
     method: str
     tuned: str
     metric: str
-    trials: list[_Trial] = Field(min_length=1)
+    chosen: int | None
+    trials: list[_Trial]
 
 
 class _Choices(BaseModel):
-    choices: list[_Chosen]
+    pairs: list[_Pair]
 
 
 def read_tunings(out: Path) -> list[Tuning]:
@@ -47,9 +50,7 @@ def read_tunings(out: Path) -> list[Tuning]:
     Parameters
     ----------
     out : Path
-        The folder of a run. Its ``tuning.json`` lists ``choices``: ``task, source, method, tuned`` (the rows),
-        ``metric`` and ``trials``, each with its ``key`` in ``trials/cells``, its ``values`` and its ``valid`` score,
-        null for one that failed.
+        The folder of a run: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out.
 
     Raises
     ------
@@ -63,17 +64,28 @@ def read_tunings(out: Path) -> list[Tuning]:
         return []
     except (OSError, ValidationError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise BenchmarkError(f"{path} cannot be used: {reason}; give the command that made it again") from error
+        raise BenchmarkError(f"{path} cannot be used: {reason}; {_AGAIN}") from error
     store = Store(out / TRIALS)
-    return [
-        Tuning(
-            **chosen.model_dump(include={"task", "source", "method", "tuned", "metric"}),
-            valid=tuple(math.nan if trial.valid is None else trial.valid for trial in chosen.trials),
-            test=tuple(score_on_test(store, trial.key) for trial in chosen.trials),
-            values=tuple(trial.values for trial in chosen.trials),
+    found = []
+    for pair in content.pairs:
+        if pair.chosen is None:
+            continue
+        trials = sorted(pair.trials, key=lambda trial: trial.number)
+        if not trials or trials[0].number != 0:
+            raise BenchmarkError(f"{path} cannot be used: {pair.method} has no trial of its defaults; {_AGAIN}")
+        tuning = Tuning(
+            **pair.model_dump(include={"task", "source", "method", "tuned", "metric"}),
+            valid=tuple(math.nan if trial.score is None else trial.score for trial in trials),
+            test=tuple(score_on_test(store, trial.key) for trial in trials),
+            values=tuple(trial.values for trial in trials),
         )
-        for chosen in content.choices
-    ]
+        if (best := trials[tuning.chosen].number) != pair.chosen:
+            raise BenchmarkError(
+                f"{path} cannot be used: of {pair.method} on {pair.task} it chooses trial {pair.chosen}, but trial "
+                f"{best} has the best validation score; {_AGAIN}"
+            )
+        found.append(tuning)
+    return found
 
 
 def score_on_test(store: Store, key: str) -> float:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.evidence.readings import flat
 from benchmark.protocol.metrics import metric
 
 Scores = NDArray[np.float64]
@@ -35,8 +36,7 @@ class Tuning:
     ----------
     task, source : str
     method, tuned : str
-        The rows with the defaults and with what was chosen, as they stand in tables; the same where that is the
-        default.
+        The rows with the defaults and with what was chosen, as they stand in tables.
     metric : str
         The task's primary one.
     valid, test : tuple of float, length K + 1
@@ -89,9 +89,10 @@ class Tuning:
         return self.turned * (self.valid[self.chosen] - self.test[self.chosen])
 
     @property
-    def overtuned(self) -> bool:
-        """Whether the choice tested worse than the default."""
-        return self.turned * (self.test[self.chosen] - self.test[0]) < 0
+    def overtuned(self) -> bool | None:
+        """Whether the choice tested worse than the default; None where one of them was not tested."""
+        gain = self.turned * (self.test[self.chosen] - self.test[0])
+        return None if math.isnan(gain) else gain < 0
 
 
 def chances(order: Sequence[int], budget: int) -> Scores:
@@ -225,7 +226,9 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
 
 def tell_values(values: Mapping[str, Any]) -> str:
     """``learning_rate 0.0012, layers 3``; ``the default`` where nothing is set."""
-    told = [f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()]
+    told = [
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in flat(values).items()
+    ]
     return ", ".join(told) or "the default"
 
 
@@ -259,8 +262,6 @@ def _difference(task: str, source: str, one: str, other: str, pairs: pd.DataFram
     if pairs.empty:
         return None
     here = pairs[(pairs["task"] == task) & (pairs["source"] == source)]
-    if one == other and len(here):  # the default was chosen, and is not trained a second time
-        return {"gain": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "condition": here["condition"].iloc[0]}
     for sign, method, against in ((1.0, one, other), (-1.0, other, one)):
         found = here[(here["method"] == method) & (here["against"] == against)]
         if not found.empty:

@@ -70,7 +70,7 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
             Cell(" → ".join(rank) if len(rank) == 2 else ""),
             Cell(number("valid")),
             Cell(number("optimism", "+")),
-            Cell("yes" if row["overtuned"] else "no"),
+            Cell("" if pd.isna(row["overtuned"]) else "yes" if row["overtuned"] else "no"),
             Cell(str(row["values"])),
         ]
 

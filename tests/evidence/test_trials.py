@@ -23,7 +23,7 @@ DATA = {
 SIX = ((Setting(), 0), *((Setting(subset), 0) for subset in incomplete_subsets()))
 
 
-def write_trials(out):
+def write_trials(out, chosen=1):
     """The default is right in the complete setting and one of two that lack frames, the others always or never."""
     some = np.stack([RIGHT, 1 - RIGHT, RIGHT, 1 - RIGHT])
     write_cell(out / "trials", "a0", settings=TESTED, outputs=some)
@@ -31,14 +31,16 @@ def write_trials(out):
     write_cell(out / "trials", "a2", state=FAILED, error="x")
     write_cell(out / "trials", "a3", settings=TESTED, right=False)
     trials = [
-        {"key": "a0", "valid": 60.0},
-        {"key": "a1", "valid": 70.0, "values": {"layers": 3}},
-        {"key": "a2", "valid": None, "values": {"layers": 4}},
-        {"key": "a3", "valid": 65.0, "values": {"layers": 1}},
-        {"key": "a4", "valid": 1.0, "values": {"layers": 5}},
+        {"number": 3, "key": "a3", "score": 65.0, "values": {"layers": 1}, "state": "done"},
+        {"number": 0, "key": "a0", "score": 60.0, "values": {}, "state": "done"},
+        {"number": 1, "key": "a1", "score": 70.0, "values": {"layers": 3}, "state": "done"},
+        {"number": 2, "key": "a2", "score": None, "values": {"layers": 4}, "state": "failed"},
+        {"number": 4, "key": "a4", "score": 1.0, "values": {"layers": 5}, "state": "done"},
     ]
-    chosen = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
-    (out / "tuning.json").write_text(json.dumps({"choices": [chosen | {"trials": trials}]}))
+    mult = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
+    failed = mult | {"method": "misa", "tuned": "misa tuned", "chosen": None, "trials": []}
+    pairs = [mult | {"chosen": chosen, "trials": trials}, failed]
+    (out / "tuning.json").write_text(json.dumps({"grid": "g", "pairs": pairs}))
 
 
 def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
@@ -56,12 +58,20 @@ def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
     assert read_tunings(tmp_path / "trials") == []
 
 
-def test_a_file_that_is_no_list_of_choices_is_refused_in_one_line(tmp_path):
-    for content in ('{"choices": [{"task": "mosi"}]}', "no JSON", '{"choices": [{}]}'):
+def test_a_file_that_holds_no_choices_is_refused_in_one_line(tmp_path):
+    for content in ('{"pairs": [{"task": "mosi"}]}', "no JSON", "{}"):
         (tmp_path / "tuning.json").write_text(content)
         with pytest.raises(BenchmarkError, match=r"tuning\.json cannot be used: .*; give the command") as raised:
             read_tunings(tmp_path)
         assert "\n" not in str(raised.value)
+    write_trials(tmp_path, chosen=3)
+    with pytest.raises(BenchmarkError, match="of mult on mosi it chooses trial 3, but trial 1 has the best"):
+        read_tunings(tmp_path)
+    without = json.loads((tmp_path / "tuning.json").read_text())
+    without["pairs"][0]["trials"] = without["pairs"][0]["trials"][2:]
+    (tmp_path / "tuning.json").write_text(json.dumps(without))
+    with pytest.raises(BenchmarkError, match="mult has no trial of its defaults"):
+        read_tunings(tmp_path)
 
 
 def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):

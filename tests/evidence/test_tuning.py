@@ -73,6 +73,7 @@ def test_what_is_not_known_is_not_made_up():
     found = by_budget([untested, RISES]).set_index(["method", "budget"])
     assert found.loc[("new", 0), "test"] == 58.0 and np.isnan(found.loc[("new", 1), "test"])
     assert found.loc[("rises", 0), "rank"] == 1 and np.isnan(found.loc[("rises", 1), "rank"])
+    assert untested.overtuned is None
     failed = Tuning("mosi", "simulated", "bad", "bad tuned", "f1", (NAN, 62.0), (NAN, 60.0), ({}, {}))
     assert by_budget([failed])["valid"].isna().tolist() == [True, False] and failed.chosen == 1
     assert by_budget([]).empty and outcomes([], pd.DataFrame(), pd.DataFrame()).empty
@@ -122,7 +123,8 @@ def test_a_comparison_that_changes_its_sign_is_found():
 
 
 def test_values_are_told_in_words():
-    assert tell_values({"rate": 1e-4, "layers": 2, "deep": True}) == "rate 0.0001, layers 2, deep True"
+    values = {"rate": 1e-4, "layers": 2, "deep": True, "mrm": {"max_ratio": 0.5}}
+    assert tell_values(values) == "rate 0.0001, layers 2, deep True, mrm.max_ratio 0.5"
 
 
 def test_a_tuning_is_what_it_was_when_read_again(tmp_path):

@@ -1,5 +1,6 @@
 """What tuning gave, as table, figure and note."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from benchmark.evidence.tuning import Tuning, against_reference, by_budget, outcomes
 from benchmark.report.tables import build_tables, to_csv, to_latex, to_markdown
 from benchmark.report.tuning import spread, tell_changes, tuning_figure, tuning_table
-from tests.evidence.test_tuning import INTERVALS, PAIRS, RISES, STAYS
+from tests.evidence.test_tuning import INTERVALS, NAN, PAIRS, RISES, STAYS
 from tests.report.pictures import assert_legible
 from tests.report.test_tables import make_scores
 
@@ -36,6 +37,11 @@ def test_the_table_says_what_tuning_gave_with_its_interval_and_what_was_chosen()
         ("no", ""), ("rate 0.00123, layers 3", ""),
     ]  # fmt: skip
     assert rows["stays"][3:] == [("1 → 2", ""), ("64.00", ""), ("+3.00", ""), ("no", ""), ("the default", "")]
+    unknown = tuning_table(
+        build_tables(make_scores(["rises"]))[0],
+        outcomes([dataclasses.replace(RISES, test=(58.0, NAN, NAN, NAN))], INTERVALS, PAIRS),
+    )
+    assert [cell.value for cell in unknown.blocks[0].rows[0][1]][4:7] == ["66.00", "", ""]
     assert "3 random configurations" in table.caption and table.columns[:2] == ["Avg., default", "Avg., tuned"]
     csv = pd.read_csv(io.StringIO(to_csv(table)))
     assert csv["gain"].tolist() == [4.0, 0.5] and set(csv["task"]) == {"mosi"}
