@@ -59,7 +59,7 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
         row, places = own.loc[method], said.decimals
 
         def number(name: str, sign: str = "") -> str:
-            return "" if pd.isna(row[name]) else f"{row[name]:{sign}.{places}f}"
+            return "" if pd.isna(row[name]) else f"{row[name]:{sign}z.{places}f}"
 
         ends = f"[{number('low', '+')}, {number('high', '+')}]" if pd.notna(row["low"]) else ""
         rank = [f"{row[name]:.0f}" for name in ("default_rank", "tuned_rank") if pd.notna(row[name])]
