@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -68,6 +67,7 @@ def run(
     fresh: bool = False,
     shard: str | tuple[int, int] | None = None,
     portable: bool | None = None,
+    tune: int | Mapping[str, Any] | None = None,
     command: str | None = None,
     say: Say = print,
 ) -> Results:
@@ -109,6 +109,9 @@ def run(
         ``"2/8"`` or ``(2, 8)``: only the second of eight parts, into which cells are divided by their keys.
     portable : bool, optional
         Compute in arithmetic that gives the same bits on every x86-64 processor; by default as the grid says.
+    tune : int or mapping, optional
+        Tune every method with so many random configurations, or ``{"configurations": K, "hours": H}``; by default as
+        the grid says. See :mod:`benchmark.running.tuning`.
     command : str, optional
         What the report says under "How to get it again"; by default this call.
     say : callable
@@ -128,7 +131,9 @@ def run(
     check_how(jobs, device, backend, cell_timeout)
     part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
-        choice = _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say, absolute=scheduler is not None)
+        choice = _choice(
+            grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
+        )
         choice.check(against, several(metrics))
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
@@ -137,50 +142,40 @@ def run(
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
 
         from benchmark.report.results import write_results  # torch is imported from here on
-        from benchmark.running.cell import DAMAGED, device_fault, state_of
-        from benchmark.running.progress import Display
-        from benchmark.running.runner import run_grid
-        from benchmark.running.store import DONE, Store
+        from benchmark.running.cell import device_fault
+        from benchmark.running.passes import Means, open_test, try_all
+        from benchmark.running.store import Store
+        from benchmark.running.tuning import Tuning
 
         if not cluster and (lacks := device_fault(device)):
             raise BenchmarkError(f"this machine {lacks}")
         if portable:
             check_portable(device, here=not cluster, say=say)
-        built = choice.build(_said_source(say))
+        tuning = Tuning(choice, folder, _said_source(say)) if choice.config.tune else None
+        built, chosen = tuning.plain if tuning else choice.build(_said_source(say)), None
         store = Store(folder)
         workers = cluster.workers if cluster else worker_count(jobs, timeout=cell_timeout, portable=portable, say=say)
-        own = [cell for cell in built.cells if is_of_shard(cell, part)]
-        states = {cell.key: state_of(store, cell, built) for cell in own}
-        for key, fault in store.damaged(states).items():
-            states[key] = DAMAGED
-            say(f"warning: {fault}; the cell moves to {folder / 'replaced'} and is computed anew")
-        todo = [cell for cell in own if fresh or states[cell.key] != DONE]
-        if part is not None:
-            say(f"shard {part[0]}/{part[1]}: {len(own)} of {len(built.cells)} cells")
-        if todo or part is not None:
-            asked_with = command if part is None else with_other_shards(folder, command)
+        means = Means(workers, device, fresh, cell_timeout, part, cluster, say)
+        asked_with = command if part is None else with_other_shards(folder, command)
+        if tuning:
             leave_word(folder, choice, asked_with, against, built.cells)
-        display = Display(replace(built, cells=own), store, todo, workers)
-        with storing(folder), display.shown():
-            failed = run_grid(
-                built,
-                store,
-                todo,
-                jobs=workers,
-                device=device,
-                fresh=fresh,
-                on_outcome=display.ended,
-                on_wait=display.waits,
-                timeout=cell_timeout,
-                cluster=cluster,
-            )
+            chosen = try_all(tuning, means)
+            built = tuning.refits(chosen) if chosen else built
+        failed, waits = 0, tuning is not None and chosen is None
+        if not waits:
+            todo = means.left(built, store)
+            if todo or part is not None:
+                leave_word(folder, choice, asked_with, against, built.cells)
+            failed = means.compute(built, store, todo)
+        if tuning and chosen:
+            open_test(tuning, chosen, means)
     results = _results(
         [folder],
         folder,
         choice.entries,
         portable=portable,
         grid=choice.name,
-        command=command if part is None else with_other_shards(folder, command),
+        command=asked_with,
         against=[against or choice.config.against],
         margin=[choice.config.margin],
         metrics=several(metrics) or choice.config.metrics,
@@ -190,6 +185,8 @@ def run(
         say=say,
     )
     others = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
+    if waits:  # which is said
+        return results
     if others:
         say(
             f"{len(others)} cells of other shards are not here, so no report is written; when all are done, give "
@@ -217,6 +214,7 @@ def plan(
     scheduler: str | None = None,
     against: str | None = None,
     portable: bool | None = None,
+    tune: int | Mapping[str, Any] | None = None,
     say: Say = print,
 ) -> Plan:
     """Which cells a run with the same arguments would compute, and how long they may take; computes none.
@@ -236,7 +234,9 @@ def plan(
 
     check_how(jobs, backend=backend)
     part = parse_shard(shard)
-    choice = _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say, absolute=scheduler is not None)
+    choice = _choice(
+        grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
+    )
     choice.check(against)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
@@ -417,6 +417,7 @@ def _choice(
     portable: bool | None,
     say: Say,
     *,
+    tune: int | Mapping[str, Any] | None = None,
     absolute: bool = False,
 ) -> Choice:
     """What is asked for; remarks on it are said."""
@@ -430,6 +431,7 @@ def _choice(
         plugins=[Path(plugin) for plugin in several(plugins)],
         data=folder.resolve() if folder and absolute else folder,
         portable=portable,
+        tune=tune,
     )
     for remark in choice.remarks:
         say(remark)

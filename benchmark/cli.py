@@ -79,6 +79,16 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _hours(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of hours above 0")
+    return value
+
+
 def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the name is empty; write . for this folder")
@@ -130,6 +140,14 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="METHOD.KEY=VALUE",
         help="hyper-parameters, such as mult.layers=3; training.KEY=VALUE is for all methods",
+    )  # fmt: skip
+    which.add_argument(
+        "--tune", type=_at_least_one, metavar="K",
+        help="tune every method with the default and K random configurations, chosen by validation (docs/tuning.md)",
+    )  # fmt: skip
+    which.add_argument(
+        "--tune-hours", type=_hours, metavar="H",
+        help="with --tune: at most K, as many as an equal share of H hours allows; depends on the machine",
     )  # fmt: skip
     which.add_argument(
         "--plugin", nargs="+", action="extend", default=[], type=Path, metavar="FILE.py", help="further methods"
@@ -275,6 +293,8 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         results = api.report(*options.report_only, grid=options.grid, **chosen)
         return 1 if results.failures else 0
     how = {name: getattr(options, name) for name in ("jobs", "backend", "scheduler", "fresh", "shard")}
+    tune = {"configurations": options.tune, "hours": options.tune_hours}
+    how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
         print(api.plan(options.grid, **{name: value for name, value in chosen.items() if name != "metrics"}, **how))
         return 0

@@ -26,7 +26,7 @@ def write_cell(
     finished="2",
     **changed,
 ):
-    """A cell of `mult` on simulated MOSI, seed 0, whose predictions are all right or all wrong, or have these outputs."""
+    """A cell of `mult` on simulated MOSI, seed 0, whose predictions are all right or all wrong, or have these outputs (of each setting)."""
     record = {
         "state": DONE,
         "key": key,
@@ -49,7 +49,13 @@ def write_cell(
     with store.attempt(key) as side:
         if record["state"] == DONE:
             write_predictions(
-                side, Predictions(np.array(list(ids)), labels, settings, np.stack([logits] * len(settings)))
+                side,
+                Predictions(
+                    np.array(list(ids)),
+                    labels,
+                    settings,
+                    np.stack([logits] * len(settings)) if logits.ndim == 2 else logits,
+                ),
             )
             (side / "history.jsonl").write_text("".join(f"{json.dumps(epoch)}\n" for epoch in history))
         write_record(side, record)

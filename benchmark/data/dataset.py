@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.task import Task
+from benchmark.errors import BenchmarkError
 from benchmark.protocol.missing import MODALITIES
 from benchmark.protocol.target import Target
 
@@ -38,6 +40,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def num_frames(self, modality: str) -> int:
+        """T_m."""
+        return self.features[modality].shape[1]
 
     def frames(self, modality: str) -> NDArray[np.bool_]:
         """True at real frames, shape (N, T_m)."""
@@ -87,7 +93,39 @@ class Dataset:
     @property
     def max_frames(self) -> dict[str, int]:
         """The largest T_m of the three splits, by modality."""
-        return {m: max(s.features[m].shape[1] for s in self.splits.values()) for m in MODALITIES}
+        return {m: max(s.num_frames(m) for s in self.splits.values()) for m in MODALITIES}
+
+    def without_test(self) -> Dataset:
+        """The same data with a test split of which only the sizes can be read; all else of it raises BenchmarkError."""
+        return replace(self, splits={**self.splits, "test": cast("Split", ClosedSplit(self.splits["test"]))})
+
+
+class ClosedSplit:
+    """Stands in a split's place where nothing may be read of it but how large it is.
+
+    Parameters
+    ----------
+    split : Split
+    """
+
+    def __init__(self, split: Split) -> None:
+        self._size = len(split)
+        self._frames = {m: split.num_frames(m) for m in split.features}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def num_frames(self, modality: str) -> int:
+        """T_m."""
+        return self._frames[modality]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # which copying and pickling look for
+            raise AttributeError(name)
+        raise BenchmarkError(
+            f"the test split is closed while a configuration is tried, and {name!r} of it was asked for; choose by the "
+            "validation split"
+        )
 
 
 def standardise(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -15,6 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.methods.registry import TRAINS_ON
 from benchmark.names import check_name
 from benchmark.running.store import DONE, Damaged, Store
+from benchmark.running.tuned import as_rows, read_tuning
 
 DEFINES = ("method", "hyperparameters", "source", "task", "training")
 """What all cells of a row on a task have in common; with the seed, a cell's key is made of it."""
@@ -99,7 +100,8 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
                 _refuse_different(key, other, store, record)
                 if len(record["settings"]) > len(known["settings"]):
                     cells[key] = (store, record)
-    return list(cells.values())
+    tunings = {store.out: read_tuning(store.out) for store in stores}
+    return [(store, row) for store, record in cells.values() for row in as_rows(tunings[store.out], [record])]
 
 
 def _check_names(record: Mapping[str, Any], where: Path) -> None:

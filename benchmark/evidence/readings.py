@@ -31,7 +31,7 @@ def readings_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for (task, source, method), own in rows.items():
         if len(own) < LEAST:
             continue
-        values = {label: _flat({**r["hyperparameters"], **r["training"]}) for label, r in own.items()}
+        values = {label: flat({**r["hyperparameters"], **r["training"]}) for label, r in own.items()}
         options = [
             option
             for option in sorted({option for each in values.values() for option in each})
@@ -50,9 +50,10 @@ def readings_of(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What mappings within mappings hold, by names with a dot: ``mrm.max_ratio``."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        parts = {f"{name}.{part}": inner for part, inner in _flat(value).items()} if isinstance(value, Mapping) else {}
+        parts = {f"{name}.{part}": inner for part, inner in flat(value).items()} if isinstance(value, Mapping) else {}
         found |= parts or {name: value}
     return found

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
@@ -104,6 +104,24 @@ class _Reading(BaseModel):
     options: dict[str, Any]
 
 
+class _Tuning(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    task: str
+    source: str
+    method: str
+    tuned: str
+    metric: str
+    valid: list[float | None] = Field(min_length=1)
+    test: list[float | None]
+    values: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> _Tuning:
+        if not len(self.valid) == len(self.test) == len(self.values):
+            raise ValueError("a score or a configuration of a trial is missing")
+        return self
+
+
 class _Manifest(BaseModel):
     """What is relied on where a stored manifest is read; see :func:`build_manifest`."""
 
@@ -118,6 +136,7 @@ class _Manifest(BaseModel):
     machine: dict[str, Any] = {}
     tasks: list[dict[str, Any]] = []
     readings: list[_Reading] = []
+    tuning: list[_Tuning] = []
     cells: list[_Cell] = []
     not_computed: list[_Planned] = []
 

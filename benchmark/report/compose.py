@@ -16,6 +16,8 @@ from benchmark.evidence.collect import Collection, collect
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
+from benchmark.evidence.trials import read_tunings
+from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
@@ -86,6 +88,7 @@ class Content:
             "margin": self.margin,
             "lacking": self.lacking,
             "readings": self.manifest.get("readings", []),
+            "tunings": [Tuning.of_record(own) for own in self.manifest.get("tuning", [])],
         }
 
     @cached_property
@@ -195,6 +198,10 @@ def gather(
             metrics=metrics,
             lacking=open_cells,
         )
+        tunings = [
+            own.record for folder in folders for own in read_tunings(folder) if {own.method, own.tuned} <= set(texts)
+        ]
+        manifest |= {"tuning": tunings} if tunings else {}
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
     manifest |= {"recomputed": " ".join(again)} if again else {}

@@ -210,6 +210,7 @@ def provenance(
         "metrics",
         "not_computed",
         "readings",
+        "tuning",
         "processors",
         "arithmetic",
     )

@@ -30,6 +30,7 @@ from benchmark.evidence.statistics import (
 )
 from benchmark.evidence.stored import Evidence
 from benchmark.evidence.thresholds import split_losses, unknown_methods
+from benchmark.evidence.tuning import Tuning, against_reference, by_budget, outcomes
 from benchmark.files.atomic import replace_file
 from benchmark.names import check_inside, without_formulas
 from benchmark.report.comparisons import (
@@ -55,6 +56,7 @@ from benchmark.report.robustness import robustness_table
 from benchmark.report.settings import setting_picture
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.thresholds import tell_unknown, threshold_figure, threshold_table
+from benchmark.report.tuning import tell_changes, tuning_figure, tuning_table
 from benchmark.report.verdicts import sensitivity, tell_never
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.processes import cores, lack_of_processes
@@ -78,6 +80,7 @@ def write_report(
     margin: float = MARGIN,
     lacking: Sequence[Mapping[str, Any]] = (),
     readings: Sequence[Mapping[str, Any]] = (),
+    tunings: Sequence[Tuning] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -113,6 +116,8 @@ def write_report(
         `task, source, method, seed` of planned cells that are not computed.
     readings : sequence of mapping
         What the rows of a method with many of them are set to: :func:`benchmark.evidence.readings.readings_of`.
+    tunings : sequence of Tuning
+        The trials of methods that were tuned.
 
     Returns
     -------
@@ -149,6 +154,7 @@ def write_report(
             margin=margin,
             lacking=lacking,
             readings=readings,
+            tunings=tunings,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -201,6 +207,7 @@ def sections(
     margin: float = MARGIN,
     lacking: Sequence[Mapping[str, Any]] = (),
     readings: Sequence[Mapping[str, Any]] = (),
+    tunings: Sequence[Tuning] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -238,6 +245,9 @@ def sections(
     never = never_predicted(collection.models)
     losses, unknown = split_losses(collection.models), unknown_methods(collection.models)
     confused = confusions(collection.models)
+    tuned = outcomes(tunings, evidence.intervals, evidence.pairs)
+    budgets = by_budget(tunings)
+    changes = against_reference(tunings, evidence.pairs, against or "")
     by_task = counted_cells(costs, failures, lacking) if lacking else {}
     for (task, source), own in groups.items():
         first, prefix = own[0], own[0].prefix
@@ -258,6 +268,8 @@ def sections(
             robustness_table(scores, first),
             interval_table(first, evidence, against, asked, margin=margin),
             *reading_parts(scores, first, intervals, readings, cards),
+            tuning_table(first, here(tuned)),
+            tuning_figure(here(budgets), order, prefix=prefix, against=against),
             threshold_table(first, split, untold),
             threshold_figure(split, order, prefix=prefix, unknown=untold),
             augmentation_table(first, evidence, asked),
@@ -280,6 +292,7 @@ def sections(
         notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
         if against is not None:
             notes += [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
+        notes.append(tell_changes(here(changes), against))
         notes.append(_between_seeds(scores, task, source))
         notes.append(tell_unknown(split, untold))
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import platform
 import shutil
-import subprocess
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmark._version import __version__
-from benchmark.data import load_task
+from benchmark.data import closed_test, load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, storage_fault, storing
 from benchmark.files.atomic import json_line
 from benchmark.methods.loading import load
-from benchmark.methods.registry import ROOT
 from benchmark.methods.sources import outside_packages
 from benchmark.methods.surroundings import kept_surroundings
 from benchmark.methods.weights import packed_weights, unpack_weights
@@ -38,6 +32,7 @@ from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
 from benchmark.running.arithmetic import NATIVE, PORTABLE
+from benchmark.running.environment import environment, git_commit, timestamp
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.mechanisms import Mechanisms
@@ -54,10 +49,10 @@ from benchmark.running.store import (
     write_representations,
 )
 from benchmark.running.training import train
+from benchmark.running.trial import lacking_validation, stored_trial, tried_in, try_on_validation
 
 TODO, EXTEND, DAMAGED, BUSY = "to do", "to extend", "damaged", "busy"
 _GRACE = 120.0  # seconds, at most, that a cell may take to notice that its time is up: it looks once an epoch
-LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "joblib", "safetensors")
 
 
 class CellTimeout(RuntimeError):
@@ -85,7 +80,9 @@ def state_of(store: Store, cell: Cell, grid: Grid) -> str:
         return TODO
     if record["state"] == FAILED:
         return FAILED
-    return DONE if grid.setting_names[cell.task.task.modalities].issubset(record["settings"]) else EXTEND
+    own = cell.task.task.modalities
+    tested = grid.setting_names[own].issubset(record["settings"])
+    return DONE if tested and not lacking_validation(record, tried_in(grid.tried, own)) else EXTEND
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,8 @@ class Work:
         Compute done cells anew; the old ones move to ``replaced/``.
     timeout : float, optional
         Seconds that a cell may take.
+    tried : tuple of (Setting, draw)
+        Not empty: the cell is a trial, which predicts the validation split in these, with the test split closed.
     """
 
     settings: list[Setting]
@@ -110,6 +109,7 @@ class Work:
     device: str
     fresh: bool
     timeout: float | None
+    tried: tuple[tuple[Setting, int], ...] = ()
 
 
 def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
@@ -147,14 +147,15 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
         since = stamp != before
         keep = since or not work.fresh
         try:
-            with _limit(cell, store, work.timeout, started, stamp, keep=keep) as check:
+            closed = closed_test() if work.tried else nullcontext()
+            with closed, _limit(cell, store, work.timeout, started, stamp, keep=keep) as check:
                 try:
                     record = store.read(cell.key)
                     if record is not None and record["state"] == FAILED and since:
                         return Outcome(cell.key, FAILED, record["error"], record["seconds"])
                     if record is not None and record["state"] == DONE and keep:
                         store.verify(cell.key)
-                        return _extend(store, cell, record, work, check)
+                        return (_extend_trial if work.tried else _extend)(store, cell, record, work, check)
                 except Damaged:
                     pass  # it is computed anew, and what is there moves to replaced/
                 return _compute(store, cell, work, check)
@@ -291,25 +292,14 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
                     on_stage=mechanisms.on_stage,
                 )
                 trained = time.time() - mechanisms.seconds
-                logits = predict_settings(method, dataset, settings, draw=draw, device=device)
-                check()
-                joint = represent_test(method, dataset, draw=draw, device=device)
-                check()
-                validation = _validation(method, dataset, settings, draw, device)
-        test = dataset.splits["test"]
-        tested = tuple((s, draw) for s in settings)
-        write_predictions(side, Predictions(test.ids, test.labels, tested, logits, validation))
-        if joint is not None:
-            rows, values = joint
-            named = Representations(
-                test.ids[rows], test.labels[rows], setting_name(represented(dataset.task.modalities), draw), values
-            )
-            write_representations(side, named)
+                if work.tried:
+                    told = try_on_validation(method, dataset, work.tried, device, side)
+                else:
+                    told = _test(method, dataset, settings, draw, device, side, check)
         (side / "model.safetensors").write_bytes(packed_weights(method))
         seconds = time.time() - started
         record = _record(cell, dataset, DONE, started) | {
-            "settings": [setting_name(s, draw) for s in settings],
-            **digests(test, settings, draw, logits),
+            **told,
             "training_seconds": round(trained - started, 3),
             "epochs": len(history),
             "parameters": sum(p.numel() for p in method.parameters()),
@@ -321,6 +311,33 @@ def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) ->
     scored = {(epoch["stage"], epoch["epoch"]): epoch["valid_score"] for epoch in history}
     score = scored[ended[0]["stage"], ended[0]["kept"]] if ended else float("nan")
     return Outcome(cell.key, DONE, seconds=seconds, valid_score=score)
+
+
+def _test(
+    method: Method,
+    dataset: Dataset,
+    settings: list[Setting],
+    draw: int,
+    device: torch.device,
+    side: Path,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """Predict the test split in all settings, into a side folder; returns what the record tells of it."""
+    logits = predict_settings(method, dataset, settings, draw=draw, device=device)
+    check()
+    joint = represent_test(method, dataset, draw=draw, device=device)
+    check()
+    validation = _validation(method, dataset, settings, draw, device)
+    test = dataset.splits["test"]
+    tested = tuple((s, draw) for s in settings)
+    write_predictions(side, Predictions(test.ids, test.labels, tested, logits, validation))
+    if joint is not None:
+        rows, values = joint
+        named = Representations(
+            test.ids[rows], test.labels[rows], setting_name(represented(dataset.task.modalities), draw), values
+        )
+        write_representations(side, named)
+    return {"settings": [setting_name(s, draw) for s in settings], **digests(test, settings, draw, logits)}
 
 
 def _validation(
@@ -337,28 +354,50 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
     lacking = [s for s in cell.settings(work.settings) if setting_name(s, draw) not in record["settings"]]
     if not lacking:  # done by another run, or by a worker that was killed before it could say so
         return Outcome(cell.key, DONE, seconds=record["seconds"])
-    old = store.predictions(cell.key)
+    old = store.predictions(cell.key) if record["settings"] else None  # a trial that was never tested has none
     dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
     with _surroundings(cell):
         method = build_method(cell, dataset, device)
         unpack_weights(method, store.weights(cell.key))
         logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
         check()
-        validation = old.validation
-        if validation is not None:
-            more = _validation(method, dataset, lacking, draw, device)
-            validation = Validation(more.labels, np.concatenate([validation.logits, more.logits]))
-    added = tuple((s, draw) for s in lacking)
-    with store.attempt(cell.key) as side:
-        for file in store.path(cell.key).iterdir():
-            shutil.copy2(file, side)
-        both = np.concatenate([old.logits, logits])
-        write_predictions(side, Predictions(old.ids, old.labels, old.settings + added, both, validation))
-        names = [setting_name(s, d) for s, d in added]
-        new = digests(dataset.splits["test"], lacking, draw, logits)
+        validation = None
+        if old is None or old.validation is not None:
+            validation = _validation(method, dataset, lacking, draw, device)
+    test = dataset.splits["test"]
+    found = Predictions(test.ids, test.labels, tuple((s, draw) for s in lacking), logits, validation)
+    with _extended(store, cell.key) as side:
+        write_predictions(side, found if old is None else old.with_more(found))
+        new = digests(test, lacking, draw, logits)
         told = {what: record.get(what, {}) | own for what, own in new.items()}
+        names = [setting_name(s, draw) for s in lacking]
         write_record(side, record | {"settings": record["settings"] + names} | told)
     return Outcome(cell.key, DONE, seconds=time.time() - started)
+
+
+def _extend_trial(store: Store, cell: Cell, record: dict[str, Any], work: Work, check: Callable[[], None]) -> Outcome:
+    """Predict the validation split with a trial's model in the settings and draws that are not stored yet."""
+    started = time.time()
+    lacking = lacking_validation(record, tried_in(work.tried, cell.task.task.modalities))
+    if not lacking:
+        return Outcome(cell.key, DONE, seconds=record["seconds"])
+    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
+    with _extended(store, cell.key) as side, _surroundings(cell):
+        method = build_method(cell, dataset, device)
+        unpack_weights(method, store.weights(cell.key))
+        told = try_on_validation(method, dataset, lacking, device, side, before=stored_trial(store, cell.key))
+        check()
+        write_record(side, record | {"tried": told["tried"]})
+    return Outcome(cell.key, DONE, seconds=time.time() - started)
+
+
+@contextmanager
+def _extended(store: Store, key: str) -> Iterator[Path]:
+    """A side folder with the files of a done cell, to be written over."""
+    with store.attempt(key) as side:
+        for file in store.path(key).iterdir():
+            shutil.copy2(file, side)
+        yield side
 
 
 def record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool = True) -> Outcome:
@@ -438,33 +477,3 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
             }
         }
     return record
-
-
-def timestamp(seconds: float) -> str:
-    """ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def environment() -> dict[str, str]:
-    """Versions that may change a number."""
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        **{library: version(library) for library in LIBRARIES},
-    }
-
-
-def git_commit() -> str | None:
-    """The commit of the code, with ``+`` where files differ from it; None outside a repository."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if git("ls-files", "--error-unmatch", "benchmark/running/cell.py") is None:
-        return None
-    commit = git("rev-parse", "HEAD")
-    return commit and commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

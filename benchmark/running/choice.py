@@ -19,6 +19,7 @@ from benchmark.methods.registry import Entry, name_of
 from benchmark.protocol.metrics import metric_names
 from benchmark.protocol.target import Target
 from benchmark.running.grid_file import GridConfig, load_grid
+from benchmark.running.tuned import tuned_label
 
 if TYPE_CHECKING:
     from benchmark.methods.labels import Row
@@ -65,8 +66,9 @@ class Choice:
 
     @property
     def labels(self) -> list[str]:
-        """The rows' labels."""
-        return [row.label for row in self.rows]
+        """The rows' labels, and those of the tuned ones."""
+        plain = [row.label for row in self.rows]
+        return plain if self.config.tune is None else [*plain, *map(tuned_label, plain)]
 
     def build(self, on_data: Callable[[Identity], None] = lambda identity: None) -> Grid:
         """Its cells; see :func:`benchmark.running.grid.build`."""
@@ -85,6 +87,7 @@ def choose(
     plugins: Iterable[Path] = (),
     data: Path | None = None,
     portable: bool | None = None,
+    tune: int | Mapping[str, Any] | None = None,
 ) -> Choice:
     """Read a grid and bend it.
 
@@ -104,6 +107,8 @@ def choose(
         Folder with data files; by default all tasks are simulated.
     portable : bool, optional
         By default as the grid says.
+    tune : int or mapping, optional
+        ``configurations``, ``hours`` or both; what is not told is as the grid says.
 
     Raises
     ------
@@ -117,6 +122,8 @@ def choose(
     if seeds is not None:
         given = {name: getattr(config, name) for name in GridConfig.model_fields}
         config = validated(GridConfig, {**given, "seeds": seeds}, "--seeds")
+    if tune is not None:
+        config = _tuned(config, tune)
     if portable is not None:
         config = config.model_copy(update={"portable": portable})
     files = dict.fromkeys(path.resolve() for path in (*map(Path, config.plugins), *plugins))
@@ -149,6 +156,18 @@ def choose(
     sizes = None if simulator is None else simulator.sizes
     found, said = find_tasks(wanted, data, asked=tasks is not None, sizes=sizes)
     return Choice(name, config, rows, found, entries, overrides or {}, remarks + said)
+
+
+def _tuned(config: GridConfig, tune: int | Mapping[str, Any]) -> GridConfig:
+    """A grid, tuned as is asked for."""
+    before = {} if config.tune is None else config.tune.model_dump()
+    content = {**before, **tune} if isinstance(tune, Mapping) else tune
+    if isinstance(content, dict) and "configurations" not in content:
+        raise BenchmarkError(
+            "--tune-hours needs a number of configurations, at most which are tried; give --tune K too"
+        )
+    given = {name: getattr(config, name) for name in GridConfig.model_fields}
+    return validated(GridConfig, {**given, "tune": content}, "--tune")
 
 
 def _labels(config: GridConfig, entries: dict[str, Entry], plugins: Iterable[Path]) -> list[str]:

@@ -95,6 +95,8 @@ class Grid:
     cells: list[Cell]
     settings: list[Setting]
     draw: int
+    tried: tuple[tuple[Setting, int], ...] = ()
+    """Settings and draws in which trials predict the validation split; see `benchmark.running.tuning`."""
 
     @cached_property
     def setting_names(self) -> dict[str, frozenset[str]]:
@@ -114,10 +116,14 @@ def build(
     tasks: Sequence[TaskSource],
     overrides: Mapping[str, Mapping[str, Any]],
     on_data: Callable[[Identity], None] = lambda identity: None,
+    *,
+    seeds: Sequence[int] | None = None,
+    twins: bool = False,
 ) -> Grid:
     """The cells of a grid, task by task, seed by seed, so that a worker loads a task once.
 
-    `on_data` is called with what each task's data are.
+    `on_data` is called with what each task's data are. `seeds` are other ones than the grid's. With `twins`, two rows
+    may be the same method with the same hyper-parameters.
 
     Raises
     ------
@@ -165,7 +171,7 @@ def build(
             )
             for row in rows
         }
-        for seed in range(config.seeds):
+        for seed in range(config.seeds) if seeds is None else seeds:
             for row in rows:
                 constructor, training = resolved[row.label]
                 definition = {
@@ -184,7 +190,7 @@ def build(
                 cells.append(Cell(row, sources[row.name], task, seed, definition, identity.size))
     first: dict[str, Cell] = {}
     for cell in cells:
-        if (same := first.setdefault(cell.key, cell)) is not cell:
+        if (same := first.setdefault(cell.key, cell)) is not cell and not twins:
             raise BenchmarkError(
                 f"rows {same.row.label!r} and {cell.row.label!r} are the same method with the same hyper-parameters; "
                 "leave one out"

@@ -51,6 +51,21 @@ class SimulatorConfig(Strict):
         return self.train, self.valid, self.test
 
 
+class Tune(Strict):
+    """How much every method is tuned: see :mod:`benchmark.running.tuning`.
+
+    Parameters
+    ----------
+    configurations : int
+        Random ones, besides the default; with `hours`, at most so many.
+    hours : float, optional
+        A time that is divided equally between the methods and tasks.
+    """
+
+    configurations: int = Field(ge=1, le=10_000)
+    hours: float | None = Field(default=None, gt=0, le=100_000)
+
+
 class GridConfig(Strict):
     """A grid file.
 
@@ -98,6 +113,8 @@ class GridConfig(Strict):
         Python files with further methods, relative to the grid file.
     portable : bool
         Compute in arithmetic that gives the same bits on every x86-64 processor; see `benchmark.running.arithmetic`.
+    tune : int or Tune, optional
+        Tune every method with so many random configurations.
     """
 
     description: str
@@ -120,6 +137,12 @@ class GridConfig(Strict):
     simulator: SimulatorConfig | None = None
     plugins: list[str] = []
     portable: bool = False
+    tune: Tune | None = None
+
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _tune(cls, value: Any) -> Any:
+        return {"configurations": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
     @field_validator("methods")
     @classmethod

@@ -71,6 +71,14 @@ class Predictions:
     logits: NDArray[np.float32]
     validation: Validation | None = None
 
+    def with_more(self, more: Predictions) -> Predictions:
+        """These, and those of the same model in further settings."""
+        known = self.validation
+        if known is not None and more.validation is not None:
+            known = Validation(known.labels, np.concatenate([known.logits, more.validation.logits]))
+        logits = np.concatenate([self.logits, more.logits])
+        return Predictions(self.ids, self.labels, self.settings + more.settings, logits, known)
+
 
 @dataclass(frozen=True)
 class Representations:
@@ -206,7 +214,8 @@ class Store:
                 self.read(key)
         raise Damaged(str(path), "it is missing" if content is None else "it is not what its checksum says")
 
-    def _arrays(self, key: str, name: str) -> dict[str, NDArray[Any]] | None:
+    def arrays(self, key: str, name: str) -> dict[str, NDArray[Any]] | None:
+        """The arrays of a file of a cell; None where it has no such file. Raises Damaged."""
         content = self._content(key, name)
         if content is None:
             return None
@@ -224,7 +233,7 @@ class Store:
         Damaged
             If they are not as they were written.
         """
-        arrays = self._arrays(key, "predictions.npz")
+        arrays = self.arrays(key, "predictions.npz")
         if arrays is None:
             raise Damaged(str(self.path(key)), "it has no predictions")
         settings = _parse_settings(tuple(map(str, arrays["settings"])))
@@ -241,7 +250,7 @@ class Store:
         Damaged
             If they are not as they were written.
         """
-        arrays = self._arrays(key, "representations.npz")
+        arrays = self.arrays(key, "representations.npz")
         if arrays is None:
             return None
         return Representations(arrays["ids"], arrays["labels"], str(arrays["setting"]), arrays["values"])

@@ -18,7 +18,9 @@ from benchmark.errors import StorageError
 from benchmark.methods import ROOT
 from benchmark.protocol.missing import Setting
 from benchmark.running import cell as cell_module
-from benchmark.running.cell import BUSY, DAMAGED, CellTimeout, git_commit, record_failure, run_cell, state_of
+from benchmark.running import environment as environment_module
+from benchmark.running.cell import BUSY, DAMAGED, CellTimeout, record_failure, run_cell, state_of
+from benchmark.running.environment import git_commit
 from benchmark.running.evaluation import predict_settings
 from benchmark.running.store import DONE, FAILED, write_predictions, write_record
 from tests.running.small_grid import small_grid, work_in
@@ -327,7 +329,7 @@ def patience(monkeypatch):
 
 @pytest.mark.usefixtures("patience")
 def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
-    monkeypatch.setattr(cell_module, "ROOT", tmp_path)
+    monkeypatch.setattr(environment_module, "ROOT", tmp_path)
     assert git_commit() is None
     code, other = tmp_path / "benchmark" / "running" / "cell.py", tmp_path / "other"
     code.parent.mkdir(parents=True)
@@ -346,7 +348,7 @@ def test_the_commit_is_that_of_the_code(tmp_path, monkeypatch):
 
 
 def test_without_a_commit_or_without_git_there_is_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(cell_module, "ROOT", tmp_path)
+    monkeypatch.setattr(environment_module, "ROOT", tmp_path)
     (tmp_path / "benchmark").mkdir()
     (tmp_path / "benchmark" / "runner.py").touch()
     git(tmp_path, "init")
@@ -358,5 +360,5 @@ def test_without_a_commit_or_without_git_there_is_none(tmp_path, monkeypatch):
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr(cell_module.subprocess, "run", fail)
+            patched.setattr(environment_module.subprocess, "run", fail)
             assert git_commit() is None

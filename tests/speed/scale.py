@@ -27,7 +27,7 @@ from benchmark import methods
 from benchmark.data import find_tasks, load_task
 from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.thresholds import Validation
-from benchmark.running.cell import environment, git_commit, timestamp
+from benchmark.running.environment import environment, git_commit, timestamp
 from benchmark.running.evaluation import represented
 from benchmark.running.grid import Cell, Grid, build
 from benchmark.running.grid_file import load_grid

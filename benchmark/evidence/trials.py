@@ -1,0 +1,105 @@
+"""Stored trials of a tuned grid → their scores on validation and on test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchmark.errors import BenchmarkError
+from benchmark.evidence.tuning import Tuning
+from benchmark.protocol.metrics import usual_metrics
+from benchmark.protocol.missing import equal_parts
+from benchmark.protocol.scoring import Scorer
+from benchmark.protocol.target import Target
+from benchmark.running.store import DONE, Damaged, Store
+
+CHOICES, TRIALS = "tuning.json", "trials"
+_AGAIN = "give the command that made it again"
+
+
+class _Trial(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    number: int = Field(ge=0)
+    key: str = Field(pattern="^[0-9a-f]+$")
+    values: dict[str, Any]
+    score: float | None
+
+
+class _Pair(BaseModel):
+    model_config = ConfigDict(strict=True)
+    task: str
+    source: str
+    method: str
+    tuned: str
+    metric: str
+    chosen: int | None
+    trials: list[_Trial]
+
+
+class _Choices(BaseModel):
+    pairs: list[_Pair]
+
+
+def read_tunings(out: Path) -> list[Tuning]:
+    """The trials of each method on each task, the default first; none where nothing was tuned.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of a run: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out.
+
+    Raises
+    ------
+    BenchmarkError
+        If the file is not as a run writes it.
+    """
+    path = out / CHOICES
+    try:
+        content = _Choices.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise BenchmarkError(f"{path} cannot be used: {reason}; {_AGAIN}") from error
+    store = Store(out / TRIALS)
+    found = []
+    for pair in content.pairs:
+        if pair.chosen is None:
+            continue
+        trials = sorted(pair.trials, key=lambda trial: trial.number)
+        if not trials or trials[0].number != 0:
+            raise BenchmarkError(f"{path} cannot be used: {pair.method} has no trial of its defaults; {_AGAIN}")
+        tuning = Tuning(
+            **pair.model_dump(include={"task", "source", "method", "tuned", "metric"}),
+            valid=tuple(math.nan if trial.score is None else trial.score for trial in trials),
+            test=tuple(score_on_test(store, trial.key) for trial in trials),
+            values=tuple(trial.values for trial in trials),
+        )
+        if (best := trials[tuning.chosen].number) != pair.chosen:
+            raise BenchmarkError(
+                f"{path} cannot be used: of {pair.method} on {pair.task} it chooses trial {pair.chosen}, but trial "
+                f"{best} has the best validation score; {_AGAIN}"
+            )
+        found.append(tuning)
+    return found
+
+
+def score_on_test(store: Store, key: str) -> float:
+    """A trial's primary metric on test, over its settings in equal parts; NaN where it failed or is not tested."""
+    try:
+        record = store.read(key)
+        if record is None or record["state"] != DONE or not record["settings"]:
+            return math.nan
+        predictions = store.predictions(key)
+    except Damaged:
+        return math.nan
+    data: Mapping[str, Any] = record["data"]
+    target = Target.of_record(data)
+    primary = (data.get("metrics") or usual_metrics(target))[0]
+    scorer = Scorer(target=target, labels=predictions.labels, metrics=[primary])
+    scores = scorer.scores(predictions.logits)[0, :, 0] * scorer.scales[0]  # (S,)
+    return float(equal_parts([setting for setting, _ in predictions.settings]) @ scores)

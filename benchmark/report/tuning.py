@@ -1,0 +1,234 @@
+"""What tuning gave, as a table, a figure of the score by budget, and a line on which comparisons change their sign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
+
+from benchmark.evidence.comparisons import ALPHA
+from benchmark.protocol.metrics import metric
+from benchmark.report.content import Block, Cell, Picture, Table
+from benchmark.report.figures import COLOURS, TWO_COLUMNS, about_one_task, axis_label, new_figure, styled
+from benchmark.report.tables import number_range, order_methods
+
+COLOURED = 3
+"""Methods in colour besides the reference: those whose place changes most."""
+
+MOST_LABELS = 14
+"""As many names, one above the other, as the lowest panel holds."""
+
+_GREY = {"color": "#B0B0B0", "linewidth": 0.7, "zorder": 2}
+_PANELS = {"valid": "chosen by: validation", "test": "what was chosen, on test", "rank": "order on test"}
+_CONNECTOR = {"arrowstyle": "-", "linewidth": 0.4, "color": "#999999", "shrinkA": 1.0, "shrinkB": 0.0}
+_LABEL = 6.0  # points
+
+
+def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
+    """Each method with its defaults and tuned.
+
+    Parameters
+    ----------
+    scores : Table
+        Any table of the task.
+    outcomes : DataFrame
+        Of the task and source, from :func:`benchmark.evidence.tuning.outcomes`.
+
+    Returns
+    -------
+    Table or None
+        None where nothing was tuned.
+    """
+    if outcomes.empty:
+        return None
+    own = outcomes.set_index("method")
+    methods = [method for method in scores.methods if method in own.index]
+    condition, said = str(own["condition"].iloc[0]), metric(str(own["metric"].iloc[0]), scores.target)
+    columns = [
+        f"{condition}, default", f"{condition}, tuned", "tuned less default", "rank", "validation", "less test",
+        "overtuned", "chosen",
+    ]  # fmt: skip
+
+    def cells(method: str) -> list[Cell]:
+        row, places = own.loc[method], said.decimals
+
+        def number(name: str, sign: str = "") -> str:
+            return "" if pd.isna(row[name]) else f"{row[name]:{sign}z.{places}f}"
+
+        ends = f"[{number('low', '+')}, {number('high', '+')}]" if pd.notna(row["low"]) else ""
+        rank = [f"{row[name]:.0f}" for name in ("default_rank", "tuned_rank") if pd.notna(row[name])]
+        return [
+            Cell(number("default_mean")),
+            Cell(number("tuned_mean")),
+            Cell(number("gain", "+"), ends),
+            Cell(" → ".join(rank) if len(rank) == 2 else ""),
+            Cell(number("valid")),
+            Cell(number("optimism", "+")),
+            Cell("" if pd.isna(row["overtuned"]) else "yes" if row["overtuned"] else "no"),
+            Cell(str(row["values"])),
+        ]
+
+    better = "less is better" if said.lower_is_better else "more is better"
+    return replace(
+        scores,
+        stem=f"{scores.prefix}_tuning",
+        title="Default and tuned",
+        kind="tuning",
+        caption=(
+            f"{said.title} ({better}) of each method with its defaults and with the best of these and of "
+            f"{number_range(own['trials'])} random configurations by the validation score; both rows trained anew with "
+            f"fresh seeds. Tuned less default: paired difference of {condition} on test with its 95 % interval. Rank: "
+            "among the methods with their defaults → among the tuned. Validation: the score that the choice was made "
+            "by, over inter, intra and complete settings in equal parts; less test: by how much it is better than the "
+            "same trial's score on test, which nothing was chosen by. Overtuned: the choice tested worse than the "
+            "default, trial against trial."
+        ),
+        methods=methods,
+        columns=columns,
+        summary=outcomes.drop(columns=["task", "source"]),
+        blocks=[Block("", [(method, cells(method)) for method in methods])],
+        words=("rank", "overtuned", "chosen"),
+        metrics={},
+        notes=(),
+        reference="",
+    )
+
+
+def tuning_figure(
+    budgets: pd.DataFrame,
+    order: Sequence[str] | None = None,
+    *,
+    prefix: str,
+    against: str | None = None,
+) -> Picture | None:
+    """What each budget is expected to give on validation and on test, and the methods' order at each.
+
+    Parameters
+    ----------
+    budgets : DataFrame
+        Of one task and source, from :func:`benchmark.evidence.tuning.by_budget`.
+    order : sequence of str, optional
+        See :func:`benchmark.report.tables.order_methods`.
+    prefix : str
+        What the file's name begins with.
+    against : str, optional
+        The reference, which is drawn thick.
+
+    Returns
+    -------
+    Picture or None
+        None where nothing was tried but the defaults.
+    """
+    if budgets.empty or budgets["budget"].max() < 1:
+        return None
+    _, about = about_one_task(budgets)
+    words = axis_label(str(budgets["metric"].iloc[0]))
+    methods = order_methods(list(budgets["method"]), order)
+    lines = dict.fromkeys(methods, _GREY) | _coloured(budgets, against)
+    shown = {name: title for name, title in _PANELS.items() if budgets[name].notna().any()}
+    ranked = "rank" in shown
+    height = max(1.7, 0.12 * len(methods) + 0.5)
+    with styled():
+        figure = new_figure(TWO_COLUMNS, (1 + ranked) * height + 0.45, about)
+        grid = figure.add_gridspec(1 + ranked, 2)
+        for place, (name, title) in enumerate(shown.items()):
+            axes = figure.add_subplot(grid[1, :] if name == "rank" else grid[0, place])
+            _curves(axes, budgets, name, lines)
+            axes.set_title(title)
+            axes.set_xlabel("random configurations tried besides the default")
+            axes.set_ylabel("rank (1 is best)" if name == "rank" else words)
+    thick = f"; {against} is thick" if against in methods else ""
+    what = "Expected score of the best of the default and n random configurations, against n"
+    end = "below, the order of the methods by the latter" if ranked else "no order, since not all methods were tested"
+    caption = (
+        f"{about} {what}: the validation score that it is chosen by, and the test score of the choice, over inter, "
+        "intra and complete settings in equal parts; mean over all orders of the configurations (expected validation "
+        "performance, Dodge et al., EMNLP 2019, without putting back; the csv file has theirs, too). A trial is a "
+        f"model of one seed. Test scores were computed when all choices were made; {end}{thick}; in colour the methods "
+        "whose place changes most."
+    )
+    alt = f"{what}, on validation and on test, a line a method, for {', '.join(methods)}. {about}"
+    alt += f" The numbers are in tables/{prefix}_tuning_budget.csv."
+    return Picture(
+        f"{prefix}_tuning_budget", "What a budget buys", caption, alt, figure,
+        numbers=budgets.drop(columns=["task", "source"]),
+    )  # fmt: skip
+
+
+def _coloured(budgets: pd.DataFrame, against: str | None) -> dict[str, dict[str, Any]]:
+    """How the reference is drawn, and the methods whose place on test changes most with the budget."""
+    spans = budgets.groupby("method", sort=False)["rank"].agg(lambda rank: rank.max() - rank.min())
+    spans = spans[(spans > 0) & (spans.index != against)].sort_values(ascending=False, kind="stable")
+    found: dict[str, dict[str, Any]] = {
+        str(method): {"color": colour, "linewidth": 1.3, "zorder": 3}
+        for method, colour in zip(spans.index, COLOURS[:COLOURED], strict=False)
+    }
+    if against in set(budgets["method"]):
+        found[str(against)] = {"color": "#222222", "linewidth": 2.2, "zorder": 4}
+    return found
+
+
+def _curves(axes: Axes, budgets: pd.DataFrame, name: str, lines: dict[str, dict[str, Any]]) -> None:
+    """A line a method, with its name beside its end."""
+    ends: dict[str, tuple[float, float]] = {}
+    for method, line in lines.items():
+        rows = budgets[(budgets["method"] == method) & budgets[name].notna()].sort_values("budget")
+        if len(rows):
+            axes.plot(rows["budget"], rows[name], **line)
+            ends[method] = float(rows["budget"].iloc[-1]), float(rows[name].iloc[-1])
+    last = int(budgets["budget"].max())
+    axes.set_xlim(0, last)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    low, high = axes.get_ylim()
+    places = spread([y for _, y in ends.values()], low, high)
+    if name == "rank":
+        axes.set_ylim(high, low)
+        axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+    for (method, (x, y)), place in zip(ends.items(), places, strict=True):
+        colour = "#555555" if lines[method] is _GREY else lines[method]["color"]
+        to = 1.035 if name == "rank" else 1.07, place  # the panel of ranks is twice as wide
+        beside = axes.get_yaxis_transform()
+        axes.annotate("", (x, y), to, xycoords="data", textcoords=beside, annotation_clip=False, arrowprops=_CONNECTOR)
+        axes.text(*to, method, transform=beside, size=_LABEL, va="center", color=colour)
+
+
+def spread(places: Sequence[float], low: float, high: float) -> list[float]:
+    """Places of labels that do not touch, in their order, between two ends and as near as can be to their own."""
+    order = np.argsort(places, kind="stable")
+    gap = (high - low) / max(MOST_LABELS, len(order))
+    steps = gap * np.arange(len(order))
+    fitted = isotonic_regression(np.asarray(places, dtype=float)[order] - steps).x
+    found = np.empty(len(order))
+    found[order] = np.clip(fitted, low + gap / 2, high - gap / 2 - steps[-1]) + steps
+    return [float(place) for place in found]
+
+
+def tell_changes(changes: pd.DataFrame, against: str | None) -> str:
+    """Which comparisons with the reference change their sign when both are tuned; empty where none could be made.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        Of one task and source, from :func:`benchmark.evidence.tuning.against_reference`.
+    against : str or None
+    """
+    if changes.empty:
+        return ""
+    turned = changes[changes["changed"]]
+    compared = f"{len(changes)} {'comparison' if len(changes) == 1 else 'comparisons'} with {against}"
+    if turned.empty:
+        return f"Tuned in place of default, none of {compared} changes its sign."
+    changed = "changes its" if len(turned) == 1 else "change their"
+    told = [f"{row.method} ({row.default:+.2f} → {row.tuned:+.2f})" for row in turned.itertuples()]
+    clear = turned.loc[(turned["default_p"] < ALPHA) & (turned["tuned_p"] < ALPHA), "method"]
+    tested = f"of {', '.join(clear)}" if len(clear) else "of none of these"
+    return (
+        f"Tuned in place of default, {len(turned)} of {compared} {changed} sign: {', '.join(told)}; {tested}, tests "
+        f"tell both differences from 0 (p < {ALPHA:g}, uncorrected)."
+    )

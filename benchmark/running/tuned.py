@@ -1,0 +1,123 @@
+"""``tuning.json``: what was tried for each method on each task, and what was chosen.
+
+.. code-block:: json
+
+    {"grid": "tuned", "configurations": 20, "hours": null, "seed": 10000, "draws": [0, 1, 2], "rule": "...",
+     "opened": [{"digest": "0123456789abcdef", "trials": ["<key>"]}],
+     "pairs": [{"method": "mult", "tuned": "mult tuned", "name": "mult", "task": "mosi", "source": "simulated",
+                "metric": "f1", "lower_is_better": false, "chosen": 3, "values": {"learning_rate": 0.003},
+                "cells": {"default": ["<key>"], "tuned": ["<key>"]},
+                "trials": [{"number": 0, "values": {}, "key": "<key>", "state": "done", "score": 61.2,
+                            "parts": {"complete": 66.0, "inter": 58.1, "intra": 59.5}, "seconds": 12.3, "error": "",
+                            "opened_before": false}]}]}
+
+``method`` is a row's label and ``name`` its method. ``chosen`` is a trial's number, null where all have failed. A
+trial lies in ``trials/cells/<key>``; ``cells`` are those of the rows, in ``cells/<key>``: where the default was chosen,
+both rows have the same. ``opened`` lists the passes that opened the test split for trials: a digest of the choices that
+were stored before, and the trials that could be tested from then on. Of a trial that was open before its pair's choice
+was last made, ``opened_before`` is true; choices are made of validation predictions alone, whatever is open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.errors import BenchmarkError
+from benchmark.files.atomic import json_text, replace_file
+
+FILE = "tuning.json"
+TRIALS = "trials"
+"""The folder of the trials' store, in an output folder."""
+
+SUFFIX = " tuned"
+
+
+def tuned_label(label: str) -> str:
+    """``mult`` → ``mult tuned``."""
+    return label + SUFFIX
+
+
+def read_tuning(out: Path) -> dict[str, Any]:
+    """``OUT/tuning.json``; empty where there is none.
+
+    Raises
+    ------
+    BenchmarkError
+        If it cannot be read, or is none.
+    """
+    path = out / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for pair in content["pairs"]:
+            _ = [str(pair[name]) for name in ("method", "tuned", "task")], [*map(str, pair["cells"]["tuned"])]
+            _ = [trial["number"] for trial in pair["trials"]]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BenchmarkError(
+            f"{path} cannot be used ({error}); move it away: the command that made it makes it anew"
+        ) from error
+    return dict(content)
+
+
+def write_tuning(out: Path, tuning: Mapping[str, Any]) -> None:
+    """Write ``OUT/tuning.json``, whole or not at all."""
+    replace_file(out / FILE, json_text(tuning).encode())
+
+
+def choices_digest(pairs: Iterable[Mapping[str, Any]]) -> str:
+    """Of what is chosen: pairs of methods and tasks, and the trial chosen for each."""
+    said = sorted([pair["method"], pair["task"], pair["chosen"], pair["values"]] for pair in pairs)
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def trials_frame(tunings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """All trials of some folders, one row each.
+
+    Returns
+    -------
+    DataFrame
+        ``method, task, number, chosen, state, score, complete, inter, intra, seconds, values, key``.
+    """
+    columns = [
+        "method", "task", "number", "chosen", "state", "score", "complete", "inter", "intra", "seconds", "values",
+        "key",
+    ]  # fmt: skip
+    rows = {}
+    for tuning in tunings:
+        for pair in tuning.get("pairs", ()):
+            for trial in pair["trials"]:
+                told = {
+                    **trial, **trial["parts"], "method": pair["method"], "task": pair["task"],
+                    "chosen": trial["number"] == pair["chosen"],
+                }  # fmt: skip
+                rows[pair["method"], pair["task"], trial["number"]] = {name: told.get(name) for name in columns}
+    return pd.DataFrame(list(rows.values()), columns=columns)
+
+
+def as_rows(tuning: Mapping[str, Any], records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stored records as a tuned grid shows them.
+
+    A tuned row has the cells that were chosen for it last, also those that are stored under another row, such as the
+    default; what was chosen before is left out.
+    """
+    wanted: dict[tuple[str, str], list[str]] = {
+        (pair["tuned"], pair["task"]): pair["cells"]["tuned"] for pair in tuning.get("pairs", ())
+    }
+    shown = []
+    for record in records:
+        task = record["task"]["name"]
+        if record["key"] in wanted.get((record["label"], task), [record["key"]]):
+            shown.append(record)
+        shown += [
+            {**record, "label": label}
+            for (label, own), keys in wanted.items()
+            if own == task and label != record["label"] and record["key"] in keys
+        ]
+    return shown

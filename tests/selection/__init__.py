@@ -1,0 +1,1 @@
+"""Which rule of the checkpoint is the most stable over seeds."""
