@@ -11,13 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.tuning import Tuning
+from benchmark.files.validation import describe
 from benchmark.protocol.metrics import usual_metrics
-from benchmark.protocol.missing import equal_parts
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
-from benchmark.running.store import DONE, Damaged, Store
+from benchmark.running.store import DONE, Damaged, Store, setting_name
+from benchmark.running.tuned import FILE, TRIALS, read_tuning
+from benchmark.running.tuning import score_of
 
-CHOICES, TRIALS = "tuning.json", "trials"
 _AGAIN = "give the command that made it again"
 
 
@@ -57,14 +58,13 @@ def read_tunings(out: Path) -> list[Tuning]:
     BenchmarkError
         If the file is not as a run writes it.
     """
-    path = out / CHOICES
-    try:
-        content = _Choices.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    path, stored = out / FILE, read_tuning(out)
+    if not stored:
         return []
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-        raise BenchmarkError(f"{path} cannot be used: {reason}; {_AGAIN}") from error
+    try:
+        content = _Choices.model_validate(stored)
+    except ValidationError as error:
+        raise BenchmarkError(f"{path} cannot be used: {describe(error, _Choices)}; {_AGAIN}") from error
     store = Store(out / TRIALS)
     found = []
     for pair in content.pairs:
@@ -102,4 +102,4 @@ def score_on_test(store: Store, key: str) -> float:
     primary = (data.get("metrics") or usual_metrics(target))[0]
     scorer = Scorer(target=target, labels=predictions.labels, metrics=[primary])
     scores = scorer.scores(predictions.logits)[0, :, 0] * scorer.scales[0]  # (S,)
-    return float(equal_parts([setting for setting, _ in predictions.settings]) @ scores)
+    return score_of([setting_name(*tested) for tested in predictions.settings], scores)[0]

@@ -198,20 +198,6 @@ def settings_for(settings: Sequence[Setting], modalities: str) -> list[Setting]:
     return list(found.values())
 
 
-def equal_parts(settings: Sequence[Setting]) -> NDArray[np.float64]:
-    """Weights by which settings that lack modalities, settings that lack frames, and the complete one count alike.
-
-    Where one of these is not there, the others count alike.
-
-    Returns
-    -------
-    ndarray, shape (S,)
-        They sum to 1.
-    """
-    kinds = ["complete" if s == Setting() else "intra" if s.available == SUBSETS[-1] else "inter" for s in settings]
-    return np.array([1.0 / (len(set(kinds)) * kinds.count(kind)) for kind in kinds])
-
-
 def incomplete_subsets(modalities: str = "lav") -> tuple[str, ...]:
     """The subsets that lack a modality which the data have; `Avg.` is over these, six where there are three."""
     return tuple(subset for subset in SUBSETS[:-1] if set(subset) < set(modalities))

@@ -22,6 +22,7 @@ from benchmark.methods.labels import Row
 from benchmark.methods.loading import load
 from benchmark.methods.search import configurations
 from benchmark.protocol.metrics import metric
+from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
 from benchmark.running.choice import Choice
@@ -345,10 +346,10 @@ def score_of(names: Iterable[str], values: Any) -> tuple[float, dict[str, float]
 
 
 def _part(setting: str) -> str:
-    available, _, rest = setting.partition("@")
-    if available != "lav":
-        return "inter"
-    return "complete" if float(rest.partition(":")[0]) == 0.0 else "intra"
+    parsed = Setting.parse(setting)
+    if parsed == Setting():
+        return "complete"
+    return "intra" if parsed.available == "lav" else "inter"
 
 
 def _configured(row: Row, values: Mapping[str, Any], label: str) -> Row:

@@ -37,8 +37,11 @@ def write_trials(out, chosen=1):
         {"number": 2, "key": "a2", "score": None, "values": {"layers": 4}, "state": "failed"},
         {"number": 4, "key": "a4", "score": 1.0, "values": {"layers": 5}, "state": "done"},
     ]
+    for trial in trials:
+        trial |= {"seconds": 1.0, "error": "", "parts": {}}
     mult = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
-    failed = mult | {"method": "misa", "tuned": "misa tuned", "chosen": None, "trials": []}
+    mult["cells"] = {"default": ["b0", "b1", "b2"], "tuned": ["c0", "c1", "c2"]}
+    failed = mult | {"method": "misa", "tuned": "misa tuned", "chosen": None, "trials": [], "cells": {"tuned": []}}
     pairs = [mult | {"chosen": chosen, "trials": trials}, failed]
     (out / "tuning.json").write_text(json.dumps({"grid": "g", "pairs": pairs}))
 
@@ -59,9 +62,10 @@ def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
 
 
 def test_a_file_that_holds_no_choices_is_refused_in_one_line(tmp_path):
-    for content in ('{"pairs": [{"task": "mosi"}]}', "no JSON", "{}"):
+    lacks = '{"pairs": [{"method": "m", "tuned": "t", "task": "x", "cells": {"tuned": []}, "trials": []}]}'
+    for content in (lacks, '{"pairs": [{"task": "mosi"}]}', "no JSON", "{}"):
         (tmp_path / "tuning.json").write_text(content)
-        with pytest.raises(BenchmarkError, match=r"tuning\.json cannot be used: .*; give the command") as raised:
+        with pytest.raises(BenchmarkError, match=r"tuning\.json cannot be used.*; .*command") as raised:
             read_tunings(tmp_path)
         assert "\n" not in str(raised.value)
     write_trials(tmp_path, chosen=3)

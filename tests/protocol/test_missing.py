@@ -14,7 +14,6 @@ from benchmark.protocol.missing import (
     PATTERNS,
     SUBSETS,
     Setting,
-    equal_parts,
     frame_mask,
     frame_noise,
     frame_uniforms,
@@ -27,12 +26,6 @@ patterns = st.sampled_from(PATTERNS)
 ratios = st.floats(0, 1, allow_nan=False)
 modalities = st.sampled_from(MODALITIES)
 id_lists = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=30, unique=True)
-
-
-def test_the_three_kinds_of_settings_count_alike():
-    some = [Setting(), Setting("l"), Setting("a"), Setting("lav", 0.1), Setting("lav", 0.2), Setting("lav", 0.3)]
-    assert equal_parts(some) @ np.array([90.0, 50.0, 70.0, 10.0, 20.0, 60.0]) == pytest.approx((90 + 60 + 30) / 3)
-    assert equal_parts([Setting("l"), Setting("l", 0.5)]).tolist() == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("available", ["", "al", "lavl", "x", "LAV", "l,a", None, 3])

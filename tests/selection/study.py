@@ -21,13 +21,15 @@ from benchmark.data import load_task
 from benchmark.data.dataset import Dataset, Split
 from benchmark.evidence.groups import groups_of
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import Setting, equal_parts
+from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.running.cell import build_method
 from benchmark.running.evaluation import predict_settings
 from benchmark.running.grid import Cell
 from benchmark.running.selection import Keeper, kept
+from benchmark.running.store import setting_name
 from benchmark.running.training import train
+from benchmark.running.tuning import score_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "selection.md"
 MARKS = "<!-- study -->", "<!-- end of study -->"
@@ -83,6 +85,7 @@ def watch(cell: Cell, settings: Sequence[Setting], draw: int) -> pd.DataFrame:
     """
     choosing, judging = halves(load_task(cell.task))
     own, primary = cell.settings(settings), choosing.task.scored[0]
+    names = [setting_name(setting, draw) for setting in own]
     scorer = Scorer(target=judging.target, labels=judging.splits["valid"].labels, metrics=[primary])
     method = build_method(cell, choosing, CPU)
     idle = {stage.name: stage.idle for stage in method.stages}
@@ -94,7 +97,7 @@ def watch(cell: Cell, settings: Sequence[Setting], draw: int) -> pd.DataFrame:
         seen = {name: record[name] for name in ("stage", "epoch", "valid_loss", "valid_score")}
         rows.append(
             {
-                "method": cell.row.label, "seed": cell.seed, **seen, "judged": float(equal_parts(own) @ scores),
+                "method": cell.row.label, "seed": cell.seed, **seen, "judged": score_of(names, scores)[0],
                 "patience": cell.training.patience, "idle": idle[record["stage"]],
                 "lower_is_better": metric(primary).lower_is_better,
             }
