@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from benchmark.protocol.bounds import Count, NonNegative, Positive, Rate, Whole
     from benchmark.protocol.method import Batch, Method, Stage, TaskSpec
     from benchmark.protocol.missing import MODALITIES, MRM, Setting, frame_mask
+    from benchmark.protocol.search import Choice, Range
     from benchmark.report.results import Plan, Results
     from benchmark.report.verify import verify
 
@@ -32,11 +33,13 @@ _HOME = {
     "NonNegative": "protocol.bounds",
     "Count": "protocol.bounds",
     "Batch": "protocol.method",
+    "Choice": "protocol.search",
     "BenchmarkError": "errors",
     "MODALITIES": "protocol.missing",
     "MRM": "protocol.missing",
     "Method": "protocol.method",
     "Plan": "report.results",
+    "Range": "protocol.search",
     "Results": "report.results",
     "Setting": "protocol.missing",
     "Stage": "protocol.method",
@@ -57,11 +60,13 @@ __all__ = [
     "MRM",
     "Batch",
     "BenchmarkError",
+    "Choice",
     "Count",
     "Method",
     "NonNegative",
     "Plan",
     "Positive",
+    "Range",
     "Rate",
     "Results",
     "Setting",

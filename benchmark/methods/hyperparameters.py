@@ -42,15 +42,12 @@ def hyperparameters(
     constructor = {p.name: p.default for p in parameters}
     for key, value in constructor.items():
         _check_plain(value, f"the default {name}.{key}={value!r}")
-    try:
-        hints = get_type_hints(cls.__init__, include_extras=True)  # with the bounds of Annotated types
-    except NameError as error:
-        raise BenchmarkError(f"a type in the constructor of {name} cannot be read: {error}; import it there") from error
+    hints = type_hints(cls, name)
     training: dict[str, Any] = {}
     for origin in (*_said_by_class(cls, name, task), *overrides):
         for key, value in origin.items():
             if key in constructor:
-                constructor[key] = _typed(hints[key], value, f"{name}.{key}")
+                constructor[key] = typed(hints[key], value, f"{name}.{key}")
             elif key in TrainingConfig.model_fields:
                 both = isinstance(value, dict) and isinstance(training.get(key), dict)
                 training[key] = {**training[key], **value} if both else value
@@ -94,7 +91,15 @@ def _check_plain(value: Any, what: str) -> None:
         ) from error
 
 
-def _typed(hint: Any, value: Any, where: str) -> Any:
+def type_hints(cls: type[Method], name: str) -> dict[str, Any]:
+    """The types of a constructor's arguments, with the bounds of Annotated ones; BenchmarkError for one not found."""
+    try:
+        return get_type_hints(cls.__init__, include_extras=True)
+    except NameError as error:
+        raise BenchmarkError(f"a type in the constructor of {name} cannot be read: {error}; import it there") from error
+
+
+def typed(hint: Any, value: Any, where: str) -> Any:
     """A value as its type and bounds allow it: `yes` is no number, 2.0 no whole one; a list does for a tuple."""
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(allow_inf_nan=False, strict=True))

@@ -145,6 +145,7 @@ def _check_name(name: str, paper: str, trains_on: str, where: str) -> None:
 
 
 def _check_contract(name: str, cls: type) -> None:
+    from benchmark.methods.search import check_space
     from benchmark.protocol.method import Method
 
     if not (inspect.isclass(cls) and issubclass(cls, Method)):
@@ -170,6 +171,7 @@ def _check_contract(name: str, cls: type) -> None:
             raise BenchmarkError(
                 f"method {name!r}: hyper-parameter {parameter.name!r} of {cls.__qualname__} must {' and '.join(lacks)}"
             )
+    check_space(cls, name)
 
 
 def catalogue(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.errors import BenchmarkError
+from benchmark.protocol.search import Choice, Range
 from benchmark.protocol.target import CATEGORY, INTENSITY
 
 
@@ -129,6 +130,9 @@ class Method(nn.Module):
     per_task : dict of task or data set name to dict
         Hyper-parameters, of the constructor or the training, that the paper sets by data set; those under a task's own
         name count before those of its data set.
+    search_space : dict of str to Range or Choice, or None
+        What the method is tuned over: hyper-parameters of the constructor or the training, three to eight. None, where
+        a class says nothing: the training settings alone. Empty: there is nothing to tune.
     augmentable : bool
         Whether training under Modality Random Missing differs from training on whole samples; False for `constant` and
         `linear`. It must be written in the class body, where it is read without an import.
@@ -138,6 +142,7 @@ class Method(nn.Module):
 
     training_defaults: ClassVar[dict[str, Any]] = {}
     per_task: ClassVar[dict[str, dict[str, Any]]] = {}
+    search_space: ClassVar[Mapping[str, Range | Choice] | None] = None
     augmentable: ClassVar[bool] = True
     stages: tuple[Stage, ...] = (Stage("training"),)
 
