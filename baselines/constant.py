@@ -18,6 +18,7 @@ class Constant(Method):
     """
 
     augmentable = False
+    search_space = {}
 
     def __init__(self, task: TaskSpec) -> None:
         super().__init__(task)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, Range, Rate, TaskSpec, register
 from benchmark.parts.pooling import padded
 from benchmark.parts.recurrent import orthogonal_recurrence_
 from benchmark.parts.sharing import encode_distinct
@@ -129,6 +129,15 @@ class CubeMLP(Method):
     """
 
     training_defaults = {"learning_rate": 4e-3, "batch_size": 128, "clip_norm": 1.0}
+    search_space = {
+        "learning_rate": Range(4e-4, 1e-2, log=True),
+        "batch_size": Choice(64, 128, 256),
+        "d": Choice(64, 128, 256),
+        "mixed_length": Choice(5, 10, 20),
+        "mixed_d": Choice(16, 32, 64),
+        "dropout": Range(0.0, 0.5),
+        "mlp_dropout": Range(0.0, 0.5),
+    }
 
     def __init__(
         self,

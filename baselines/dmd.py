@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.pooling import last_frame, masked_mean, padded
@@ -178,6 +178,15 @@ class DMD(Method):
             "attention_dropout_a": 0.0,
             "embedding_dropout": 0.0,
         }
+    }
+    search_space = {
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "batch_size": Choice(8, 16, 32),
+        "layers": Range(2, 6),
+        "attention_dropout": Range(0.0, 0.5),
+        "output_dropout": Range(0.0, 0.7),
+        "distillation_weight": Range(0.0125, 0.2, log=True),
+        "decoupling_weight": Range(0.025, 0.4, log=True),
     }
 
     def __init__(

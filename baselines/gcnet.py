@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, Whole, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, Rate, TaskSpec, Whole, register
 from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import masked_mean
 
@@ -152,6 +152,14 @@ class GCNet(Method):
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "weight_decay": 1e-5, "clip_norm": 1e9}
     temporal_graph: Tensor
     speaker_graph: Tensor
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(16, 32, 64),
+        "hidden": Choice(16, 32, 64),
+        "num_windows": Choice(4, 8, 16),
+        "dropout": Range(0.0, 0.7),
+        "reconstruction_weight": Range(0.25, 4.0, log=True),
+    }
 
     def __init__(
         self,

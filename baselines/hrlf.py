@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, Rate, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, Range, Rate, Stage, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.critics import Critic
 from benchmark.parts.dropout import Dropout
@@ -150,6 +150,14 @@ class HRLF(Method):
         "iemocap": {"learning_rate": 4e-3, "batch_size": 32, "heads": 10},
     }
     stages = (TEACHER, STUDENT)
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(16, 32, 64, 128),
+        "d": Choice(40, 80),
+        "layers": Range(1, 4),
+        "dropout": Range(0.0, 0.5),
+        "hidden": Choice(32, 64, 128),
+    }
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from benchmark import MODALITIES, Batch, Count, Method, Positive, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Count, Method, Positive, Range, Stage, TaskSpec, register
 from benchmark.parts.pooling import masked_mean
 
 _NEVER = -20.0  # logit of a category that the training split does not have
@@ -43,6 +43,9 @@ class Linear(Method):
     scale: Tensor
     weight: Tensor
     bias: Tensor
+    search_space = {
+        "regularisation": Range(1.0, 1e5, log=True),
+    }
 
     def __init__(self, task: TaskSpec, *, regularisation: Positive = 100.0, max_iter: Count = 1000) -> None:
         super().__init__(task)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, TaskSpec, register
 from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.losses import reverse_gradient
 from benchmark.parts.pooling import padded
@@ -204,6 +204,15 @@ class LNLN(Method):
     # The official code does not clip: no gradient is as long as 1e9.
     training_defaults = {"learning_rate": 1e-4, "batch_size": 64, "weight_decay": 1e-4, "clip_norm": 1e9}
     per_task = {"mosei": {"fusion_layers": 4}}
+    search_space = {
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "batch_size": Choice(32, 64, 128),
+        "d": Choice(64, 128),
+        "layers": Range(1, 4),
+        "completeness_weight": Range(0.225, 3.6, log=True),
+        "adversarial_weight": Range(0.2, 3.2, log=True),
+        "reconstruction_weight": Range(0.025, 0.4, log=True),
+    }
 
     def __init__(
         self,

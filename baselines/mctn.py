@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmark import Batch, Count, Method, NonNegative, TaskSpec, register
+from benchmark import Batch, Choice, Count, Method, NonNegative, Range, TaskSpec, register
 from benchmark.parts.effects import error_of_the_mean
 from benchmark.parts.pooling import filled
 from benchmark.parts.recurrent import orthogonal_recurrence_
@@ -117,6 +117,14 @@ class MCTN(Method):
 
     # The official code does not clip: no gradient is as long as 1e9.
     training_defaults = {"learning_rate": 1e-4, "batch_size": 32, "clip_norm": 1e9}
+    search_space = {
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "batch_size": Choice(16, 32, 64),
+        "hidden": Choice(16, 32, 64),
+        "translation_weight": Range(0.025, 0.4, log=True),
+        "cycle_weight": Range(0.025, 0.4, log=True),
+        "head_penalty": Range(0.0025, 0.04, log=True),
+    }
 
     def __init__(
         self,

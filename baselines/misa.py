@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, Rate, TaskSpec, register
 from benchmark.parts.losses import central_moment_discrepancy
 from benchmark.parts.recurrent import orthogonal_recurrence_
 from benchmark.parts.sharing import encode_distinct
@@ -109,6 +109,15 @@ class MISA(Method):
     """
 
     training_defaults = {"learning_rate": 1e-4, "batch_size": 64, "clip_norm": 1.0}
+    search_space = {
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "batch_size": Choice(32, 64, 128),
+        "hidden": Choice(64, 128, 256),
+        "dropout": Range(0.0, 0.7),
+        "orthogonality_weight": Range(0.075, 1.2, log=True),
+        "similarity_weight": Range(0.25, 4.0, log=True),
+        "reconstruction_weight": Range(0.25, 4.0, log=True),
+    }
 
     def __init__(
         self,

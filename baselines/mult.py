@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, Range, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.pooling import last_frame, padded
@@ -39,6 +39,15 @@ class MulT(Method):
     """
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 24, "clip_norm": 0.8}
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(12, 24, 48),
+        "d": Choice(20, 30, 40, 60),
+        "layers": Range(2, 6),
+        "kernel": Choice(1, 3, 5),
+        "attention_dropout": Range(0.0, 0.5),
+        "embedding_dropout": Range(0.0, 0.5),
+    }
 
     def __init__(
         self,

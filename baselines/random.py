@@ -23,6 +23,7 @@ class Random(Method):
     augmentable = False
     known: Tensor
     seed: Tensor
+    search_space = {}
 
     def __init__(self, task: TaskSpec) -> None:
         super().__init__(task)

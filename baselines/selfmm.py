@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from benchmark import MODALITIES, Batch, Count, Method, Positive, Rate, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, Positive, Range, Rate, Stage, TaskSpec, register
 from benchmark.parts.sharing import encode_distinct, on_device
 
 _EPSILON = 1e-8  # in divisions by a distance, or by an alpha, that may be zero
@@ -205,6 +205,14 @@ class SelfMM(Method):
 
     # A label moves at a sample's second visit, behind its loss, so that the third epoch is the first to learn it.
     stages = (Stage("training", idle=2),)
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(64, 128, 256),
+        "hidden_l": Choice(64, 128, 256),
+        "post_fusion": Choice(64, 128, 256),
+        "fusion_dropout": Range(0.0, 0.5),
+        "dropout_l": Range(0.0, 0.5),
+    }
 
     def __init__(
         self,

@@ -17,7 +17,20 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Positive, Rate, Stage, TaskSpec, register
+from benchmark import (
+    MODALITIES,
+    Batch,
+    Choice,
+    Count,
+    Method,
+    NonNegative,
+    Positive,
+    Range,
+    Rate,
+    Stage,
+    TaskSpec,
+    register,
+)
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import masked_mean
@@ -135,6 +148,16 @@ class SMIL(Method):
     priors: Tensor
     # The official code does not clip: no gradient is as long as 1e9.
     training_defaults = {"learning_rate": 1e-3, "batch_size": 64, "weight_decay": 1e-4, "clip_norm": 1e9}
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(32, 64, 128),
+        "d": Choice(32, 64, 128),
+        "dropout": Range(0.0, 0.7),
+        "clusters": Range(5, 20),
+        "inner_learning_rate": Range(1e-4, 1e-2, log=True),
+        "joint_weight": Range(0.0025, 0.04, log=True),
+        "hidden_weight": Range(0.0025, 0.04, log=True),
+    }
 
     def __init__(
         self,

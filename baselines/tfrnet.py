@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, Rate, TaskSpec, register
 from benchmark.parts.convolution import TemporalConv
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.effects import beside_the_mean
@@ -100,6 +100,16 @@ class TFRNet(Method):
     """
 
     training_defaults = {"learning_rate": 2e-3, "batch_size": 24, "clip_norm": 0.8, "weight_decay": 1e-3}
+    search_space = {
+        "learning_rate": Range(2e-4, 1e-2, log=True),
+        "batch_size": Choice(12, 24, 48),
+        "d": Choice(24, 30, 60),
+        "attention_dropout": Range(0.0, 0.5),
+        "fusion_dropout": Range(0.0, 0.5),
+        "reconstruction_l": Range(1.25, 20.0, log=True),
+        "reconstruction_a": Range(0.5, 8.0, log=True),
+        "reconstruction_v": Range(5.0, 80.0, log=True),
+    }
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, NonNegative, Rate, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, NonNegative, Range, Rate, TaskSpec, register
 from benchmark.parts.attention import attend
 from benchmark.parts.dropout import Dropout, dropout_mask
 from benchmark.parts.effects import beside_the_mean
@@ -214,6 +214,16 @@ class TransM(Method):
     """
 
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32, "clip_norm": None}
+    search_space = {
+        "learning_rate": Range(1e-4, 1e-2, log=True),
+        "batch_size": Choice(16, 32, 64),
+        "d": Choice(50, 100),
+        "units": Choice(75, 150, 300),
+        "encoder_layers": Range(2, 10),
+        "decoder_layers": Range(1, 5),
+        "dropout": Range(0.0, 0.7),
+        "translation_weight": Range(2.5, 40.0, log=True),
+    }
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark import Batch, Count, Method, NonNegative, Rate, Stage, TaskSpec, register
+from benchmark import Batch, Choice, Count, Method, NonNegative, Range, Rate, Stage, TaskSpec, register
 from benchmark.parts.critics import Critic, CriticForm, Marginals
 from benchmark.parts.sharing import Remembered
 from corrkd.losses import category_prototype, jensen_shannon_information, sample_contrastive, split_response
@@ -81,6 +81,16 @@ class CorrKD(Method):
         "mosi": {"learning_rate": 4e-3, "batch_size": 64, "heads": 10, "boundary": 1.2},
         "mosei": {"learning_rate": 2e-3, "batch_size": 32, "heads": 8, "boundary": 1.0},
         "iemocap": {"learning_rate": 4e-3, "batch_size": 64, "heads": 10, "boundary": 1.4},
+    }
+    search_space = {
+        "learning_rate": Range(2e-4, 1e-2, log=True),
+        "batch_size": Choice(32, 64, 128),
+        "d": Choice(40, 80),
+        "dropout": Range(0.0, 0.5),
+        "boundary": Range(0.6, 2.4),
+        "scd_weight": Range(0.25, 4.0, log=True),
+        "cpd_weight": Range(0.25, 4.0, log=True),
+        "rcd_weight": Range(0.25, 4.0, log=True),
     }
 
     def __init__(

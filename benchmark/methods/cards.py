@@ -64,4 +64,5 @@ class CardConfig(Strict):
     hyperparameters: dict[str, Hyperparameter] = {}
     deviations: list[str] = []
     choices: list[str] = []
+    search_space: dict[str, str] = {}  # why each range
     published: list[Published] = []

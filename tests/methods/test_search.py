@@ -1,5 +1,7 @@
 """What methods are tuned over, and that configuration i is the same everywhere."""
 
+import inspect
+
 import pytest
 
 from benchmark import BenchmarkError, Choice, Method, Range, methods
@@ -123,7 +125,39 @@ def test_an_unusable_space_is_refused_where_the_method_is_registered(space, says
 def test_every_configuration_of_every_method_can_be_built(name, task):
     entry = ENTRIES[name]
     cls = methods.load(entry)
-    for changes in configurations(cls, name, task, entry.trains_on, 20):
+    for changes in configurations(cls, name, task, entry.trains_on, 10):
         constructor, training = hyperparameters(cls, name, known_tasks()[task], [changes])
         assert training.learning_rate > 0
         cls(TASKS[task], **constructor)
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_every_method_has_a_space_and_its_card_a_reason_for_each_entry(name):
+    cls, reasons = methods.load(ENTRIES[name]), methods.card(ENTRIES[name])["search_space"]
+    assert cls.search_space is not None and list(cls.search_space) == list(reasons) and all(reasons.values())
+    assert len(cls.search_space) in ({"constant": [0], "random": [0], "linear": [1]}.get(name, range(3, 9)))
+
+
+def defaults_of(cls, key):
+    values = inspect.signature(cls.__init__).parameters
+    values = {name: parameter.default for name, parameter in values.items()} | cls.training_defaults
+    return [values[key], *(of_task[key] for of_task in cls.per_task.values() if key in of_task)]
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_ranges_lie_about_the_defaults_as_far_for_every_method(name):
+    """So that no method gets a wider or a luckier space than the others."""
+    cls = methods.load(ENTRIES[name])
+    for key, values in cls.search_space.items():
+        defaults = defaults_of(cls, key)
+        if key in ("learning_rate", "inner_learning_rate"):
+            low, high = min(defaults) / 10, min(max(defaults) * 10, 1e-2)
+            assert values.log and (values.low, values.high) == pytest.approx((low, high))
+        elif key.endswith("_weight") or key.startswith("reconstruction_") or key == "head_penalty":
+            assert values.log and values.low == pytest.approx(defaults[0] / 4)
+            assert values.high == pytest.approx(defaults[0] * 4)
+        elif "dropout" in key:
+            assert values == Range(0.0, 0.7 if max(defaults) >= 0.5 else 0.5)
+        elif isinstance(values, Choice) and isinstance(values.values[0], int):
+            assert set(defaults) <= set(values.values)
+            assert min(values.values) >= min(defaults) / 4 and max(values.values) <= 5 * max(defaults)
