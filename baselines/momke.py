@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from benchmark import MODALITIES, Batch, Count, Method, Rate, Stage, TaskSpec, register
+from benchmark import MODALITIES, Batch, Choice, Count, Method, Range, Rate, Stage, TaskSpec, register
 from benchmark.parts.attention import attend
 from benchmark.parts.pooling import masked_mean
 
@@ -59,6 +59,15 @@ class MoMKE(Method):
     """
 
     training_defaults = {"learning_rate": 1e-4, "batch_size": 32, "weight_decay": 1e-5, "clip_norm": 1e9}
+    search_space = {
+        "learning_rate": Range(1e-5, 1e-3, log=True),
+        "batch_size": Choice(16, 32, 64),
+        "d": Choice(32, 64, 128),
+        "layers": Range(2, 6),
+        "heads": Choice(1, 2, 4),
+        "dropout": Range(0.0, 0.7),
+        "attention_dropout": Range(0.0, 0.5),
+    }
     stages = (EXPERTS, ROUTER)
 
     def __init__(
