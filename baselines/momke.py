@@ -113,7 +113,7 @@ class MoMKE(Method):
     def ask(self, expert: str, x: Tensor, present: Tensor) -> Tensor:
         """What an expert makes of projected frames (N, T, d), of which it attends to those present: (N, T, d)."""
         mask = present.to(x.dtype)[:, None, None, :]  # (N, T) → (N, 1, 1, T)
-        for layer in self.experts[expert]:
+        for layer in self.experts[expert].children():
             x = layer(x, mask)
         return x
 
