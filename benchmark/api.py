@@ -134,7 +134,7 @@ def run(
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
-        choice.check(against, several(metrics))
+        choice.check(against, several(metrics), part)
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
@@ -237,7 +237,7 @@ def plan(
     choice = _choice(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
     )
-    choice.check(against)
+    choice.check(against, part=part)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.cell import state_of
