@@ -4,7 +4,7 @@ import pytest
 from seaborn.utils import relative_luminance
 
 from benchmark.protocol.missing import SUBSETS, Setting
-from benchmark.report.heatmaps import _short, condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap, short_number
 from tests.report_frames import CROSSED, FIVE, RATIOS, make_confusions, make_statistics
 
 
@@ -86,7 +86,7 @@ def test_the_best_is_light_and_bold_whichever_way_is_better(metric, digits):
     ("number", "text"), [(0.716, ".72"), (1.0, "1.0"), (0.0, ".00"), (1.254, "1.25"), (-0.3, "-.30")]
 )
 def test_numbers_without_room_lose_their_leading_zero(number, text):
-    assert _short(number) == text
+    assert short_number(number) == text
 
 
 def test_rows_of_confusion_matrices_sum_to_one():
