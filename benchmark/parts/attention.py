@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from benchmark.parts.blocks import rows_a_block, split_rows
 from benchmark.parts.dropout import dropout_mask
+from benchmark.parts.stacking import folded
 
 _MASKED = -1e9  # added to a score; finite: a row in which all is masked gives a uniform softmax instead of NaN
 _RANGE = (1e-20, 1e20)  # sums of exponentials that leave room for their parts
@@ -101,6 +102,7 @@ def _weigh(q: Tensor, k: Tensor, mask: Tensor, out: Tensor, softmax: bool) -> No
         of_samples.mul_(mask)  # 0 at masked keys, or NaN where exp was infinite, which the sums bring to light
 
 
+@folded(0, 0, 0)
 def attend(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
     """Multi-head scaled dot-product attention (Vaswani et al., NeurIPS 2017), fast for heads of few numbers.
 
