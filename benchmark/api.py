@@ -65,6 +65,7 @@ def run(
     backend: str = "loky",
     scheduler: str | None = None,
     cell_timeout: float | None = None,
+    together: int | str = 1,
     fresh: bool = False,
     shard: str | tuple[int, int] | None = None,
     portable: bool | None = None,
@@ -103,6 +104,8 @@ def run(
         Address of the Dask cluster.
     cell_timeout : float, optional
         Seconds after which a cell has failed.
+    together : int or "auto"
+        How many cells that differ in little are trained at once; ``auto`` is 32 on a GPU and 1 elsewhere.
     fresh : bool
         Compute done cells again; the old ones move to ``OUT/replaced``.
     shard : str or tuple of int, optional
@@ -125,7 +128,7 @@ def run(
     """
     named = {k: v for k, v in locals().items() if k not in ("grid", "command", "say")}
     command = command or spelled_call("run", grid, **named)
-    check_how(jobs, device, backend, cell_timeout)
+    check_how(jobs, device, backend, cell_timeout, together)
     part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
         choice = _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say, absolute=scheduler is not None)
@@ -141,6 +144,7 @@ def run(
         from benchmark.running.progress import Display
         from benchmark.running.runner import run_grid
         from benchmark.running.store import DONE, Store
+        from benchmark.running.together import at_once
 
         if not cluster and (lacks := device_fault(device)):
             raise BenchmarkError(f"this machine {lacks}")
@@ -173,6 +177,7 @@ def run(
                 on_wait=display.waits,
                 timeout=cell_timeout,
                 cluster=cluster,
+                together=at_once(together, device),
             )
     results = _results(
         [folder],

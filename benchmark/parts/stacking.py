@@ -28,7 +28,8 @@ def folded(*dims: int, out: int = 0) -> Callable[[Callable[..., Tensor]], Callab
             # (models, ..., n, ...) → (..., models * n, ...)
             joined = [x.movedim(0, dim).flatten(dim, dim + 1) for dim, x in zip(dims, tensors, strict=True)]
             result = function(*joined, **options)
-            return result.unflatten(out, (models, -1)).movedim(out, 0)  # (..., models * n, ...) → (models, ..., n, ...)
+            apart = (*result.shape[:out], models, -1, *result.shape[out + 1 :])
+            return result.reshape(apart).movedim(out, 0)  # (..., models * n, ...) → (models, ..., n, ...)
 
         @wraps(function)
         def call(*tensors: Tensor, **options: Any) -> Tensor:
