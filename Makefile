@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process; parallelism is over cells.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick full test lint docs speed faults clean
+.PHONY: quick full test lint docs speed gpu faults clean
 
 quick: $(VENV)/.installed  ## five methods on simulated MOSI, then tables, figures and results/quick/report.html
 	$(BIN)/python run_benchmark.py --grid quick
@@ -35,6 +35,9 @@ docs: $(VENV)/.installed  ## the documentation as a site, in results/site
 
 speed: $(VENV)/.installed  ## seconds an epoch of every method, MulT and CorrKD beside plain ones; leave the machine alone
 	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))
+
+gpu: $(VENV)/.installed  ## what one GPU gives, in at most eight minutes; where there is none, what stacking gives on the CPU
+	$(BIN)/python -m tests.speed.gpu --out results/reference/gpu
 
 faults: $(VENV)/.installed  ## crashes, full disks, damaged inputs; writes tests/faults/README.md
 	$(BIN)/python -m tests.faults --out tests/faults/README.md

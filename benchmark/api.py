@@ -64,6 +64,7 @@ def run(
     backend: str = "loky",
     scheduler: str | None = None,
     cell_timeout: float | None = None,
+    together: int | str = 1,
     fresh: bool = False,
     shard: str | tuple[int, int] | None = None,
     portable: bool | None = None,
@@ -103,6 +104,8 @@ def run(
         Address of the Dask cluster.
     cell_timeout : float, optional
         Seconds after which a cell has failed.
+    together : int or "auto"
+        How many cells that differ in little are trained at once; ``auto`` is 32 on a GPU and 1 elsewhere.
     fresh : bool
         Compute done cells again; the old ones move to ``OUT/replaced``.
     shard : str or tuple of int, optional
@@ -128,7 +131,7 @@ def run(
     """
     named = {k: v for k, v in locals().items() if k not in ("grid", "command", "say")}
     command = command or spelled_call("run", grid, **named)
-    check_how(jobs, device, backend, cell_timeout)
+    check_how(jobs, device, backend, cell_timeout, together)
     part = parse_shard(shard)
     with _cluster(backend, scheduler) as cluster:
         choice = _choice(
@@ -145,6 +148,7 @@ def run(
         from benchmark.running.cell import device_fault
         from benchmark.running.passes import Means, open_test, try_all
         from benchmark.running.store import Store
+        from benchmark.running.together import at_once
         from benchmark.running.tuning import Tuning
 
         if not cluster and (lacks := device_fault(device)):
@@ -155,7 +159,7 @@ def run(
         built, chosen = tuning.plain if tuning else choice.build(_said_source(say)), None
         store = Store(folder)
         workers = cluster.workers if cluster else worker_count(jobs, timeout=cell_timeout, portable=portable, say=say)
-        means = Means(workers, device, fresh, cell_timeout, part, cluster, say)
+        means = Means(workers, device, fresh, cell_timeout, part, cluster, say, at_once(together, device))
         asked_with = command if part is None else with_other_shards(folder, command)
         if tuning:
             leave_word(folder, choice, asked_with, against, built.cells)

@@ -69,6 +69,10 @@ def _at_least_one(text: str) -> int:
     return value
 
 
+def _at_least_one_or_auto(text: str) -> int | str:
+    return text if text == "auto" else _at_least_one(text)
+
+
 def _seconds(text: str) -> float:
     try:
         value = float(text)
@@ -176,6 +180,10 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--cell-timeout", type=_seconds, metavar="SECONDS",
         help="a cell that takes longer has failed (default: no limit)",
+    )  # fmt: skip
+    where.add_argument(
+        "--together", type=_at_least_one_or_auto, metavar="N|auto", default=1,
+        help="train up to N cells at once that differ in seed or learning rate alone (default: 1; auto: 32 on a GPU)",
     )  # fmt: skip
     where.add_argument(
         "--shard", metavar="I/N",
@@ -300,7 +308,13 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
     results = api.run(
-        options.grid, **chosen, **how, device=options.device, cell_timeout=options.cell_timeout, command=command
+        options.grid,
+        **chosen,
+        **how,
+        device=options.device,
+        cell_timeout=options.cell_timeout,
+        together=options.together,
+        command=command,
     )
     return 1 if results.failed else 0
 

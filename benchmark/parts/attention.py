@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from benchmark.parts.blocks import rows_a_block, split_rows
 from benchmark.parts.dropout import dropout_mask
+from benchmark.parts.stacking import folded
 
 _MASKED = -1e9  # added to a score; finite: a row in which all is masked gives a uniform softmax instead of NaN
 _RANGE = (1e-20, 1e20)  # sums of exponentials that leave room for their parts
@@ -101,6 +103,7 @@ def _weigh(q: Tensor, k: Tensor, mask: Tensor, out: Tensor, softmax: bool) -> No
         of_samples.mul_(mask)  # 0 at masked keys, or NaN where exp was infinite, which the sums bring to light
 
 
+@folded(0, 0, 0)
 def attend(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
     """Multi-head scaled dot-product attention (Vaswani et al., NeurIPS 2017), fast for heads of few numbers.
 
@@ -122,6 +125,8 @@ def attend(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -
     -------
     Tensor, shape (B, T, d)
     """
+    if q.device.type == "cuda":
+        return dense_attention(q, kv, mask, heads=heads, p=p)
     samples, _, d = q.shape
     size = d // heads
     # (B, T, d) → (B, T, heads, d_head) → (B, heads, d_head, T). Scaling T x d queries spares scaling T x T' scores.
@@ -131,3 +136,21 @@ def attend(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -
     run = cast(Callable[..., Tensor], _Attend.apply)
     attended = run(q.contiguous(), kv.contiguous(), mask, heads, p)
     return attended.view(samples, d, -1).transpose(1, 2)  # (B * heads, d_head, T) → (B, d, T) → (B, T, d)
+
+
+def dense_attention(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float = 0.0) -> Tensor:
+    """:func:`attend` by torch's own attention: what a GPU runs, where few large kernels cost least.
+
+    Its coins come from the device's generator, so that nothing waits for the CPU.
+    """
+    samples, _, d = q.shape
+    # (B, T, d) → (B, T, heads, d_head) → (B, heads, T, d_head)
+    q = q.view(samples, -1, heads, d // heads).transpose(1, 2)
+    # (B, T', 2 d) → (B, T', 2, heads, d_head) → (2, B, heads, T', d_head)
+    k, v = kv.view(samples, -1, 2, heads, d // heads).permute(2, 0, 3, 1, 4)
+    # A query that may attend to nothing has scores of zero, which give the values' mean. Beside scores of -1e9 the
+    # kernels' sums of exponentials would be too coarse for its gradient.
+    some = mask.amax(-1, keepdim=True)  # (B, 1, 1 or T, 1): 1 where there is a key
+    q, closed = q * some, (1.0 - mask) * some * _MASKED  # the second is added to the scores: (B, 1, 1 or T, T')
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=closed, dropout_p=p)  # (B, heads, T, d_head)
+    return attended.transpose(1, 2).flatten(2)  # (B, heads, T, d_head) → (B, T, heads, d_head) → (B, T, d)

@@ -9,6 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from benchmark.parts.stacking import by_rule
+
 _PLACES = 2**18  # where a dropout mask may start in the pool
 
 
@@ -33,8 +35,14 @@ def dropout_mask(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
     p : float
         In [0, 1).
     like : Tensor
-        Its type and device are the mask's.
+        Its type and device are the mask's. Several models at once have a mask each where it differs between them.
     """
+    return by_rule(
+        lambda one: _stretch(shape, p, one), lambda models, all_of_it: _stretch([models, *shape], p, all_of_it), [like]
+    )
+
+
+def _stretch(shape: Sequence[int], p: float, like: Tensor) -> Tensor:
     count = math.prod(shape)
     # Lengths are rounded up to powers of two, so that a few pools serve masks of all shapes.
     pool = _coins(p, _PLACES + 2 ** max(18, (count - 1).bit_length()), like.dtype, like.device)

@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from benchmark.parts.blocks import rows_a_block
 from benchmark.parts.dropout import dropout_mask
+from benchmark.parts.stacking import folded
 
 
 class _FeedForward(torch.autograd.Function):
@@ -66,6 +67,7 @@ def _hidden(x: Tensor, expand: Tensor, shift: Tensor, mask: Tensor | None, out: 
     return out if mask is None else out.mul_(mask)
 
 
+@folded(0, 0, 0, 0, 0)
 def feed_forward(x: Tensor, expand: Tensor, shift: Tensor, contract: Tensor, out: Tensor, *, p: float = 0.0) -> Tensor:
     """Linear layer, ReLU, dropout and linear layer of S streams: (S, M, d) → (S, M, d_out). First derivatives only.
 

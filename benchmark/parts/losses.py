@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.parts.stacking import folded
+
 
 def jensen_shannon_information(joint_scores: Tensor, marginal_scores: Tensor) -> Tensor:
     """Jensen-Shannon estimate of mutual information (Hjelm et al., ICLR 2019), to be maximised.
@@ -65,6 +67,7 @@ class _ReverseGradient(torch.autograd.Function):
         return -gradients[0]  # dL/dx = -dL/dy, though y = x
 
 
+@folded(0)
 def reverse_gradient(x: Tensor) -> Tensor:
     """The identity, whose gradient is turned round (Ganin and Lempitsky, ICML 2015).
 

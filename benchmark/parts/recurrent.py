@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from benchmark.parts.stacking import folded
+
 
 def orthogonal_recurrence_(module: nn.Module) -> None:
     """Start the recurrent weights of all LSTMs and GRUs in a module as orthogonal matrices, in place."""
@@ -67,6 +69,12 @@ class _Scan(torch.autograd.Function):
         return by_gates, before.transpose(1, 2) @ g, g.sum(1, keepdim=True)  # ..., (S, H, 3 H), (S, 1, 3 H)
 
 
+@folded(1, 0, 0, out=1)
+def _scan(gates: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """(T, S, N, 3 H), (S, H, 3 H) and (S, 1, 3 H) → (T, S, N, H)."""
+    return cast(Callable[..., Tensor], _Scan.apply)(gates, weight, bias)
+
+
 def run_grus(networks: Sequence[nn.GRU], x: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[Tensor]:
     """Bidirectional GRUs, one stream each, stepped through side by side: what torch gives for packed input.
 
@@ -115,8 +123,7 @@ def run_grus(networks: Sequence[nn.GRU], x: Sequence[Tensor], lengths: Sequence[
                 weights.append(F.pad(_widen(w_h.T[None], network.hidden_size, missing, 0)[0], (0, 0, 0, missing)))
                 biases.append(_widen(b_h[None, None], network.hidden_size, missing, 0)[0])
         stacked = torch.stack(gates).permute(2, 0, 1, 3).contiguous()  # (T, 2 S, N, gates * H)
-        scan = cast(Callable[..., Tensor], _Scan.apply)
-        hidden = scan(stacked, torch.stack(weights), torch.stack(biases))  # (T, 2 S, N, H)
+        hidden = _scan(stacked, torch.stack(weights), torch.stack(biases))  # (T, 2 S, N, H)
         for s, (network, flipped) in enumerate(zip(networks, mirrored, strict=True)):
             # Cut off what pads the stream: (T_s, 2, N, H_s) → 2 x (T_s, N, H_s)
             forward, backward = hidden[: flipped.shape[1], 2 * s : 2 * s + 2, :, : network.hidden_size].unbind(1)

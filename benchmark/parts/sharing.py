@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.protocol.method import Batch
 
@@ -47,8 +47,10 @@ def on_device(numbers: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64).to(device, non_blocking=True)
 
 
-class Remembered:
+class Remembered(nn.Module):
     """What a frozen network says of every training sample, computed once.
+
+    A module, so that it goes where its method goes; none of it is stored with the method's weights.
 
     Parameters
     ----------
@@ -63,8 +65,10 @@ class Remembered:
         network: Callable[[Batch], tuple[Tensor, ...]] = lambda batch: (),
         training_set: Iterable[Batch] = (),
     ) -> None:
+        super().__init__()
         batches = list(training_set)
-        self.outputs = [torch.cat(parts) for parts in zip(*map(network, batches), strict=True)]  # (n, ...) each
+        for place, parts in enumerate(zip(*map(network, batches), strict=True)):
+            self.register_buffer(f"output{place}", torch.cat(parts), persistent=False)  # (n, ...)
         ids = [sample_id for batch in batches for sample_id in batch.ids]
         self.rows = {sample_id: row for row, sample_id in enumerate(ids)}
 
@@ -79,5 +83,7 @@ class Remembered:
         if not self.rows:
             raise RuntimeError("the frozen network's outputs are computed when the stage that needs them starts")
         # By id, since training batches are shuffled anew in each epoch.
-        rows = on_device([self.rows[i] for i in batch.ids], batch.device)
-        return [output[rows] for output in self.outputs]  # (n, ...) → (N, ...)
+        rows = batch.places
+        if rows is None:
+            rows = on_device([self.rows[i] for i in batch.ids], batch.device)
+        return [output[rows] for output in self.buffers()]  # (n, ...) → (N, ...)

@@ -71,6 +71,9 @@ class Batch:
         Real frames, missing or not.
     complete : dict of modality to float32 Tensor, shape (N, T_m, d_m), or None
         The features with nothing missing, in training batches only.
+    places : Tensor of int64, shape (N,), or None
+        Where each sample stands in the training split. Told where several models train at once: then `ids` name no
+        samples, since each model has its own.
     """
 
     ids: list[str]
@@ -80,6 +83,7 @@ class Batch:
     present: dict[str, Tensor]
     frames: dict[str, Tensor]
     complete: dict[str, Tensor] | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from benchmark.data import closed_test, load_task
 from benchmark.data.batches import task_spec
 from benchmark.data.dataset import Dataset
 from benchmark.errors import BenchmarkError, storage_fault, storing
-from benchmark.files.atomic import json_line
 from benchmark.methods.loading import load
 from benchmark.methods.sources import outside_packages
 from benchmark.methods.surroundings import kept_surroundings
@@ -36,6 +34,7 @@ from benchmark.running.environment import environment, git_commit, timestamp
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.mechanisms import Mechanisms
+from benchmark.running.processes import leave_with
 from benchmark.running.store import (
     DONE,
     FAILED,
@@ -43,6 +42,7 @@ from benchmark.running.store import (
     Predictions,
     Representations,
     Store,
+    logged,
     setting_name,
     write_predictions,
     write_record,
@@ -101,6 +101,8 @@ class Work:
         Seconds that a cell may take.
     tried : tuple of (Setting, draw)
         Not empty: the cell is a trial, which predicts the validation split in these, with the test split closed.
+    together : int
+        How many cells may be trained at once where they differ in little.
     """
 
     settings: list[Setting]
@@ -110,6 +112,7 @@ class Work:
     fresh: bool
     timeout: float | None
     tried: tuple[tuple[Setting, int], ...] = ()
+    together: int = 1
 
 
 def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
@@ -137,7 +140,7 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
         If the cell cannot be stored.
     """
     if parent is not None:
-        _leave_with(parent)
+        leave_with(parent)
     torch.set_num_threads(1)
     store = Store(work.out)
     with storing(work.out), store.claim(cell.key) as mine:
@@ -164,7 +167,7 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
             if fault is not None:
                 raise fault from error
             keep = keep or isinstance(error, BenchmarkError)  # which is no fault of the cell's
-            return _record_failure(store, cell, traceback.format_exc(), started, stamp, keep=keep)
+            return store_failure(store, cell, traceback.format_exc(), started, stamp, keep=keep)
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def _limit(
 
     def leave() -> None:
         try:
-            _record_failure(store, cell, f"{reason}, and did not end by itself", started, stamp, keep=keep)
+            store_failure(store, cell, f"{reason}, and did not end by itself", started, stamp, keep=keep)
         finally:
             os._exit(1)
 
@@ -212,14 +215,15 @@ def device_fault(name: str) -> str:
     return ""
 
 
-def _device(name: str, computing: str) -> torch.device:
+def device_of(name: str, computing: str) -> torch.device:
+    """The device of a name; ``auto`` is a GPU where there is one, except for portable cells."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and computing == NATIVE else "cpu"
     return torch.device(name)
 
 
 @contextmanager
-def _surroundings(cell: Cell) -> Iterator[None]:
+def surroundings(cell: Cell) -> Iterator[None]:
     """What a cell is computed in: its arithmetic, and nothing that another one leaves behind.
 
     Raises
@@ -246,7 +250,8 @@ def build_method(cell: Cell, dataset: Dataset, device: torch.device) -> Method:
     return cls(task_spec(dataset), **cell.definition["hyperparameters"]).to(device)
 
 
-def _dataset(cell: Cell) -> Dataset:
+def dataset_of(cell: Cell) -> Dataset:
+    """The data of a cell; raises BenchmarkError where they are others than at the start."""
     dataset, expected = load_task(cell.task), cell.definition["task"]["fingerprint"]
     if dataset.fingerprint != expected:
         where = cell.task.path or "the simulator"
@@ -254,59 +259,70 @@ def _dataset(cell: Cell) -> Dataset:
     return dataset
 
 
-@lru_cache(maxsize=1)
-def _leave_with(parent: int) -> None:
-    """Watch the process that this worker works for, from a thread, and leave when it is gone."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _compute(store: Store, cell: Cell, work: Work, check: Callable[[], None]) -> Outcome:
     started = time.time()
-    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
-    settings, draw = cell.settings(work.settings), work.draw
-    with store.attempt(cell.key) as side:
-        with (side / "history.jsonl").open("a", encoding="utf-8") as log:
+    dataset, device = dataset_of(cell), device_of(work.device, cell.arithmetic)
+    with store.attempt(cell.key) as side, surroundings(cell):
+        method = build_method(cell, dataset, device)
+        mechanisms = Mechanisms(method, cell.training.clip_norm)
+        history = train(
+            method,
+            dataset,
+            trains_on=cell.row.trains_on,
+            config=cell.training,
+            seed=cell.seed,
+            device=device,
+            on_epoch=logged(side, check),
+            on_stage=mechanisms.on_stage,
+        )
+        return write_trained(side, cell, work, dataset, method, mechanisms, history, started, check)
 
-            def on_epoch(record: dict[str, Any]) -> None:
-                log.write(json_line(record))
-                log.flush()
-                check()
 
-            with _surroundings(cell):
-                method = build_method(cell, dataset, device)
-                mechanisms = Mechanisms(method, cell.training.clip_norm)
-                history = train(
-                    method,
-                    dataset,
-                    trains_on=cell.row.trains_on,
-                    config=cell.training,
-                    seed=cell.seed,
-                    device=device,
-                    on_epoch=on_epoch,
-                    on_stage=mechanisms.on_stage,
-                )
-                trained = time.time() - mechanisms.seconds
-                if work.tried:
-                    told = try_on_validation(method, dataset, work.tried, device, side)
-                else:
-                    told = _test(method, dataset, settings, draw, device, side, check)
-        (side / "model.safetensors").write_bytes(packed_weights(method))
-        seconds = time.time() - started
-        record = _record(cell, dataset, DONE, started) | {
-            **told,
-            "training_seconds": round(trained - started, 3),
-            "epochs": len(history),
-            "parameters": sum(p.numel() for p in method.parameters()),
-            "mechanisms": mechanisms.found,
-            "device": str(device),
-        }
-        write_record(side, record)
+def write_trained(
+    side: Path,
+    cell: Cell,
+    work: Work,
+    dataset: Dataset,
+    method: Method,
+    mechanisms: Mechanisms,
+    history: list[dict[str, Any]],
+    started: float,
+    check: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Test a trained method in all settings, and write the cell into its side folder.
+
+    Parameters
+    ----------
+    side : Path
+    cell, work, dataset
+    method : Method
+        Trained.
+    mechanisms : Mechanisms
+        Found where its stages ended.
+    history : list of dict
+    started : float
+        When the training began, in seconds since the epoch.
+    check : callable
+        Called now and then.
+    """
+    device = device_of(work.device, cell.arithmetic)
+    trained = time.time() - mechanisms.seconds
+    if work.tried:
+        told = try_on_validation(method, dataset, work.tried, device, side)
+    else:
+        told = _test(method, dataset, cell.settings(work.settings), work.draw, device, side, check)
+    (side / "history.jsonl").touch()  # empty where nothing was trained
+    (side / "model.safetensors").write_bytes(packed_weights(method))
+    seconds = time.time() - started
+    record = _record(cell, dataset, DONE, started) | {
+        **told,
+        "training_seconds": round(trained - started, 3),
+        "epochs": len(history),
+        "parameters": sum(p.numel() for p in method.parameters()),
+        "mechanisms": mechanisms.found,
+        "device": str(device),
+    }
+    write_record(side, record)
     ended = mechanisms.found["stages"][-1:]  # none where nothing was trained
     scored = {(epoch["stage"], epoch["epoch"]): epoch["valid_score"] for epoch in history}
     score = scored[ended[0]["stage"], ended[0]["kept"]] if ended else float("nan")
@@ -355,8 +371,8 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
     if not lacking:  # done by another run, or by a worker that was killed before it could say so
         return Outcome(cell.key, DONE, seconds=record["seconds"])
     old = store.predictions(cell.key) if record["settings"] else None  # a trial that was never tested has none
-    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
-    with _surroundings(cell):
+    dataset, device = dataset_of(cell), device_of(work.device, cell.arithmetic)
+    with surroundings(cell):
         method = build_method(cell, dataset, device)
         unpack_weights(method, store.weights(cell.key))
         logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
@@ -381,8 +397,8 @@ def _extend_trial(store: Store, cell: Cell, record: dict[str, Any], work: Work, 
     lacking = lacking_validation(record, tried_in(work.tried, cell.task.task.modalities))
     if not lacking:
         return Outcome(cell.key, DONE, seconds=record["seconds"])
-    dataset, device = _dataset(cell), _device(work.device, cell.arithmetic)
-    with _extended(store, cell.key) as side, _surroundings(cell):
+    dataset, device = dataset_of(cell), device_of(work.device, cell.arithmetic)
+    with _extended(store, cell.key) as side, surroundings(cell):
         method = build_method(cell, dataset, device)
         unpack_weights(method, store.weights(cell.key))
         told = try_on_validation(method, dataset, lacking, device, side, before=stored_trial(store, cell.key))
@@ -425,14 +441,15 @@ def record_failure(store: Store, cell: Cell, trace: str, started: float, before:
         if not mine:
             return Outcome(cell.key, BUSY)
         if store.stamp(cell.key) == before:
-            return _record_failure(store, cell, trace, started, before, keep=keep)
+            return store_failure(store, cell, trace, started, before, keep=keep)
         record = store.read(cell.key)  # it may have said how it ended before its process did
         if record is None:
-            return _record_failure(store, cell, trace, started, before, keep=keep)
+            return store_failure(store, cell, trace, started, before, keep=keep)
         return Outcome(cell.key, record["state"], record.get("error", ""), record["seconds"])
 
 
-def _record_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool) -> Outcome:
+def store_failure(store: Store, cell: Cell, trace: str, started: float, before: str, *, keep: bool) -> Outcome:
+    """:func:`record_failure` for whom the cell is claimed already."""
     error = "".join(c if c.isprintable() else "?" for c in trace.strip().splitlines()[-1])
     stored = store.readable(cell.key) if keep else None
     if stored is None or stored["state"] != DONE or store.damaged([cell.key]):

@@ -193,7 +193,11 @@ def several(given: Any) -> list[Any]:
 
 
 def check_how(
-    jobs: int | None = None, device: str = "auto", backend: str = "loky", timeout: float | None = None
+    jobs: int | None = None,
+    device: str = "auto",
+    backend: str = "loky",
+    timeout: float | None = None,
+    together: Any = 1,
 ) -> None:
     """Refuse what no run can do; raises BenchmarkError."""
     if jobs is not None and not (isinstance(jobs, int) and jobs >= 1):
@@ -203,6 +207,13 @@ def check_how(
             raise BenchmarkError(unknown(what, str(name), known))
     if timeout is not None and not (isinstance(timeout, int | float) and 0 < timeout < float("inf")):
         raise BenchmarkError(f"cell_timeout={timeout!r} must be a number of seconds above 0")
+    if together != "auto" and not (isinstance(together, int) and together >= 1):
+        raise BenchmarkError(f"together={together!r} must be 'auto' or a whole number of at least 1")
+    if together not in (1, "auto") and (timeout is not None or backend != "loky"):
+        raise BenchmarkError(
+            "cells are trained together in this machine's workers and without a limit of time; leave "
+            "--together out, or --cell-timeout and --backend"
+        )
 
 
 def _check_overrides(overrides: Any) -> None:
@@ -303,7 +314,14 @@ def without_empty_shards(folders: Sequence[Path]) -> list[Path]:
 
 def spelled_call(function: str, *arguments: Any, **named: Any) -> str:
     """A call of :mod:`benchmark.api` as one would write it, without what is left at its default."""
-    defaults: dict[str, Any] = {"device": "auto", "backend": "loky", "plugins": (), "metrics": (), "fresh": False}
+    defaults: dict[str, Any] = {
+        "device": "auto",
+        "backend": "loky",
+        "plugins": (),
+        "metrics": (),
+        "fresh": False,
+        "together": 1,
+    }
     given = {k: v for k, v in named.items() if v is not None and v != defaults.get(k)}
     texts = [*map(_shown, arguments), *(f"{name}={_shown(value)}" for name, value in given.items())]
     return f"benchmark.{function}({', '.join(texts)})"

@@ -35,6 +35,8 @@ class Means:
         The shard that is computed.
     cluster : Cluster or None
     say : callable
+    together : int
+        How many cells may be trained at once where they differ in little.
     """
 
     jobs: int
@@ -44,6 +46,7 @@ class Means:
     part: tuple[int, int] | None
     cluster: Cluster | None
     say: Callable[[str], None]
+    together: int = 1
 
     def left(self, grid: Grid, store: Store) -> list[Cell]:
         """The cells of the shard that are not done; tells of damaged ones, and how many fall to the shard."""
@@ -71,6 +74,7 @@ class Means:
                 on_wait=display.waits,
                 timeout=self.timeout,
                 cluster=self.cluster,
+                together=self.together,
             )
 
     def _own(self, grid: Grid) -> list[Cell]:

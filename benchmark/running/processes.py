@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from joblib import Parallel, cpu_count, delayed
@@ -108,3 +111,15 @@ def told_if_killed(what: str) -> Iterator[None]:
             f"a process that {what} was killed, perhaps for want of memory; what was computed is stored, and "
             "--report-only goes on from there"
         ) from error
+
+
+@lru_cache(maxsize=1)
+def leave_with(parent: int) -> None:
+    """Watch the process that this worker works for, from a thread, and leave when it is gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

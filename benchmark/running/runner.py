@@ -25,6 +25,7 @@ from benchmark.running.store import (
     FAILED,
     Store,
 )
+from benchmark.running.together import grouped, run_together
 
 if TYPE_CHECKING:
     from benchmark.running.cluster import Cluster
@@ -52,6 +53,7 @@ def run_grid(
     on_wait: Callable[[int], None] = lambda cells: None,
     timeout: float | None = None,
     cluster: Cluster | None = None,
+    together: int = 1,
 ) -> int:
     """Run cells; each is on disk the moment it is done.
 
@@ -75,6 +77,8 @@ def run_grid(
         Seconds; a cell that takes longer fails.
     cluster : Cluster, optional
         Its workers compute the cells, and `jobs` does not count.
+    together : int
+        How many cells that differ in little are trained at once, in one worker; not with a `cluster` or a `timeout`.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def run_grid(
     """
     store.remove_leftovers()
     before = {cell.key: store.stamp(cell.key) for cell in todo}
-    work = Work(grid.settings, grid.draw, store.out, device, fresh, timeout, grid.tried)
+    work = Work(grid.settings, grid.draw, store.out, device, fresh, timeout, grid.tried, together)
     failed = 0
 
     def note(cell: Cell, outcome: Outcome) -> None:
@@ -177,8 +181,11 @@ def _outcomes(
         return
     here = cells[0].arithmetic == NATIVE or not arithmetic.fault()
     if jobs == 1 and work.timeout is None and here:
-        for cell in cells:
-            yield cell, run_cell(cell, before[cell.key], work)
+        for group in grouped(cells, work.together):
+            if len(group) == 1:
+                yield group[0], run_cell(group[0], before[group[0].key], work)
+            else:
+                yield from zip(group, run_together(group, before, work), strict=True)
         return
     named = {cell.key: cell for cell in cells}
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
@@ -188,9 +195,11 @@ def _outcomes(
         parallel = joblib.Parallel(
             n_jobs=workers, return_as="generator_unordered", pre_dispatch="all" if jobs > 1 else 1, batch_size=1
         )
-        calls = (joblib.delayed(run_cell)(cell, before[cell.key], work, os.getpid()) for cell in cells)
-        for outcome in parallel(calls):
-            yield named[outcome.key], outcome
+        groups = ((group, {cell.key: before[cell.key] for cell in group}) for group in grouped(cells, work.together))
+        calls = (joblib.delayed(run_together)(group, stamps, work, os.getpid()) for group, stamps in groups)
+        for outcomes in parallel(calls):
+            for outcome in outcomes:
+                yield named[outcome.key], outcome
 
 
 def _unless_of_loky(arguments: threading.ExceptHookArgs) -> None:

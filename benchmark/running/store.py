@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.files.atomic import flush, json_text, plain
+from benchmark.files.atomic import flush, json_line, json_text, plain
 from benchmark.files.locks import keeps_locks, locked
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
@@ -443,6 +443,17 @@ def _checksum(record: Mapping[str, Any]) -> str:
     """Of all of a record but its checksum."""
     content = {name: value for name, value in record.items() if name != "checksum"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def logged(side: Path, check: Callable[[], None] = lambda: None) -> Callable[[dict[str, Any]], None]:
+    """What writes each epoch's record into a side folder, and then calls `check`."""
+
+    def on_epoch(record: dict[str, Any]) -> None:
+        with (side / "history.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json_line(record))
+        check()
+
+    return on_epoch
 
 
 def write_predictions(folder: Path, predictions: Predictions) -> None:

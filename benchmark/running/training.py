@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -107,56 +107,123 @@ def train(
     """
     training, validation = (SplitTensors(dataset, name, device) for name in ("train", "valid"))
     history: list[dict[str, Any]] = []
-    lower = metric(dataset.task.scored[0]).lower_is_better
-    for number, stage in enumerate(stages_of(method)):
-        method.eval()
-        with torch.no_grad():
-            method.start_stage(stage, _Passes(training))
-        parameters = [p for p in method.parameters() if p.requires_grad]
-        if not parameters:
+    for number in range(len(stages_of(method))):
+        course = Course(method, dataset, training, validation, number, trains_on, config, seed)
+        if not course.parameters:
             continue
-        incomplete = (stage.trains_on or trains_on) == "missing"
-        mrm = MRM(**config.mrm.model_dump()) if incomplete else None
-        optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-        examined = _validation_batches(validation, mrm, config.validation_draws, [seed, _VALIDATION_MASKS, number])
-        keeper = Keeper(config.selection, config.min_epochs, lower, config.patience)
-        best_state = None
-        for epoch in range(1, config.epochs + 1):
+        optimiser = torch.optim.Adam(course.parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
+        while not course.over:
             started = time.perf_counter()
-            batches = training_batches(training, mrm, config.batch_size, seed, number, epoch)
             try:
-                terms = train_epoch(method, optimiser, batches, config.clip_norm)
-                valid_loss, valid_score = _validate(method, dataset, validation, examined)
+                terms = train_epoch(method, optimiser, course.batches(), config.clip_norm)
+                record = course.examine(terms, started)
             except TrainingError as error:
-                hint = ""
-                if error.batch is not None:  # the epoch's batches again, up to the one that it came of
-                    again = training_batches(training, mrm, config.batch_size, seed, number, epoch)
-                    hint = lack_of_frames(next(islice(again, error.batch, None)))
-                raise TrainingError(f"{error}, in stage {stage.name!r}, epoch {epoch}{hint}") from None
-            history.append(
-                {
-                    "stage": stage.name,
-                    "epoch": epoch,
-                    "train_loss": sum(terms.values()),
-                    **({"terms": terms} if len(terms) > 1 else {}),
-                    "valid_loss": valid_loss,
-                    "valid_score": valid_score,
-                    "seconds": round(time.perf_counter() - started, 4),
-                }
-            )
-            on_epoch(history[-1])
-            if keeper.better(history[-1]):
-                best_state = copy.deepcopy(method.state_dict())
-            if keeper.over:
-                break
-        if best_state is not None:
-            method.load_state_dict(best_state)
-            again = training_batches(training, mrm, config.batch_size, seed, number, keeper.kept)
-            masks = _draw(mrm, [seed, _VALIDATION_MASKS, number], validation, len(validation))
-            whole = validation.batches(np.arange(len(validation)), masks, _VALIDATION_BATCH, training=True)
-            on_stage(Ended(stage, keeper.kept, epoch, again, whole))
+                raise course.told(error) from None
+            history.append(record)
+            on_epoch(record)
+        if (ended := course.end()) is not None:
+            on_stage(ended)
     method.eval()
     return history
+
+
+class Course:
+    """One stage of one model's training: its batches, its validation, and which epoch is kept. It trains nothing.
+
+    Parameters
+    ----------
+    method : Method
+        Its stage is started.
+    dataset : Dataset
+    training, validation : SplitTensors
+    number : int
+        Of the stage, from 0.
+    trains_on, config, seed
+        As of :func:`train`.
+
+    Attributes
+    ----------
+    parameters : list of Parameter
+        Those to train; where there are none, there is nothing to do in this stage.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        dataset: Dataset,
+        training: SplitTensors,
+        validation: SplitTensors,
+        number: int,
+        trains_on: str,
+        config: TrainingConfig,
+        seed: int,
+    ) -> None:
+        self.method, self.dataset, self.training, self.validation = method, dataset, training, validation
+        self.stage, self.number, self.config, self.seed = stages_of(method)[number], number, config, seed
+        method.eval()
+        with torch.no_grad():
+            method.start_stage(self.stage, _Passes(training))
+        self.parameters = [p for p in method.parameters() if p.requires_grad]
+        incomplete = (self.stage.trains_on or trains_on) == "missing"
+        self.mrm = MRM(**config.mrm.model_dump()) if incomplete else None
+        self.entropy = [seed, _VALIDATION_MASKS, number]
+        self.examined = _validation_batches(validation, self.mrm, config.validation_draws, self.entropy)
+        lower = metric(dataset.task.scored[0]).lower_is_better
+        self.keeper = Keeper(config.selection, config.min_epochs, lower, config.patience)
+        self.epoch = 0  # the last one that was trained
+        self._best: dict[str, Any] | None = None
+
+    def batches(self, epoch: int | None = None) -> Iterator[Batch]:
+        """The training batches of an epoch, by default the next one."""
+        epoch = self.epoch + 1 if epoch is None else epoch
+        return training_batches(self.training, self.mrm, self.config.batch_size, self.seed, self.number, epoch)
+
+    def examine(self, terms: Mapping[str, float], started: float) -> dict[str, Any]:
+        """Validate the model after an epoch, and keep it where it is the best so far; gives the epoch's record.
+
+        Raises
+        ------
+        TrainingError
+            Where an output is NaN or infinite.
+        """
+        valid_loss, valid_score = _validate(self.method, self.dataset, self.validation, self.examined)
+        self.epoch += 1
+        record = {
+            "stage": self.stage.name,
+            "epoch": self.epoch,
+            "train_loss": sum(terms.values()),
+            **({"terms": dict(terms)} if len(terms) > 1 else {}),
+            "valid_loss": valid_loss,
+            "valid_score": valid_score,
+            "seconds": round(time.perf_counter() - started, 4),
+        }
+        if self.keeper.better(record):
+            # Cloned, since a copy of a view is one of all that it is a view of.
+            state = self.method.state_dict().items()
+            self._best = {k: x.clone() if isinstance(x, Tensor) else copy.deepcopy(x) for k, x in state}
+        return record
+
+    @property
+    def over(self) -> bool:
+        """Whether no further epoch is to be trained."""
+        return self.keeper.over or self.epoch >= self.config.epochs
+
+    def told(self, error: TrainingError) -> TrainingError:
+        """What went wrong in the epoch after the last one examined, with where that was."""
+        hint = ""
+        if error.batch is not None:  # the epoch's batches again, up to the one that it came of
+            hint = lack_of_frames(next(islice(self.batches(), error.batch, None)))
+        return TrainingError(f"{error}, in stage {self.stage.name!r}, epoch {self.epoch + 1}{hint}")
+
+    def end(self) -> Ended | None:
+        """Load the model that was kept; None where none was."""
+        if self._best is None:
+            return None
+        self.method.load_state_dict(self._best)
+        masks = _draw(self.mrm, self.entropy, self.validation, len(self.validation))
+        everything = np.arange(len(self.validation))
+        whole = self.validation.batches(everything, masks, _VALIDATION_BATCH, training=True)
+        return Ended(self.stage, self.keeper.kept, self.epoch, self.batches(self.keeper.kept), whole)
 
 
 def train_epoch(
@@ -198,7 +265,26 @@ def train_epoch(
         names = list(terms)
         seen.append(torch.stack([*(term.detach() for term in terms.values()), norm]))
         sizes.append(len(batch))
-    numbers = torch.stack(seen).double().cpu().numpy()  # (batches, terms + 1), the norm of the gradient last
+    return means_of(names, torch.stack(seen).double().cpu().numpy(), sizes)
+
+
+def means_of(names: Sequence[str], numbers: NDArray[np.float64], sizes: Sequence[int]) -> dict[str, float]:
+    """Each term's mean over the samples of an epoch.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the terms.
+    numbers : ndarray, shape (batches, terms + 1)
+        The norm of the gradient stands last.
+    sizes : sequence of int
+        Samples of each batch.
+
+    Raises
+    ------
+    TrainingError
+        If a number is NaN or infinite; names the first batch in which that was so.
+    """
     broken = ~np.isfinite(numbers)
     if broken.any():
         row = int(broken.any(1).argmax())
@@ -206,11 +292,11 @@ def train_epoch(
         value = numbers[row][broken[row]][0]
         if not faulty:
             what = "the gradient"
-        elif names == ["loss"]:
+        elif list(names) == ["loss"]:
             what = "the training loss"
         else:
             what = f"the {' and the '.join(faulty)} term{'s' * (len(faulty) > 1)} of the loss"
-        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(seen)}", batch=row)
+        raise TrainingError(f"{what} became {value} in batch {row + 1} of {len(numbers)}", batch=row)
     means = np.average(numbers[:, :-1], axis=0, weights=sizes)
     return dict(zip(names, means.tolist(), strict=True))
 

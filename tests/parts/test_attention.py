@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmark.parts import blocks
+from benchmark.parts import attention, blocks
 from benchmark.parts.attention import attend
 from benchmark.parts.feedforward import feed_forward
 
@@ -31,6 +31,20 @@ def test_attention_and_its_derivatives_equal_the_formula(monkeypatch, block):
         torch.autograd.grad(fast, (q, kv), weight), torch.autograd.grad(plain, (q, kv), weight), strict=True
     ):
         assert torch.allclose(got, expected)
+
+
+def test_what_a_gpu_runs_equals_the_formula_too():
+    torch.manual_seed(0)
+    q, kv = torch.randn(5, 4, 6, requires_grad=True), torch.randn(5, 3, 12, requires_grad=True)
+    mask = (torch.rand(5, 1, 4, 3) < 0.7).float()
+    mask[1, :, 2] = 0  # a query with nothing to attend to
+    fast, plain = attention.dense_attention(q, kv, mask, heads=2), dense_attention(q, kv, mask, 2)
+    assert torch.allclose(fast, plain, atol=1e-6)
+    assert torch.allclose(fast[1, 2], kv[1, :, 6:].mean(0), atol=1e-6)
+    weight = torch.randn_like(plain)
+    got, expected = (torch.autograd.grad(result, (q, kv), weight) for result in (fast, plain))
+    assert all(torch.allclose(x, y, atol=1e-5) for x, y in zip(got, expected, strict=True))
+    assert not torch.allclose(attention.dense_attention(q, kv, mask, heads=2, p=0.5), plain)
 
 
 @pytest.mark.parametrize("block", [1, 10**6])  # weights worked on at a time: those of one sample, or all

@@ -227,7 +227,7 @@ def test_what_loky_says_of_a_worker_that_it_replaces_is_not_shown(constant, stor
         def __call__(self, calls):
             for text in ("A worker stopped while some jobs were given to the executor.", "another matter"):
                 warnings.warn(text, UserWarning, stacklevel=1)
-            yield Outcome(cell.key, DONE)
+            yield [Outcome(cell.key, DONE)]
 
     monkeypatch.setattr(joblib, "Parallel", Parallel)
     with pytest.warns(UserWarning) as shown:
