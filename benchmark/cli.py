@@ -34,7 +34,7 @@ exit status: 0 all cells done; 1 some failed (the report is written), or a check
 
 TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
     "inspect": ("tasks",),
-    "list": ("plugin", "tasks"),
+    "list": ("plugin", "tasks", "verbose"),
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
     "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
@@ -119,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
         "with --grid, rows are shown as it and --set define them",
     )  # fmt: skip
     what.add_argument("--list", action="store_true", help="list methods, tasks and grids, your methods with --plugin")
+    what.add_argument("--verbose", action="store_true", help="with --list: what each method is tuned over, and why")
     what.add_argument("--check", metavar="METHOD|all", help="the conformance suite on a method, yours with --plugin")
     what.add_argument(
         "--inspect", metavar="FILE|DIR", type=Path, help="what data files hold, their faults, and the tasks they fit"
@@ -261,8 +262,11 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     if options.list:
         from benchmark.methods.registry import catalogue
 
-        _list(catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}")), options.tasks or ())
+        entries = catalogue(options.plugin, on_fault=lambda fault: print(f"warning: {fault}"))
+        _list(entries, options.tasks or (), verbose=options.verbose)
         return 0
+    if options.verbose:
+        raise BenchmarkError("--verbose goes with --list")
 
     reports = options.report_only is not None
     portable = asked_for_by(options.grid) if options.portable is None else options.portable
@@ -323,7 +327,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
+def _list(entries: dict[str, Entry], tasks: Sequence[str], *, verbose: bool = False) -> None:
     import yaml
 
     from benchmark.data.task import find_task, known_tasks
@@ -337,6 +341,8 @@ def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
     for entry in entries.values():
         brought = f" (from {entry.package})" if entry.package else ""
         print(f"  {entry.name:<12} {entry.paper}; trains on {entry.trains_on} samples{brought}")
+        for line in _tuned_over(entry) if verbose else ():
+            print(f"  {'':<12} {line}")
     print("groups of methods:")
     for name, members in groups(entries).items():
         print(f"  {name:<12} {'every method' if name == 'all' else ' '.join(members)}")
@@ -350,3 +356,17 @@ def _list(entries: dict[str, Entry], tasks: Sequence[str]) -> None:
     print("grids:")
     for name in grid_names():
         print(f"  {name:<12} {yaml.safe_load((GRIDS / f'{name}.yaml').read_text(encoding='utf-8'))['description']}")
+
+
+def _tuned_over(entry: Entry) -> list[str]:
+    from benchmark.methods import card, load
+    from benchmark.methods.search import search_space
+
+    cls = load(entry)
+    space, own = search_space(cls, entry.name, entry.trains_on)
+    reasons = card(entry).get("search_space", {})
+    lines = [] if own else ["no search space of its own; tuned over the training settings alone:"]
+    for key, values in space.items():
+        why = reasons.get(key, "") if key in (cls.search_space or {}) else "of the harness"
+        lines.append(f"{key}: {values}" + (f" ({why})" if why else ""))
+    return lines or ["nothing to tune"]

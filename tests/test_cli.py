@@ -65,6 +65,8 @@ def shell(*arguments, **options):
         ),
         (["--check", "linear", "--grid", "smoke"], "--check makes no use of --grid"),
         (["--inspect", "x.pkl", "--data", "."], "--inspect makes no use of --data"),
+        (["--verbose"], "--verbose goes with --list"),
+        (["--check", "linear", "--verbose"], "--check makes no use of --verbose"),
         (["--list", "--plan"], "--list makes no use of --plan"),
         (["--list", "--grid", "quick"], "--list makes no use of --grid"),
         (["--list", "--check", "all"], "--list makes no use of --check"),
@@ -170,6 +172,25 @@ def test_list_and_help_do_not_wait_for_what_takes_long_to_import(option, said):
     imports = subprocess.run(watched, capture_output=True, text=True, cwd=ROOT, timeout=HUNG, check=True).stderr
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in imports.splitlines()}
     assert "benchmark" in imported and not imported & {"torch", "pandas", "scipy", "sklearn", "matplotlib", "seaborn"}
+
+
+def test_list_verbose_says_what_methods_are_tuned_over_and_why(capsys, tmp_path):
+    plain = tmp_path / "plain.py"
+    plain.write_text(
+        "import benchmark\n\n@benchmark.register('plain', paper='none', trains_on='complete')\n"
+        "class Plain(benchmark.Method):\n    def predict(self, batch):\n        pass\n    loss = predict\n"
+    )
+    _, printed, _ = run(capsys, "--list", "--verbose", "--plugin", plain)
+    section = {text.split()[0]: text for text in re.split(r"\n  (?=\w)", printed)}
+    assert "nothing to tune" in section["constant"]
+    assert "d: one of 40, 80 (the paper's and twice it;" in section["corrkd"]
+    assert "mrm.frame_probability: 0.2 to 0.8, uniform (of the harness)" in section["corrkd"]
+    assert "mrm" not in section["plain"]
+    assert (
+        "no search space of its own" in section["plain"]
+        and "learning_rate: 0.0001 to 0.01, logarithmic" in section["plain"]
+    )
+    assert "search space" not in run(capsys, "--list")[1]
 
 
 def test_the_pipe_may_close_early():

@@ -26,6 +26,8 @@ from benchmark.methods.cards import card
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.methods.loading import load
 from benchmark.methods.registry import Entry
+from benchmark.methods.search_check import check_search_space
+from benchmark.methods.violations import NotApplicable, Violation
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.protocol.answers import ContractError, outputs_of, representation_of, terms_of
 from benchmark.protocol.method import Batch, Method, Stage
@@ -38,14 +40,6 @@ TASKS = ("mosi", "iemocap", "mosi_intensity")  # of every kind: polarity, catego
 SETTINGS = [Setting(subset, ratio) for subset in SUBSETS for ratio in (0.0, 0.5, 1.0)]
 TOLERANCE = 1e-4  # of logits or intensities that should be equal but for rounding
 BY_HEART = 0.5  # what may be left of the error of the best constant where intensities are known by heart
-
-
-class Violation(Exception):
-    """A method does not do what it must; the message is one line that says what and where."""
-
-
-class NotApplicable(Exception):
-    """A check that has no meaning for a method, such as over-fitting for one without parameters."""
 
 
 @dataclass(frozen=True)
@@ -438,6 +432,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "masked frames": check_masked_frames,
     "inputs untouched": check_inputs_untouched,
     "hyper-parameters": check_hyperparameters,
+    "search space": functools.partial(check_search_space, tasks=TASKS),
 }
 
 

@@ -188,6 +188,7 @@ def _card(card: Mapping[str, Any]) -> dict[str, Any]:
         "facts": {name: fact for name, fact in facts.items() if fact},
         "is_link": code.startswith(("https://", "http://")),
         "hyperparameters": _hyperparameters(card.get("hyperparameters")),
+        "search_space": [f"{name}: {why}" for name, why in dict(card.get("search_space") or {}).items()],
         "deviations": _lines(card.get("deviations")),
         "choices": _lines(card.get("choices")),
     }

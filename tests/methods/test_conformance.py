@@ -32,13 +32,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from benchmark import MODALITIES, Method, register
+from benchmark import MODALITIES, Choice, Method, register
 from benchmark.parts.dropout import Dropout
 from benchmark.parts.pooling import masked_mean
 
 @register("suspect", paper="none", trains_on="missing")
 class Suspect(Method):
     """Early fusion."""
+    search_space = {"hidden": Choice(32, 64)}
     def __init__(self, task, *, hidden: int = 64):
         super().__init__(task)
         self.first = nn.Linear(sum(task.feature_dims.values()), hidden)
@@ -130,6 +131,11 @@ OFFENDERS = {
     "hyper-parameters": [
         ("hidden: int = 64", "hidden: int = 64, weight: float = 1.0", "no other value of the hyper-parameter weight changes anything; use it, or say in the card when"),
         ("        super().__init__(task)\n", "        super().__init__(task)\n        hidden = 64\n", "the hyper-parameter hidden changes anything"),
+    ],
+    "search space": [
+        ('Choice(32, 64)}\n    def __init__(self, task, *, hidden: int = 64):\n',
+         "Choice(63, 64)}\n    def __init__(self, task, *, hidden: int = 64):\n        if hidden % 2:\n            raise ValueError('odd')\n",
+         r"the search space holds {'hidden': 63, .* cannot be built \(ValueError: odd\); .*, task mosi$"),
     ],
 }  # fmt: skip
 SAVED = (
@@ -239,7 +245,7 @@ def test_what_is_no_matter_of_a_check_is_left_to_the_others(tmp_path):
 def test_what_does_not_apply_to_a_method_with_nothing_to_train():
     states = {result.check: result.state for result in examine(methods.catalogue()["constant"], HARNESS)}
     skipped = {check for check, state in states.items() if state == "not applicable"}
-    assert skipped == {"gradients", "over-fits", "hyper-parameters"} and set(states.values()) == {
+    assert skipped == {"gradients", "over-fits", "hyper-parameters", "search space"} and set(states.values()) == {
         "passed",
         "not applicable",
     }

@@ -189,6 +189,8 @@ def test_cards_are_complete_and_without_published_numbers():
         texts += [f"{len(card['hyperparameters'])} hyper-parameter"] if card["hyperparameters"] else []
         for text in texts:
             assert " ".join(text.split()) in parts[name]
+        for key, reason in card["search_space"].items():
+            assert " ".join(f"{key}: {reason}".split()) in parts[name]
         for key, entry in card["hyperparameters"].items():
             by_task = ", ".join(f"{task} {value}" for task, value in entry.get("per_task", {}).items())
             assert re.search(rf"\b{key}\s*{re.escape(str(entry['value']))}", parts[name])
