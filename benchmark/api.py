@@ -134,7 +134,7 @@ def run(
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
-        choice.check(against, several(metrics))
+        choice.check(against, several(metrics), part)
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
@@ -237,21 +237,27 @@ def plan(
     choice = _choice(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
     )
-    choice.check(against)
+    choice.check(against, part=part)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.cell import state_of
+    from benchmark.running.passes import plan_all
     from benchmark.running.progress import Estimates
     from benchmark.running.store import DONE, Store
+    from benchmark.running.tuning import Tuning
 
-    built = choice.build(_said_source(say))
     store = Store(Path(out) if out is not None else Path("results") / choice.name)
-    cells = [cell for cell in built.cells if is_of_shard(cell, part)]
-    states = [state_of(store, cell, built) for cell in cells]
-    rows = [(c.row.label, c.task.name, c.seed, state, c.key) for c, state in zip(cells, states, strict=True)]
-    todo = [cell for cell, state in zip(cells, states, strict=True) if fresh or state != DONE]
+    tuning = Tuning(choice, store.out, _said_source(say)) if choice.config.tune else None
+    built = tuning.plain if tuning else choice.build(_said_source(say))
+    if tuning:
+        cells = plan_all(tuning, store, part)
+    else:
+        cells = [(cell, state_of(store, cell, built)) for cell in built.cells if is_of_shard(cell, part)]
+    rows = [(cell.row.label, cell.task.name, cell.seed, state, cell.key) for cell, state in cells]
+    todo = [cell for cell, state in cells if fresh or state != DONE]
     frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
-    return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers))
+    said = tuning.planned_words if tuning else ""
+    return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers), said)
 
 
 def report(

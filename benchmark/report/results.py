@@ -22,6 +22,7 @@ from benchmark.protocol.method import Method
 from benchmark.report.compose import Content, write
 from benchmark.report.content import file_prefix
 from benchmark.running.models import load_model
+from benchmark.running.tuned import read_tuning, trials_frame
 
 Say = Callable[[str], None]
 
@@ -59,6 +60,11 @@ class Results:
         """``method, task, seed, error`` of each cell that failed or is damaged."""
         damaged = [{"method": "", "task": "", "seed": "", "error": fault} for fault in self._content.collection.damaged]
         return [*self._content.collection.failures, *damaged]
+
+    @property
+    def tuning(self) -> pd.DataFrame:
+        """The trials of tuned rows, one row each, as :func:`benchmark.running.tuned.trials_frame` says."""
+        return trials_frame(map(read_tuning, self._folders))
 
     @property
     def kinds(self) -> dict[str, list[str]]:
@@ -187,6 +193,8 @@ class Plan:
     jobs : int
     time : str
         What is left to compute, for people.
+    tuning : str
+        What is tuned, for people; empty where nothing is.
     """
 
     grid: str
@@ -194,6 +202,7 @@ class Plan:
     settings: int
     jobs: int
     time: str
+    tuning: str = ""
 
     def __str__(self) -> str:
         kinds = sorted(self.cells["state"].unique())
@@ -201,7 +210,10 @@ class Plan:
         lines = [
             f"grid {self.grid}: {count} {'cell' if count == 1 else 'cells'}, each tested in {self.settings} settings"
         ]
-        for label, own in self.cells.groupby("method", sort=False)["state"]:
+        if self.tuning:
+            lines = [f"grid {self.grid}: {count} cells", self.tuning]
+        rows = self.cells["method"].str.replace(r" #\d+$", " (trials)", regex=True)
+        for label, own in self.cells["state"].groupby(rows, sort=False):
             lines.append(
                 f"  {label:<16} " + ", ".join(f"{n} {kind}" for kind in kinds if (n := int((own == kind).sum())))
             )

@@ -57,8 +57,13 @@ class Choice:
     overrides: Overrides
     remarks: list[str]
 
-    def check(self, against: str | None, metrics: Sequence[str] = ()) -> None:
-        """Refuse a reference that is no row, or a metric that no task has; raises BenchmarkError."""
+    def check(self, against: str | None, metrics: Sequence[str] = (), part: tuple[int, int] | None = None) -> None:
+        """Refuse a reference that is no row, a metric that no task has, or a time to divide between shards."""
+        if part is not None and self.config.tune is not None and self.config.tune.hours is not None:
+            raise BenchmarkError(
+                "--tune-hours cannot be divided between shards, which do not know of each other's time; leave --shard "
+                "or --tune-hours out"
+            )
         check_against(against, self.labels)
         targets = [source.task.as_target for source in self.tasks]
         said_in = "--metrics" if metrics else f"'metrics' of grid {self.name}"

@@ -14,6 +14,7 @@ from benchmark.running.grid import Cell, Grid
 from benchmark.running.progress import Display
 from benchmark.running.runner import run_grid
 from benchmark.running.store import DONE, Store
+from benchmark.running.tuned import write_tuning
 from benchmark.running.tuning import Tuning
 
 
@@ -95,10 +96,19 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
             "where shards have folders of their own), give this command again"
         )
         return None
-    chosen = tuning.choose()
+    chosen = tuning.choices()
+    write_tuning(tuning.out, chosen)
     for line in tuning.remarks(chosen):
         means.say(line)
     return chosen
+
+
+def plan_all(tuning: Tuning, store: Store, part: tuple[int, int] | None) -> list[tuple[Cell, str]]:
+    """Every cell that a tuned run has to compute, at most, and its state: trials, then the cells of all rows."""
+    found = []
+    for grid, own in ((tuning.trials, tuning.store), (tuning.planned(), store)):
+        found += [(cell, state_of(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
+    return found
 
 
 def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> None:

@@ -35,8 +35,8 @@ SEED = 10_000
 
 RULE = (
     "chosen by the primary metric on the validation split: the mean of three parts (complete, whole modalities "
-    "missing, frames missing), each the mean over the grid's settings and over fixed draws of masks; of equals the first; what "
-    "failed counts as tried and is never chosen"
+    "missing, frames missing), each the mean over the grid's settings and over fixed draws of masks; of equals the "
+    "first; what failed counts as tried and is never chosen"
 )
 
 
@@ -125,6 +125,17 @@ class Tuning:
         name = f"{self.choice.name}, trials"
         return Grid(name, list(cells.values()), [], self.plain.draw, drawn(self.plain.settings))
 
+    @property
+    def planned_words(self) -> str:
+        """For people: what the cells of a plan are for."""
+        trials, hours = len(self.trials.cells), self.asked.hours
+        within = "" if hours is None else f", or as many as {hours:g} h allow, divided between methods and tasks"
+        return (
+            f"tuning: {trials} trials ({self.asked.configurations} configurations and the default of each method and "
+            f"task{within}); then the chosen ones with the grid's seeds, at most as below; "
+            "then the trials are tested, which trains nothing"
+        )
+
     def due(self) -> list[Cell]:
         """The trials to be there before a choice; with a time to divide, those that it allows for and the next ones.
 
@@ -159,12 +170,12 @@ class Tuning:
             return record is not None
         return not lacking_validation(record, tried_in(tried, cell.task.task.modalities))
 
-    def choose(self) -> dict[str, Any]:
-        """Choose by the stored trials, and store what is chosen; see :mod:`benchmark.running.tuned`."""
+    def choices(self) -> dict[str, Any]:
+        """What is chosen by the stored trials, in the form of :mod:`benchmark.running.tuned`."""
         opened = list(read_tuning(self.out).get("opened", ()))
         open_ = {key for each in opened for key in each["trials"]}
         pairs = [self._chosen(pair, open_) for pair in self.pairs]
-        tuning = {
+        return {
             "grid": self.choice.name,
             "configurations": self.asked.configurations,
             "hours": self.asked.hours,
@@ -174,8 +185,6 @@ class Tuning:
             "opened": opened,
             "pairs": pairs,
         }
-        write_tuning(self.out, tuning)
-        return tuning
 
     def _chosen(self, pair: Pair, open_: set[str]) -> dict[str, Any]:
         target = pair.task.task.as_target
@@ -243,6 +252,18 @@ class Tuning:
                     cells.setdefault(cell.key, cell)
         return replace(self.plain, cells=list(cells.values()))
 
+    def planned(self) -> Grid:
+        """The grid's cells and those of the tuned rows, as far as they are known; at most so many are computed."""
+        if not self.lacking():
+            return self.refits(self.choices())
+        tuned = {(pair.row.label, pair.task) for pair in self.pairs}
+        assumed = [
+            replace(cell, row=replace(cell.row, label=tuned_label(cell.row.label)), definition=_unknown(cell))
+            for cell in self.plain.cells
+            if (cell.row.label, cell.task) in tuned
+        ]
+        return replace(self.plain, cells=[*self.plain.cells, *assumed])
+
     def opened(self, tuning: Mapping[str, Any]) -> Grid:
         """Note that the test split is opened for the trials from now on; they, to be tested in the grid's settings.
 
@@ -281,6 +302,11 @@ class Tuning:
                 )
                 found.append(f"tuning {where}: {of_tried}; chosen: {said}")
         return found
+
+
+def _unknown(cell: Cell) -> dict[str, Any]:
+    """In a definition's place while it is not known what will be chosen."""
+    return {**cell.definition, "hyperparameters": "as chosen"}
 
 
 def shown(values: Mapping[str, Any], prefix: str = "") -> str:
