@@ -45,19 +45,29 @@ class _Choices(BaseModel):
     pairs: list[_Pair]
 
 
-def read_tunings(out: Path) -> list[Tuning]:
+def read_tunings(*folders: Path) -> list[Tuning]:
     """The trials of each method on each task, the default first; none where nothing was tuned.
 
     Parameters
     ----------
-    out : Path
-        The folder of a run: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out.
+    *folders : Path
+        Of runs: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out; of one that
+        several folders have, as shards do, what has more trials on test is shown.
 
     Raises
     ------
     BenchmarkError
-        If the file is not as a run writes it.
+        If a file is not as a run writes it.
     """
+    found: dict[tuple[str, str, str], Tuning] = {}
+    for own in (tuning for out in folders for tuning in _read(out)):
+        known = found.setdefault((own.task, own.source, own.method), own)
+        if sum(map(math.isfinite, own.test)) > sum(map(math.isfinite, known.test)):
+            found[own.task, own.source, own.method] = own
+    return list(found.values())
+
+
+def _read(out: Path) -> list[Tuning]:
     path, stored = out / FILE, read_tuning(out)
     if not stored:
         return []

@@ -198,9 +198,8 @@ def gather(
             metrics=metrics,
             lacking=open_cells,
         )
-        tunings = [
-            own.record for folder in folders for own in read_tunings(folder) if {own.method, own.tuned} <= set(texts)
-        ]
+        found = read_tunings(*folders)
+        tunings = [own.record for own in found if {own.method, own.tuned} <= set(texts)]
         manifest |= {"tuning": tunings} if tunings else {}
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}

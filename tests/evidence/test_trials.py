@@ -1,6 +1,7 @@
 """Stored trials, with scores worked out by hand, and the report that is made of them."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,6 +60,10 @@ def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
     np.testing.assert_allclose(tuning.test, [50, 100, np.nan, 0, np.nan])
     assert tuning.chosen == 1 and tuning.values[1] == {"layers": 3} and tuning.optimism == pytest.approx(-30.0)
     assert read_tunings(tmp_path / "trials") == []
+    (tmp_path / "shard").mkdir()
+    shutil.copy(tmp_path / "tuning.json", tmp_path / "shard")  # without the trials
+    (alone,), (both,) = read_tunings(tmp_path / "shard"), read_tunings(tmp_path / "shard", tmp_path)
+    assert np.isnan(alone.test).all() and both.test[1] == pytest.approx(100.0)
 
 
 def test_a_file_that_holds_no_choices_is_refused_in_one_line(tmp_path):
