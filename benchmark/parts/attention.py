@@ -148,8 +148,8 @@ def dense_attention(q: Tensor, kv: Tensor, mask: Tensor, *, heads: int, p: float
     q = q.view(samples, -1, heads, d // heads).transpose(1, 2)
     # (B, T', 2 d) → (B, T', 2, heads, d_head) → (2, B, heads, T', d_head)
     k, v = kv.view(samples, -1, 2, heads, d // heads).permute(2, 0, 3, 1, 4)
-    # A query that may attend to nothing has scores of zero, which give the values' mean. Beside scores of -1e9 the
-    # kernels' sums of exponentials would be too coarse for its gradient.
+    # A query that may attend to nothing has scores of zero, which give the values' mean, and no gradient. Beside scores
+    # of -1e9 the kernels' sums of exponentials would be too coarse, and the values' gradient wrong.
     some = mask.amax(-1, keepdim=True)  # (B, 1, 1 or T, 1): 1 where there is a key
     q, closed = q * some, (1.0 - mask) * some * _MASKED  # the second is added to the scores: (B, 1, 1 or T, T')
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=closed, dropout_p=p)  # (B, heads, T, d_head)
