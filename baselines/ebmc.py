@@ -241,7 +241,7 @@ class EBMC(Method):
         complemented = self.losses_of(self.unimodal(views.enhanced), everyone, batch).mean()
         shared = {"MSD": msd_weight * self.disentanglement(views), "CCE": cce_weight * complemented}
         if self.stage == ENHANCE:
-            return {"task": losses.sum(), **shared}
+            return {"unimodal": losses.sum(), **shared}
         (teacher,) = self.teacher.of(batch)  # (N, 3, K), of the complete samples
         weights = self.trust_of(views)
         outputs = self.head(self.fuse(views, weights))
