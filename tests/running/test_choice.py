@@ -52,7 +52,7 @@ def test_a_grids_margin_is_told_and_stays_with_what_is_stored():
 
 def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeypatch):
     from benchmark.report import results as written
-    from benchmark.running import runner
+    from benchmark.running import passes, runner
 
     def stopped(grid, store, todo, **options):
         run_all(grid, store, todo[:1], **options)
@@ -62,7 +62,7 @@ def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeyp
         return results._content.report["provenance"]["cells"]
 
     run_all = runner.run_grid
-    monkeypatch.setattr(runner, "run_grid", stopped)
+    monkeypatch.setattr(passes, "run_grid", stopped)
     grid = {**GRID, "tasks": ["mosi", "iemocap"], "margin": 0.7, "name": "half"}
     with pytest.raises(KeyboardInterrupt):
         run(grid, out="out", command="the command")
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeyp
     assert (said["grid"], said["command"], said["against"], said["margin"]) == ("half", "the command", "linear", 0.7)
     assert len(said["not_computed"]) == 7
 
-    monkeypatch.setattr(runner, "run_grid", run_all)
+    monkeypatch.setattr(passes, "run_grid", run_all)
     monkeypatch.setattr(written, "write", lambda *given: None)
     assert counted(report("out")) == {"done": 1, "failed": 0, "not computed": 7}, "a report does not forget it"
     assert counted(report("out", methods=["constant"]))["not computed"] == 3
