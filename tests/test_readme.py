@@ -54,7 +54,7 @@ def headings(path):
 
 def test_the_readme_takes_five_minutes():
     written = re.sub(r"<!-- table: .*?<!-- end of table -->", "", README, flags=re.S)  # by people, that is
-    assert 6_000 <= len(written.encode()) <= 8_000
+    assert 6_000 <= len(written.encode()) <= 8_200
     assert len(re.findall(r"!\[", README)) == 1
 
 
