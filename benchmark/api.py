@@ -24,6 +24,7 @@ from benchmark.running.choice import (
     choose,
     is_of_shard,
     labels_among,
+    labels_to_show,
     leave_word,
     parse_shard,
     planned,
@@ -323,9 +324,8 @@ def report(
     make_writable(target)
     given = without_empty_shards(given)
     cells = choice.build().cells if choice else []
-    only = None
-    if methods is not None:
-        only = choice.labels if choice else labels_among(methods, entries, given)
+    if (only := methods) is not None:
+        only = labels_to_show(choice, given) if choice else labels_among(only, entries, given)
     manifests = [read_manifest(folder / "manifest.json") for folder in given]
     said = [choice.config.against if choice else None, *(manifest.get("against") for manifest in manifests)]
     results = _results(

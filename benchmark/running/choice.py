@@ -241,12 +241,22 @@ def labels_among(
     methods: Sequence[str | type[Method]], entries: dict[str, Entry], folders: Sequence[Path]
 ) -> list[str]:
     """Names and groups → labels of rows; what is stored may hold rows of methods that are not known here."""
-    from benchmark.running.store import Store
-
-    stored = {str(record["label"]) for f in folders for k in Store(f).stored_keys() if (record := Store(f).readable(k))}
+    stored = _stored_labels(folders)
     labels = [method if isinstance(method, str) else str(name_of(method)) for method in methods]
     with naming("--methods"):
         return known_methods.expand(labels, entries, stored)
+
+
+def labels_to_show(choice: Choice, folders: Sequence[Path]) -> list[str]:
+    """The labels of a grid's rows, and those of tuned ones that are stored: a floor has none."""
+    plain, stored = {row.label for row in choice.rows}, _stored_labels(folders)
+    return [label for label in choice.labels if label in plain or label in stored]
+
+
+def _stored_labels(folders: Sequence[Path]) -> set[str]:
+    from benchmark.running.store import Store
+
+    return {str(record["label"]) for f in folders for k in Store(f).stored_keys() if (record := Store(f).readable(k))}
 
 
 @contextmanager

@@ -115,6 +115,10 @@ def test_a_good_value_is_found_shown_beside_the_default_and_tested_last(tmp_path
         assert record["seed"] == SEED and len(record["settings"]) == 3 == len(trials.predictions(key).settings)
     seeds = {Store(results.out).read(key)["seed"] for key in keys(results.out)}
     assert seeds == {0, 1}, "tuned rows are trained with the grid's seeds alone"
+    shown = benchmark.report(
+        results.out, grid={**grid(tmp_path), "tune": 6}, methods=["constant", "planted"], say=quiet
+    )  # a floor has no tuned row
+    assert shown.scores["method"].unique().tolist() == ["constant", "planted", "planted tuned"]
 
 
 def test_draws_are_fixed_and_a_trial_tests_nothing_before_the_choice(tmp_path):
