@@ -261,7 +261,7 @@ def test_aliases_may_be_used_but_not_explode(read, tmp_path, item):
             "line 8: unknown key 'simulator.dev'; .*test, train",
         ),
         ("methods:\n  - mult\n  - 3\n", "line 6: key 'methods.list.str..1'"),
-        ("subsets: [l]\nratios: [.nan]\n", "line 5: key 'ratios.0'"),
+        ("subsets: [l]\nratios: [.nan]\n", "line 5: key 'ratios'"),
         ("training: {learning_rate: .inf}\n", "line 4: key 'training': key 'learning_rate': .*finite"),
         ("simulator: {train: 1000000000000, valid: 9, test: 9}\n", "line 4: key 'simulator.train'"),
         ("draw: -1\n", "line 4: key 'draw'"),
