@@ -47,7 +47,7 @@ class LateFusion(Method):
         "learning_rate": Range(1e-4, 1e-2, log=True),
         "batch_size": Choice(16, 32, 64),
         "hidden": Choice(32, 64, 128, 256),
-        "dropout": Range(0.0, 0.7),
+        "dropout": Range(0.0, 0.5),
     }
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32}
     prior: Tensor

@@ -33,7 +33,7 @@ class ModDrop(Method):
         "batch_size": Choice(16, 32, 64),
         "hidden": Choice(32, 64, 128, 256),
         "drop": Range(0.1, 0.7),
-        "dropout": Range(0.0, 0.7),
+        "dropout": Range(0.0, 0.5),
     }
     training_defaults = {"learning_rate": 1e-3, "batch_size": 32}
 

@@ -328,7 +328,7 @@ class Store:
         side = self.cells / f".{key}.{uuid.uuid4().hex[:8]}"
         side.mkdir(parents=True)
         try:
-            yield side
+            yield side.absolute()  # a method may leave the working directory
             if self.stamp(key) != before and (self.readable(key) or {}).get("state") == DONE:
                 return
             for file in side.iterdir():
