@@ -311,7 +311,6 @@ def write_trained(
         told = try_on_validation(method, dataset, work.tried, device, side)
     else:
         told = _test(method, dataset, cell.settings(work.settings), work.draw, device, side, check)
-    (side / "history.jsonl").touch()  # empty where nothing was trained
     (side / "model.safetensors").write_bytes(packed_weights(method))
     seconds = time.time() - started
     record = _record(cell, dataset, DONE, started) | {

@@ -447,6 +447,7 @@ def _checksum(record: Mapping[str, Any]) -> str:
 
 def logged(side: Path, check: Callable[[], None] = lambda: None) -> Callable[[dict[str, Any]], None]:
     """What writes each epoch's record into a side folder, and then calls `check`."""
+    (side / "history.jsonl").touch()  # empty where nothing is trained
 
     def on_epoch(record: dict[str, Any]) -> None:
         with (side / "history.jsonl").open("a", encoding="utf-8") as log:
