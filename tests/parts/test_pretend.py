@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     reason="this torch knows no devices written in Python",
 )
 
-WAITING = {"cubemlp", "gcnet", "mctn", "misa", "self_mm"}
+WAITING = {"cubemlp", "ebmc", "gcnet", "mctn", "misa", "self_mm"}
 """Pack sequences for torch's LSTM or GRU, or pick out real frames, or windows and samples by what they hold."""
 
 
