@@ -65,7 +65,7 @@ def test_metrics_are_asked_of_cells(tmp_path):
         facts = {name: value for name, value in record(1).items() if name not in ("key", "seed", "task", "finished")}
         write_cell(tmp_path, f"k{seed}", **facts | {"seed": seed, "data": data})
     found = content(tmp_path, metrics=["log_loss"])
-    assert set(found.parts["tables"]) == {"mosi_inter_log_loss", "mosi_methods"}
+    assert set(found.parts["tables"]) == {"mosi_inter_log_loss", "mosi_methods", "mosi_robustness"}
     assert set(found.evidence.intervals["metric"]) == {"f1", "f1_nonneg", "accuracy", "log_loss"}
     with pytest.raises(BenchmarkError, match=r"^unknown metric in --metrics 'mae'; .*there are: accuracy, "):
         content(tmp_path, metrics=["mae"])

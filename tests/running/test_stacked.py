@@ -23,7 +23,20 @@ from benchmark.running.training import TrainingError, train
 
 CPU = torch.device("cpu")
 METHODS = {name: load(entry) for name, entry in catalogue().items() if entry.augmentable}
-TOGETHER = {"corrkd", "dmd", "hrlf", "lnln", "mult", "tfr_net", "transm"}  # what is found of their structure
+TOGETHER = {
+    "dicmor",
+    "late_fusion",
+    "moddrop",
+    "momke",
+    "mplmm",
+    "corrkd",
+    "dmd",
+    "hrlf",
+    "lnln",
+    "mult",
+    "tfr_net",
+    "transm",
+}  # what is found of their structure
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +63,7 @@ def _in_float64(monkeypatch):
 
 def member(cls, dataset, seed, **config):
     torch.manual_seed(seed)
-    off = {name: 0.0 for name in inspect.signature(cls).parameters if "dropout" in name}
+    off = {name: 0.0 for name in inspect.signature(cls).parameters if "drop" in name}
     method = cls(task_spec(dataset), **off)
     return Member(method, TrainingConfig(**{"epochs": 3, "batch_size": 4} | config), seed, torch.get_rng_state())
 
