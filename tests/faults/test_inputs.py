@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -70,13 +72,24 @@ def test_what_gets_through_is_found_and_kept(tmp_path, monkeypatch):
             assert kept.read_bytes() == content.encode()
 
 
+MEMORY = """
+import os, sys
+from pathlib import Path
+from tests.faults import memory
+
+path = Path(sys.argv[1])
+assert "MiB" in memory.cost(lambda _: b"x" * 2**26, path)[1]
+assert "MemoryError" in memory.cost(lambda _: bytes(2**40), path)[1]
+assert "status" in memory.cost(lambda _: os.kill(os.getpid(), 9), path)[1]
+assert memory.cost(lambda _: None, path)[1] == ""
+"""
+
+
 def test_memory_that_is_taken_is_found(tmp_path):
+    """In a new process: of one that has let go of memory before, a fork takes it again and nothing is seen to grow."""
     path = tmp_path / "x"
     path.write_bytes(b"x")
-    assert "MiB" in memory.cost(lambda _: b"x" * 2**26, path)[1]
-    assert "MemoryError" in memory.cost(lambda _: bytes(2**40), path)[1]
-    assert "status" in memory.cost(lambda _: os.kill(os.getpid(), 9), path)[1]
-    assert memory.cost(lambda _: None, path)[1] == ""
+    subprocess.run([sys.executable, "-c", MEMORY, str(path)], check=True, cwd=methods.ROOT)
 
 
 # --- The ways round the unpickler -------------------------------------------------------------------------------------
