@@ -24,6 +24,7 @@ from benchmark.running.training import TrainingError, train
 CPU = torch.device("cpu")
 METHODS = {name: load(entry) for name, entry in catalogue().items() if entry.augmentable}
 TOGETHER = {
+    "cmad",
     "dicmor",
     "late_fusion",
     "moddrop",
