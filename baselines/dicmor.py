@@ -19,6 +19,9 @@ from benchmark.parts.effects import beside_the_mean
 from benchmark.parts.pooling import last_frame, padded
 from benchmark.parts.transformer import PAIRS, Transformer, attend_across, positions_of_frames
 
+LEAST_SCALE = 0.5
+"""Of a coupling: what the way back divides by. With a scale near 0 the frames of one unusual sample overflow."""
+
 
 class Coupling(nn.Module):
     """Affine coupling: one half of the numbers scales and shifts the other, ``b' = (b + t(a)) s(a)``.
@@ -38,7 +41,7 @@ class Coupling(nn.Module):
         self.net = nn.Sequential(
             nn.Linear(d // 2, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, d)
         )
-        last = self.net[-1]  # it starts near s = sigmoid(2) and t = 0, where Glow starts
+        last = self.net[-1]  # a scale near sigmoid(2) of what is above the least, and t = 0, as in Glow
         assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=0.01), nn.init.zeros_(last.bias)
 
@@ -51,7 +54,7 @@ class Coupling(nn.Module):
 
     def _scale_and_shift(self, a: Tensor) -> tuple[Tensor, Tensor]:
         scale, shift = self.net(a).chunk(2, -1)
-        return torch.sigmoid(scale + 2.0), shift
+        return LEAST_SCALE + (1 - LEAST_SCALE) * torch.sigmoid(scale + 2.0), shift
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(..., d) → (..., d) and the logarithm of the Jacobian's determinant, (...)."""

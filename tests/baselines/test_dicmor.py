@@ -45,12 +45,20 @@ def test_log_determinant_is_that_of_the_jacobian():
 
 def test_a_coupling_starts_near_a_fixed_scale_of_one_of_the_halves():
     x = torch.randn(4)
-    s = 1 / (1 + math.exp(-2))
+    s = (1 + 1 / (1 + math.exp(-2))) / 2  # half-way from one half, the least, to one
     first, _ = Coupling(4, 3, swapped=False)(x)
     second, logdet = Coupling(4, 3, swapped=True)(x)
     assert torch.allclose(first, torch.cat([x[:2], s * x[2:]]), atol=0.03)
     assert torch.allclose(second, torch.cat([s * x[:2], x[2:]]), atol=0.03)
     assert logdet.item() == pytest.approx(2 * math.log(s), abs=0.03)
+
+
+def test_the_way_back_stays_finite_for_an_unusual_sample():
+    flow = Flow(4, 8, steps=8)
+    with torch.no_grad():
+        for step in flow.steps:
+            step.net[-1].bias[:2] = -1e4  # a scale as near to its least as it can come
+    assert flow.reverse(torch.full((1, 4), 100.0)).isfinite().all()
 
 
 @pytest.mark.parametrize("pattern", ["l", "a", "v", "la", "lv", "av", "lav", ""])

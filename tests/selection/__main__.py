@@ -9,6 +9,7 @@ that share `--out` and have methods of their own. The last call, without `--meth
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from benchmark import methods
 from benchmark.evidence.statistics import FLOORS
 from benchmark.files.atomic import replace_file
 from benchmark.running.choice import choose
+from benchmark.running.training import TrainingError
 from tests.selection.study import PAGE, in_page, read, watch
 
 
@@ -31,12 +33,19 @@ def main() -> None:
     torch.set_num_threads(1)
     trained = [name for name in methods.catalogue() if name not in FLOORS]
     grid = choose("full", methods=options.methods or trained, tasks=["mosi"], seeds=options.seeds).build()
+    failed: list[str] = []
     for cell in grid.cells:
         place = options.out / f"{cell.row.label}-{cell.seed}.csv"
         if not place.exists():
-            epochs = watch(cell, grid.settings, grid.draw)
+            try:
+                epochs = watch(cell, grid.settings, grid.draw)
+            except TrainingError as error:  # of one model; the others are not lost by it
+                failed.append(f"{cell.title}: {error}")
+                continue
             replace_file(place, epochs.to_csv(index=False).encode())
         print(place, flush=True)
+    if failed:
+        sys.exit("not trained to their end, and the table is not written:\n" + "\n".join(failed))
     if not options.no_write:
         text = PAGE.read_text(encoding="utf-8")
         replace_file(PAGE, in_page(text, read(options.out)).encode())
