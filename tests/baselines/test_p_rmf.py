@@ -148,6 +148,14 @@ def test_a_modality_of_which_nothing_is_present_is_the_same_in_every_sample():
     assert not torch.allclose(tokens[1, 0, 0], tokens[1, 0, 1], atol=1e-2)  # the tokens are told apart
 
 
+def test_missing_frames_are_not_even_seen_as_zeros():
+    model, batch = small_prmf(), random_batch(small_task(), 4, seed=1, lengths={m: [8] * 4 for m in "lav"})
+    ended = {m: x * (torch.arange(8) < 3)[None, :, None] for m, x in batch.features.items()}
+    seen = {m: x.any(-1) for m, x in ended.items()}
+    short = model.extract({m: x[:, :3] for m, x in ended.items()}, {m: x[:, :3] for m, x in seen.items()})
+    assert torch.allclose(model.extract(ended, seen), short, atol=1e-6)
+
+
 def test_distributions_are_held_within_bounds():
     model = small_prmf()
     with torch.no_grad():
