@@ -12,7 +12,7 @@ from benchmark.protocol.missing import MODALITIES
 from tests.batches import random_batch, select, small_task
 
 ENTRIES = methods.catalogue()
-TELLING = ("dicmor", "ebmc", "gcnet", "hrlf", "lnln", "mctn", "momke", "mplmm", "smil", "tfr_net", "transm")
+TELLING = ("dicmor", "ebmc", "gcnet", "hrlf", "lnln", "mctn", "momke", "mplmm", "p_rmf", "smil", "tfr_net", "transm")
 
 
 def built(name):
