@@ -65,6 +65,7 @@ class _Account(BaseModel):
     """What :func:`benchmark.running.accounts.account_of` gives."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    device: str = ""
     samples: int = Field(0, ge=0)
     threads: int = Field(1, ge=1)
     repeats: int = Field(0, ge=0)

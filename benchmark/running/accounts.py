@@ -44,7 +44,7 @@ def account_of(method: Method, dataset: Dataset, device: torch.device) -> dict[s
     Returns
     -------
     dict
-        ``samples``, how many; ``seconds``, a sample, the median of ``repeats`` predictions in ``threads`` threads;
+        ``device``, ``cpu`` or ``cuda``; ``samples``, how many; ``seconds``, a sample, the median of ``repeats`` predictions in ``threads`` threads;
         ``operations``, floating-point ones a sample, and ``uncounted``, the names of what ran and is not among them;
         ``memory``, in bytes. Or only ``fault``, why it cannot be told.
     """
@@ -58,6 +58,7 @@ def account_of(method: Method, dataset: Dataset, device: torch.device) -> dict[s
         except Exception as error:  # it costs no trained model
             return {"fault": f"{type(error).__name__}: {error}".partition("\n")[0]}
     return {
+        "device": device.type,
         "samples": len(batch),
         "threads": torch.get_num_threads(),
         "repeats": len(seconds),

@@ -58,7 +58,7 @@ def test_what_a_prediction_costs_is_kept_and_nothing_else_stands_for_it(tmp_path
     built = build(record(1), *(record(2 + i, account=own) for i, own in enumerate(told)))
     (tmp_path / "manifest.json").write_text(json.dumps(built))
     before, whole, failed, *others = (cell["account"] for cell in read_manifest(tmp_path / "manifest.json")["cells"])
-    assert before is None and whole == account | {"memory": 10, "fault": ""}
+    assert before is None and whole == account | {"memory": 10, "fault": "", "device": ""}
     assert (failed["fault"], failed["seconds"]) == ("ValueError: x", None)
     assert [own and own["seconds"] for own in others] == [None] * 3
 

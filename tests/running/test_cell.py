@@ -57,7 +57,8 @@ def test_a_cell_that_another_run_has_finished_is_taken_as_it_is(done, store, mon
 
 def test_what_a_prediction_costs_stands_in_the_record_and_not_in_the_definition(done, store):
     _, cell, record = done
-    assert record["account"]["operations"] == 0 and record["account"]["seconds"] > 0 < record["account"]["memory"]
+    assert (record["account"]["operations"], record["account"]["device"]) == (0, "cpu")
+    assert record["account"]["seconds"] > 0 and record["account"]["memory"] > 0
     assert "account" not in cell.definition and "account" not in definition_of(record)
 
 
