@@ -44,9 +44,9 @@ def account_of(method: Method, dataset: Dataset, device: torch.device) -> dict[s
     Returns
     -------
     dict
-        ``device``, ``cpu`` or ``cuda``; ``samples``, how many; ``seconds``, a sample, the median of ``repeats`` predictions in ``threads`` threads;
-        ``operations``, floating-point ones a sample, and ``uncounted``, the names of what ran and is not among them;
-        ``memory``, in bytes. Or only ``fault``, why it cannot be told.
+        ``device``, ``cpu`` or ``cuda``; ``samples``, how many; ``seconds``, a sample, the median of ``repeats``
+        predictions in ``threads`` threads; ``operations``, floating-point ones a sample, and ``uncounted``, the names
+        of what ran and is not among them; ``memory``, in bytes. Or only ``fault``, why it cannot be told.
     """
     tensors = SplitTensors(dataset, "test", device)
     batch = tensors.batch(np.arange(min(SAMPLES, len(tensors))), training=False)
