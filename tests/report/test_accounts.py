@@ -14,7 +14,7 @@ from benchmark.evidence.statistics import average_inter
 from benchmark.report.accounts import accounts_table, front, pareto_figure
 from benchmark.report.compose import gather
 from benchmark.report.figures import method_looks
-from benchmark.report.tables import build_tables, to_csv
+from benchmark.report.tables import build_tables, to_csv, to_latex
 from tests.report.test_tables import make_scores
 from tests.report_frames import make_accounts
 
@@ -57,6 +57,7 @@ def test_very_small_and_large_numbers_have_three_digits():
 def test_what_is_not_counted_makes_a_number_the_least_that_it_can_be():
     table = table_of(with_account(make_accounts(THREE), "mult", uncounted=["aten.b", "aten.a"]))
     assert shown(table)["mult"][0] == "≥ 0.200" and shown(table)["corrkd"][0] == "0.100"
+    assert r"$\geq$ 0.200" in to_latex(table) and "≥" not in to_latex(table), "which few fonts of LaTeX have"
     assert table.summary.set_index("method").loc["mult", "uncounted"] == "aten.a aten.b"
     texts = [text.get_text() for axes in pareto_figure(table, method_looks(THREE)).figure.axes for text in axes.texts]
     assert texts.count("mult (≥)") == 1 and texts.count("mult") == 1, "of time nothing is left out"
