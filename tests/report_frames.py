@@ -70,6 +70,23 @@ def make_statistics(
     return frame
 
 
+def make_accounts(methods=FIVE, *, task="mosi", source="simulated", seeds=2):
+    """Cells as the manifest lists them; each method costs twice as much as the one before, and `constant` nothing."""
+    return [
+        {
+            "task": task, "source": source, "method": method, "seed": seed, "parameters": 1000 * (m + 1),
+            "training_seconds": 10.0 * (seed + 1), "epochs": 10,
+            "account": {
+                "device": "cpu", "samples": 16, "threads": 1, "repeats": 3, "seconds": 1e-5 * 2**m * (1 + seed),
+                "operations": 0.0 if method == "constant" else 1e5 * 2**m, "uncounted": [], "memory": 2**20 * (m + 1),
+                "fault": "",
+            },
+        }
+        for m, method in enumerate(methods)
+        for seed in range(seeds)
+    ]  # fmt: skip
+
+
 def make_histories(methods=FIVE, *, seeds=5, source="simulated"):
     """`corrkd` and its variants train in two stages, and `constant` not at all."""
     rng = np.random.default_rng(0)

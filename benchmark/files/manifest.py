@@ -23,14 +23,15 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "epochs": record["epochs"],
         "parameters": record["parameters"],
         **({"outputs": outputs_digest(record["outputs"])} if "outputs" in record else {}),
-        "mechanisms": _mechanisms(record.get("mechanisms", {})),
+        "mechanisms": _as_told(_Mechanisms, record.get("mechanisms", {})),
+        **({"account": told} if (told := _as_told(_Account, record.get("account"))) else {}),
     }
 
 
-def _mechanisms(found: Any) -> dict[str, Any]:
-    """What a cell tells of its mechanisms; nothing where it is not as cells tell it."""
+def _as_told(what: type[BaseModel], found: Any) -> dict[str, Any]:
+    """What a cell tells of something; nothing where it is not as cells tell it."""
     try:
-        return _Mechanisms.model_validate(found).model_dump()
+        return what.model_validate(found).model_dump()
     except ValueError:
         return {}
 
@@ -60,6 +61,21 @@ class _Mechanisms(BaseModel):
     fault: str = ""
 
 
+class _Account(BaseModel):
+    """What :func:`benchmark.running.accounts.account_of` gives."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    device: str = ""
+    samples: int = Field(0, ge=0)
+    threads: int = Field(1, ge=1)
+    repeats: int = Field(0, ge=0)
+    seconds: float | None = Field(None, ge=0)
+    operations: float | None = Field(None, ge=0)
+    uncounted: list[str] = []
+    memory: int | None = Field(None, ge=0, lt=2**53)
+    fault: str = ""
+
+
 def outputs_digest(by_setting: dict[str, str]) -> str:
     """One digest of all outputs of a cell, from those by setting."""
     return hashlib.sha256(json.dumps(by_setting, sort_keys=True).encode()).hexdigest()[:16]
@@ -78,6 +94,7 @@ class _Cell(BaseModel):
     key: str = ""
     outputs: str = ""
     mechanisms: _Mechanisms = _Mechanisms()
+    account: _Account | None = None
 
 
 class _Planned(BaseModel):

@@ -102,6 +102,13 @@ def published_table(scores: pd.DataFrame, table: Table, cards: Mapping[str, Mapp
     )
 
 
+def missing_averages(scores: pd.DataFrame, table: Table) -> tuple[str, pd.Series]:
+    """The primary metric of a table's task, and each method's `Avg.` in it: mean over seeds, by method."""
+    part = of_primary(scores[(scores["task"] == table.task) & (scores["source"] == table.source)])
+    average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
+    return str(part["metric"].iloc[0]), average
+
+
 def methods_table(
     scores: pd.DataFrame,
     table: Table,
@@ -132,9 +139,7 @@ def methods_table(
     methods = [method for method in table.methods if method in by_method]
     if not methods:
         return None
-    part = of_primary(scores[(scores["task"] == table.task) & (scores["source"] == table.source)])
-    name = str(part["metric"].iloc[0])
-    average = average_inter(average_draws(part)).groupby("method", observed=True)["value"].mean()
+    name, average = missing_averages(scores, table)
     found = []
     for method in methods:
         own = by_method[method]

@@ -428,6 +428,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "▼": r"$\blacktriangledown$",
     "◆": r"$\blacklozenge$",
     "≈": r"$\approx$",
+    "≥": r"$\geq$",
     "×": r"$\times$",
     "–": "--",
 }

@@ -33,6 +33,7 @@ from benchmark.evidence.thresholds import split_losses, unknown_methods
 from benchmark.evidence.tuning import Tuning, against_reference, by_budget, outcomes
 from benchmark.files.atomic import replace_file
 from benchmark.names import check_inside, without_formulas
+from benchmark.report.accounts import accounts_table, pareto_figure
 from benchmark.report.comparisons import (
     augmentation_table,
     interval_table,
@@ -263,6 +264,7 @@ def sections(
             parts += [noted, setting_picture(table, here(evidence.intervals), named, looks, order)]
 
         intervals, split = here(evidence.intervals), here(losses)
+        accounts = accounts_table(scores, first, costs)
         untold = unknown.get((task, source), [])
         parts += [
             robustness_table(scores, first),
@@ -275,6 +277,8 @@ def sections(
             augmentation_table(first, evidence, asked),
             with_mechanisms(methods_table(scores, first, costs, cards), costs),
             mechanism_table(first, costs),
+            accounts,
+            pareto_figure(accounts, looks),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),

@@ -29,6 +29,7 @@ from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
+from benchmark.running.accounts import account_of
 from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.environment import environment, git_commit, timestamp
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
@@ -319,6 +320,7 @@ def write_trained(
         "epochs": len(history),
         "parameters": sum(p.numel() for p in method.parameters()),
         "mechanisms": mechanisms.found,
+        "account": {} if work.tried else account_of(method, dataset, device),
         "device": str(device),
     }
     write_record(side, record)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from benchmark.report.accounts import accounts_table, pareto_figure
 from benchmark.report.content import lead
 from benchmark.report.diagnostics import representation_plots, training_curves
 from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, styled
@@ -17,6 +18,7 @@ from benchmark.report.thresholds import threshold_figure
 from tests.report.test_tables import make_scores
 from tests.report_frames import (
     CROSSED,
+    make_accounts,
     make_blocks,
     make_confusions,
     make_histories,
@@ -59,6 +61,10 @@ MAKERS = {
     ),
     "threshold": lambda methods: threshold_figure(
         make_losses([m for m in methods if m != "constant"]), methods, prefix="mosi"
+    ),
+    "pareto": lambda methods: pareto_figure(
+        accounts_table(make_scores(methods), build_tables(make_scores(methods))[0], make_accounts(methods)),
+        method_looks(methods),
     ),
     "ranks": lambda methods: critical_difference(make_blocks(methods), about=lead("mosi", "simulated")),
 }  # fmt: skip

@@ -28,7 +28,7 @@ from tests.report_frames import (
 )
 
 HOSTILE = ["$\\frac{1}^~%#", "_u_", "{0}%s", "<b>a&b</b>", "x\\y$", "constant"]
-UNTRAINED_ARE_LEFT_OUT = {"training", "tsne", "threshold"}
+UNTRAINED_ARE_LEFT_OUT = {"training", "tsne", "threshold", "pareto"}
 ONE_OF_EACH = [name for name in MAKERS if name == "confusion-4" or "-" not in name]
 
 

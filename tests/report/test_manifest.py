@@ -52,6 +52,17 @@ def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
     assert [cell["seconds"] for cell in again["cells"]] == [3.5] * 3 and again["git_commit"] == "c0, c1"
 
 
+def test_what_a_prediction_costs_is_kept_and_nothing_else_stands_for_it(tmp_path):
+    account = {"samples": 16, "threads": 1, "repeats": 3, "seconds": 0.1, "operations": 5.0, "uncounted": ["aten.x"]}
+    told = [account | {"memory": 10}, {"fault": "ValueError: x"}, account | {"seconds": -1.0}, {}, "?"]
+    built = build(record(1), *(record(2 + i, account=own) for i, own in enumerate(told)))
+    (tmp_path / "manifest.json").write_text(json.dumps(built))
+    before, whole, failed, *others = (cell["account"] for cell in read_manifest(tmp_path / "manifest.json")["cells"])
+    assert before is None and whole == account | {"memory": 10, "fault": "", "device": ""}
+    assert (failed["fault"], failed["seconds"]) == ("ValueError: x", None)
+    assert [own and own["seconds"] for own in others] == [None] * 3
+
+
 def test_it_names_the_rule_that_chose_the_checkpoints_and_whose_it_is():
     score = {"trains_on": "complete", "selection": "score", "min_epochs": 3}
     assert build(record(1), record(2))["selection"] == tell({"mult": ("loss", 1)})

@@ -22,6 +22,7 @@ from benchmark.running import environment as environment_module
 from benchmark.running.cell import BUSY, DAMAGED, CellTimeout, record_failure, run_cell, state_of
 from benchmark.running.environment import git_commit
 from benchmark.running.evaluation import predict_settings
+from benchmark.running.grid import definition_of
 from benchmark.running.store import DONE, FAILED, write_predictions, write_record
 from tests.running.small_grid import small_grid, work_in
 from tests.waiting import HUNG
@@ -52,6 +53,13 @@ def test_a_cell_that_another_run_has_finished_is_taken_as_it_is(done, store, mon
     for fresh in (False, True):
         outcome = run_cell(cell, "", work_in(store, grid, fresh=fresh))
         assert (outcome.state, outcome.seconds) == (DONE, record["seconds"]) and store.read(cell.key) == record
+
+
+def test_what_a_prediction_costs_stands_in_the_record_and_not_in_the_definition(done, store):
+    _, cell, record = done
+    assert (record["account"]["operations"], record["account"]["device"]) == (0, "cpu")
+    assert record["account"]["seconds"] > 0 and record["account"]["memory"] > 0
+    assert "account" not in cell.definition and "account" not in definition_of(record)
 
 
 def test_a_fresh_cell_is_computed_anew(done, store):

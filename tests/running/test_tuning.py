@@ -126,6 +126,7 @@ def test_draws_are_fixed_and_a_trial_tests_nothing_before_the_choice(tmp_path):
         results = run(tmp_path, "out", 1)
     trials = Store(results.out / "trials")
     for key in keys(trials.out):
+        assert trials.read(key)["account"] == {}, "which nobody asks of a trial"
         assert trials.read(key)["settings"] == [] and not (trials.path(key) / "predictions.npz").exists()
         names = stored_trial(trials, key).names
         assert sorted(names) == ["l@0.0#0", "lav@0.0#0", "lav@0.5#0", "lav@0.5#1", "lav@0.5#2"]
