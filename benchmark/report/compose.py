@@ -16,7 +16,7 @@ from benchmark.evidence.collect import Collection, collect
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
-from benchmark.evidence.trials import read_tunings
+from benchmark.evidence.trials import budgets_of, read_tunings
 from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
@@ -201,6 +201,7 @@ def gather(
         found = read_tunings(*folders)
         tunings = [own.record for own in found if {own.method, own.tuned} <= set(texts)]
         manifest |= {"tuning": tunings} if tunings else {}
+        manifest |= {"tuned_by": budgets} if (budgets := budgets_of(folders, only)) else {}
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
     manifest |= {"recomputed": " ".join(again)} if again else {}

@@ -37,10 +37,13 @@ class Planted(Method):
         exec(self.does)
         if self.fails == 1:
             raise ValueError("planted")
-        return torch.nn.functional.cross_entropy(self.predict(batch), batch.labels)
+        found = self.predict(batch)
+        if found.shape[1] == 1:
+            return (found[:, 0] - batch.intensity).abs().mean()
+        return torch.nn.functional.cross_entropy(found, batch.labels)
 
     def predict(self, batch):
-        return self.scale * self.head(batch.features["l"].mean(1)) + torch.tensor([0.0, 1e-3])
+        return self.scale * self.head(batch.features["l"].mean(1)) + torch.arange(self.task.num_outputs) * 1e-3
 '''
 PEEK = """
 from benchmark.data import TaskSource, known_tasks, load_task
