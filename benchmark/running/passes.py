@@ -61,7 +61,7 @@ class Means:
 
     def compute(self, grid: Grid, store: Store, todo: list[Cell]) -> int:
         """Compute cells; returns how many failed."""
-        display = Display(replace(grid, cells=self.own(grid)), store, todo, self.jobs)
+        display = Display(replace(grid, cells=self.own(grid)), store, todo, self.jobs, fresh=self.fresh)
         with storing(store.out), display.shown():
             return run_grid(
                 grid,
@@ -112,14 +112,6 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
     for line in tuning.remarks(chosen):
         means.say(line)
     return chosen
-
-
-def plan_all(tuning: Tuning, store: Store, part: tuple[int, int] | None) -> list[tuple[Cell, str]]:
-    """Every cell that a tuned run has to compute, at most, and its state: trials, then the cells of all rows."""
-    found = []
-    for grid, own in ((tuning.trials, tuning.store), (tuning.planned(), store)):
-        found += [(cell, state_of(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
-    return found
 
 
 def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> None:

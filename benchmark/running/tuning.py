@@ -127,14 +127,19 @@ class Tuning:
         return Grid(name, list(cells.values()), [], self.plain.draw, drawn(self.plain.settings))
 
     @property
-    def planned_words(self) -> str:
-        """For people: what the cells of a plan are for."""
+    def tested(self) -> Grid:
+        """The trials in the grid's settings: what is computed of them when every choice is stored."""
+        name = f"{self.choice.name}, test of the trials"
+        return Grid(name, self.trials.cells, self.plain.settings, self.plain.draw)
+
+    def planned_words(self, testing: str) -> str:
+        """For people: what the cells of a plan are for; `testing` is the time that the test of the trials takes."""
         trials, hours = len(self.trials.cells), self.asked.hours
         within = "" if hours is None else f", or as many as {hours:g} h allow, divided between methods and tasks"
         return (
             f"tuning: {trials} trials ({self.asked.configurations} configurations and the default of each method and "
             f"task{within}); then the chosen ones with the grid's seeds, at most as below; "
-            "then the trials are tested, which trains nothing"
+            f"then the trials are tested, which trains nothing ({testing})"
         )
 
     def due(self) -> list[Cell]:
@@ -284,8 +289,7 @@ class Tuning:
         if keys - known:
             new = {"digest": choices_digest(tuning["pairs"]), "trials": sorted(keys - known)}
             write_tuning(self.out, {**tuning, "opened": [*tuning["opened"], new]})
-        cells = [cell for cell in self.trials.cells if cell.key in keys]
-        return Grid(f"{self.choice.name}, test of the trials", cells, self.plain.settings, self.plain.draw)
+        return replace(self.tested, cells=[cell for cell in self.trials.cells if cell.key in keys])
 
     def remarks(self, tuning: Mapping[str, Any]) -> list[str]:
         """What a person should know of the choices, a line each."""
