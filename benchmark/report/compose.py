@@ -21,6 +21,7 @@ from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
+from benchmark.methods.search import tuned_over
 from benchmark.names import without_formulas
 from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
@@ -205,7 +206,7 @@ def gather(
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
     manifest |= {"recomputed": " ".join(again)} if again else {}
-    cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
+    cards = {row.label: _card(entries[row.name]) for row in rows if row.label in entries}
     return Content(
         collection,
         evidence,
@@ -218,6 +219,15 @@ def gather(
         margin=alike,
         lacking=open_cells,
     )
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """A card that says beside the reasons what each entry of the search space may be."""
+    own = methods.card(entry)
+    try:
+        return own | ({"search_space": tuned_over(entry)} if own.get("search_space") else {})
+    except BenchmarkError:  # its file is another one by now; what was computed is shown all the same
+        return own
 
 
 def write(content: Content, out: Path, say: Callable[[str], None]) -> None:
