@@ -22,7 +22,6 @@ from benchmark.running.choice import (
     TaskName,
     check_how,
     choose,
-    is_of_shard,
     labels_among,
     labels_to_show,
     leave_word,
@@ -233,8 +232,6 @@ def plan(
     BenchmarkError
         If an argument or the data cannot be used.
     """
-    import pandas as pd
-
     from benchmark.report.results import Plan
 
     check_how(jobs, backend=backend)
@@ -245,24 +242,10 @@ def plan(
     choice.check(against, part=part)
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
-    from benchmark.running.cell import state_of
-    from benchmark.running.passes import plan_all
-    from benchmark.running.progress import Estimates
-    from benchmark.running.store import DONE, Store
-    from benchmark.running.tuning import Tuning
+    from benchmark.running.plan import plan_run
 
-    store = Store(Path(out) if out is not None else Path("results") / choice.name)
-    tuning = Tuning(choice, store.out, _said_source(say)) if choice.config.tune else None
-    built = tuning.plain if tuning else choice.build(_said_source(say))
-    if tuning:
-        cells = plan_all(tuning, store, part)
-    else:
-        cells = [(cell, state_of(store, cell, built)) for cell in built.cells if is_of_shard(cell, part)]
-    rows = [(cell.row.label, cell.task.name, cell.seed, state, cell.key) for cell, state in cells]
-    todo = [cell for cell, state in cells if fresh or state != DONE]
-    frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
-    said = tuning.planned_words if tuning else ""
-    return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers), said)
+    folder = Path(out) if out is not None else Path("results") / choice.name
+    return Plan(**plan_run(choice, folder, part=part, fresh=fresh, jobs=workers, on_data=_said_source(say)))
 
 
 def report(

@@ -359,14 +359,9 @@ def _list(entries: dict[str, Entry], tasks: Sequence[str], *, verbose: bool = Fa
 
 
 def _tuned_over(entry: Entry) -> list[str]:
-    from benchmark.methods import card, load
-    from benchmark.methods.search import search_space
+    from benchmark.methods import load
+    from benchmark.methods.search import tuned_over
 
-    cls = load(entry)
-    space, own = search_space(cls, entry.name, entry.trains_on)
-    reasons = card(entry).get("search_space", {})
-    lines = [] if own else ["no search space of its own; tuned over the training settings alone:"]
-    for key, values in space.items():
-        why = reasons.get(key, "") if key in (cls.search_space or {}) else "of the harness"
-        lines.append(f"{key}: {values}" + (f" ({why})" if why else ""))
-    return lines or ["nothing to tune"]
+    alone = load(entry).search_space is None
+    lines = ["no search space of its own; tuned over the training settings alone:"] if alone else []
+    return [*lines, *(f"{key}: {told}" for key, told in tuned_over(entry).items())] or ["nothing to tune"]

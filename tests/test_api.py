@@ -396,7 +396,14 @@ def test_a_plan_computes_nothing_and_is_printed_as_on_the_command_line(whole, tm
     path = tmp_path / "two.yaml"
     path.write_text(yaml.safe_dump(GRID))
     plan = benchmark.plan(path, seeds=3, out=whole.out, jobs=1, say=quiet)
-    assert isinstance(plan, benchmark.Plan) and list(plan.cells.columns) == ["method", "task", "seed", "state", "key"]
+    assert isinstance(plan, benchmark.Plan) and list(plan.cells.columns) == [
+        "method",
+        "task",
+        "seed",
+        "state",
+        "key",
+        "seconds",
+    ]
     assert list(zip(plan.cells["method"], plan.cells["seed"], plan.cells["state"], strict=True)) == [
         (method, seed, "done" if seed < 2 else "to do") for seed in range(3) for method in ("constant", "linear")
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.tuning import Tuning
+from benchmark.files.atomic import json_line
 from benchmark.files.validation import describe
 from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
-from benchmark.running.store import DONE, Damaged, Store, setting_name
+from benchmark.running.store import DONE, FAILED, Damaged, Store, setting_name
 from benchmark.running.tuned import FILE, TRIALS, read_tuning
 from benchmark.running.tuning import score_of
 
@@ -28,6 +29,8 @@ class _Trial(BaseModel):
     key: str = Field(pattern="^[0-9a-f]+$")
     values: dict[str, Any]
     score: float | None
+    state: str = DONE
+    opened_before: bool = False
 
 
 class _Pair(BaseModel):
@@ -37,11 +40,18 @@ class _Pair(BaseModel):
     method: str
     tuned: str
     metric: str
+    configurations: int | None = None
+    hours: float | None = None
     chosen: int | None
     trials: list[_Trial]
 
 
 class _Choices(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    grid: str = ""
+    seed: int | None = None
+    draws: list[int] = []
+    rule: str = ""
     pairs: list[_Pair]
 
 
@@ -67,14 +77,59 @@ def read_tunings(*folders: Path) -> list[Tuning]:
     return list(found.values())
 
 
-def _read(out: Path) -> list[Tuning]:
+def budgets_of(folders: Iterable[Path], rows: Container[str] | None = None) -> list[dict[str, Any]]:
+    """By which rule, with which seed and how many configurations methods were tuned, for the manifest.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Of runs.
+    rows : container of str, optional
+        Only what is of these; by default all, also those of which every trial has failed.
+
+    Returns
+    -------
+    list of dict
+        ``grid, configurations, hours, seed, draws, rule, pairs``, one for each budget of a folder; of a pair ``method,
+        tuned, task, source``, and how many of its trials were ``tried``, have ``failed``, and were ``opened_before``:
+        the test split had been opened for them before the choice was made. Each pair stands once.
+
+    Raises
+    ------
+    BenchmarkError
+        If a file is not as a run writes it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    told = set()
+    for content in filter(None, map(_choices, folders)):
+        for pair in content.pairs:
+            place = pair.method, pair.task, pair.source
+            if place in told or (rows is not None and pair.method not in rows):
+                continue
+            told.add(place)
+            about = content.model_dump(exclude={"pairs"}) | pair.model_dump(include={"configurations", "hours"})
+            budget = found.setdefault(json_line(about), {**about, "pairs": []})
+            counts = {
+                "tried": len(pair.trials),
+                "failed": sum(trial.state == FAILED for trial in pair.trials),
+                "opened_before": sum(trial.opened_before for trial in pair.trials),
+            }
+            budget["pairs"].append(pair.model_dump(include={"method", "tuned", "task", "source"}) | counts)
+    return list(found.values())
+
+
+def _choices(out: Path) -> _Choices | None:
     path, stored = out / FILE, read_tuning(out)
-    if not stored:
-        return []
     try:
-        content = _Choices.model_validate(stored)
+        return _Choices.model_validate(stored) if stored else None
     except ValidationError as error:
         raise BenchmarkError(f"{path} cannot be used: {describe(error, _Choices)}; {_AGAIN}") from error
+
+
+def _read(out: Path) -> list[Tuning]:
+    path, content = out / FILE, _choices(out)
+    if content is None:
+        return []
     store = Store(out / TRIALS)
     found = []
     for pair in content.pairs:
@@ -88,6 +143,7 @@ def _read(out: Path) -> list[Tuning]:
             valid=tuple(math.nan if trial.score is None else trial.score for trial in trials),
             test=tuple(score_on_test(store, trial.key) for trial in trials),
             values=tuple(trial.values for trial in trials),
+            opened=sum(trial.opened_before for trial in trials),
         )
         if (best := trials[tuning.chosen].number) != pair.chosen:
             raise BenchmarkError(

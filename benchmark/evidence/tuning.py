@@ -44,6 +44,8 @@ class Tuning:
         one that failed, or was not tested.
     values : tuple of dict, length K + 1
         What each trial sets; nothing for the default.
+    opened : int
+        Of how many trials the test split had been opened before the choice was made, as an earlier budget does.
     """
 
     task: str
@@ -54,6 +56,7 @@ class Tuning:
     valid: tuple[float, ...]
     test: tuple[float, ...]
     values: tuple[Mapping[str, Any], ...]
+    opened: int = 0
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Tuning:
@@ -186,7 +189,7 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
     -------
     DataFrame
         ``task, source, method, tuned, metric, condition, default_mean, tuned_mean, gain, low, high, p, default_rank,
-        tuned_rank, trials, chosen, values, valid, test, optimism, overtuned``: `gain` is tuned less default in
+        tuned_rank, trials, chosen, values, valid, test, optimism, overtuned, opened``: `gain` is tuned less default in
         `condition`, with the ends of its 95 % interval; ranks are among the task's methods with their defaults, and
         tuned.
     """
@@ -212,6 +215,7 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
                 "test": own.test[own.chosen],
                 "optimism": own.optimism,
                 "overtuned": own.overtuned,
+                "opened": own.opened,
                 "turned": own.turned,
             }
         )

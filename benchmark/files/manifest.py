@@ -131,12 +131,36 @@ class _Tuning(BaseModel):
     valid: list[float | None] = Field(min_length=1)
     test: list[float | None]
     values: list[dict[str, Any]]
+    opened: int = 0
 
     @model_validator(mode="after")
     def _of_one_length(self) -> _Tuning:
         if not len(self.valid) == len(self.test) == len(self.values):
             raise ValueError("a score or a configuration of a trial is missing")
         return self
+
+
+class _TunedPair(BaseModel):
+    model_config = ConfigDict(strict=True)
+    method: str
+    tuned: str
+    task: str
+    source: str
+    tried: int
+    failed: int
+    opened_before: int
+
+
+class _Budget(BaseModel):
+    """What :func:`benchmark.evidence.trials.budgets_of` tells."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    configurations: int | None = None
+    hours: float | None = None
+    seed: int | None = None
+    rule: str = ""
+    draws: list[int] = []
+    pairs: list[_TunedPair]
 
 
 class _Manifest(BaseModel):
@@ -154,6 +178,7 @@ class _Manifest(BaseModel):
     tasks: list[dict[str, Any]] = []
     readings: list[_Reading] = []
     tuning: list[_Tuning] = []
+    tuned_by: list[_Budget] = []
     cells: list[_Cell] = []
     not_computed: list[_Planned] = []
 

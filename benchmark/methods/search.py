@@ -13,7 +13,10 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import validated
+from benchmark.methods.cards import card
 from benchmark.methods.hyperparameters import type_hints, typed
+from benchmark.methods.loading import load
+from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
 from benchmark.protocol.search import Choice, Range
 from benchmark.protocol.training_config import MRMConfig, TrainingConfig
@@ -69,6 +72,21 @@ def search_space(cls: type[Method], name: str, trains_on: str) -> tuple[dict[str
             return own_space, True
     harness = HARNESS | (MISSINGNESS if trains_on == "missing" else {})
     return own_space | {key: values for key, values in harness.items() if key not in own_space}, own is not None
+
+
+def tuned_over(entry: Entry) -> dict[str, str]:
+    """For people: what a method is tuned over, each entry's range with its reason from the card.
+
+    Raises
+    ------
+    BenchmarkError
+        If the method cannot be imported, or its own space is none.
+    """
+    cls = load(entry)
+    space, _ = search_space(cls, entry.name, entry.trains_on)
+    reasons = card(entry).get("search_space", {})
+    told = {key: reasons.get(key, "") if key in (cls.search_space or {}) else "of the harness" for key in space}
+    return {key: f"{values} ({why})" if (why := told[key]) else str(values) for key, values in space.items()}
 
 
 def configurations(cls: type[Method], name: str, task_name: str, trains_on: str, count: int) -> list[dict[str, Any]]:

@@ -16,11 +16,12 @@ from benchmark.evidence.collect import Collection, collect
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
-from benchmark.evidence.trials import read_tunings
+from benchmark.evidence.trials import budgets_of, read_tunings
 from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
+from benchmark.methods.search import tuned_over
 from benchmark.names import without_formulas
 from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
@@ -201,10 +202,11 @@ def gather(
         found = read_tunings(*folders)
         tunings = [own.record for own in found if {own.method, own.tuned} <= set(texts)]
         manifest |= {"tuning": tunings} if tunings else {}
+        manifest |= {"tuned_by": budgets} if (budgets := budgets_of(folders, only)) else {}
     again = list(filter(None, map(tell_recomputed, folders)))
     manifest = {name: value for name, value in manifest.items() if name != "recomputed"}
     manifest |= {"recomputed": " ".join(again)} if again else {}
-    cards = {row.label: methods.card(entries[row.name]) for row in rows if row.label in entries}
+    cards = {row.label: _card(entries[row.name]) for row in rows if row.label in entries}
     return Content(
         collection,
         evidence,
@@ -217,6 +219,15 @@ def gather(
         margin=alike,
         lacking=open_cells,
     )
+
+
+def _card(entry: Entry) -> dict[str, Any]:
+    """A card that says beside the reasons what each entry of the search space may be."""
+    own = methods.card(entry)
+    try:
+        return own | ({"search_space": tuned_over(entry)} if own.get("search_space") else {})
+    except BenchmarkError:  # its file is another one by now; what was computed is shown all the same
+        return own
 
 
 def write(content: Content, out: Path, say: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchmark._version import __version__
@@ -151,6 +151,43 @@ def tell_processors(manifest: Mapping[str, Any]) -> str:
     return f"{said}: the numbers are the same on every other x86-64 one with AVX2."
 
 
+def tell_tuning(budgets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How methods were tuned, a sentence or more for each budget.
+
+    Parameters
+    ----------
+    budgets : sequence of mapping
+        From :func:`benchmark.evidence.trials.budgets_of`.
+    """
+    for own in budgets:
+        pairs = own["pairs"]
+        tried = own.get("configurations") or max(pair["tried"] for pair in pairs) - 1  # earlier versions did not say it
+        configurations = "1 random configuration" if tried == 1 else f"{tried} random configurations"
+        hours = own.get("hours")
+        within = "" if hours is None else f", or as many as an equal share of {hours:g} h allowed,"
+        seed = "" if own.get("seed") is None else f", each trained once, with seed {own['seed']}"
+        draws = f", draws {', '.join(map(str, own['draws']))}" if own.get("draws") else ""
+        where = ", ".join(dict.fromkeys(pair["method"] for pair in pairs))
+        yield (
+            f"The default and {configurations}{within} of {where}{seed}; {own.get('rule') or 'chosen by validation'}"
+            f"{draws}."
+        )
+        if failed := _counted(pairs, "failed"):
+            yield f"Trials that failed: {failed}."
+        if opened := _counted(pairs, "opened_before"):
+            yield (
+                f"The test split had been opened for trials before the choice was made, as an earlier budget does: "
+                f"{opened}; choices are made of validation predictions alone."
+            )
+
+
+def _counted(pairs: Sequence[Mapping[str, Any]], what: str) -> str:
+    """``2 of 21 of mult on mosi``; empty where there are none."""
+    return ", ".join(
+        f"{pair[what]} of {pair['tried']} of {pair['method']} on {pair['task']}" for pair in pairs if pair[what]
+    )
+
+
 def counted_cells(
     cells: Sequence[Mapping[str, Any]],
     failures: Sequence[Mapping[str, str]],
@@ -211,6 +248,7 @@ def provenance(
         "not_computed",
         "readings",
         "tuning",
+        "tuned_by",
         "processors",
         "arithmetic",
     )
@@ -220,6 +258,7 @@ def provenance(
     return {
         **{k: v for k, v in manifest.items() if k not in elsewhere},
         **({"processors": told} if (told := tell_processors(manifest)) else {}),
+        **({"tuning": budgets} if (budgets := list(tell_tuning(manifest.get("tuned_by", [])))) else {}),
         "versions": versions[0] if len(versions) == 1 else {str(i + 1): str(v) for i, v in enumerate(versions)},
         "cells": cells if lacking else {state: cells[state] for state in ("done", "failed")},
         "methods": methods,

@@ -23,6 +23,7 @@ from benchmark.report.compose import Content, write
 from benchmark.report.content import file_prefix
 from benchmark.report.tables import KINDS
 from benchmark.running.models import load_model
+from benchmark.running.progress import tell_time
 from benchmark.running.tuned import read_tuning, trials_frame
 
 Say = Callable[[str], None]
@@ -188,7 +189,8 @@ class Plan:
     ----------
     grid : str
     cells : DataFrame
-        ``method, task, seed, state, key``, one row a cell.
+        ``method, task, seed, state, key, seconds``, one row a cell: the seconds to expect, 0 where nothing is left to
+        compute, and NaN where that is not known; of a trial with its later test.
     settings : int
         In how many settings each cell is tested.
     jobs : int
@@ -214,10 +216,16 @@ class Plan:
         if self.tuning:
             lines = [f"grid {self.grid}: {count} cells", self.tuning]
         rows = self.cells["method"].str.replace(r" #\d+$", " (trials)", regex=True)
-        for label, own in self.cells["state"].groupby(rows, sort=False):
-            lines.append(
-                f"  {label:<16} " + ", ".join(f"{n} {kind}" for kind in kinds if (n := int((own == kind).sum())))
-            )
+        width = max(16, *rows.str.len())
+        for label, own in self.cells.groupby(rows, sort=False):
+            counts = [f"{n} {kind}" for kind in kinds if (n := int((own["state"] == kind).sum()))]
+            lines.append(f"  {label:<{width}} {', '.join(counts)}{self._hours(own['seconds'])}")
         lines.append("in all: " + ", ".join(f"{(self.cells['state'] == kind).sum()} {kind}" for kind in kinds))
         jobs = "1 job" if self.jobs == 1 else f"{self.jobs} jobs"
-        return "\n".join([*lines, f"time to expect with {jobs}: {self.time}"])
+        above = "; of a row, above, with 1 job" if self.tuning else ""
+        return "\n".join([*lines, f"time to expect with {jobs}: {self.time}{above}"])
+
+    def _hours(self, seconds: pd.Series) -> str:
+        """What a row takes, where that is for somebody to weigh: in a grid that is tuned."""
+        left = [None if pd.isna(own) else float(own) for own in seconds if own != 0.0]
+        return f": {tell_time(left, 1)}" if self.tuning and left else ""

@@ -95,8 +95,20 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
         blocks=[Block("", [(method, cells(method)) for method in methods])],
         words=("rank", "overtuned", "chosen"),
         metrics={},
-        notes=(),
+        notes=_opened(own.loc[methods]),
         reference="",
+    )
+
+
+def _opened(outcomes: pd.DataFrame) -> tuple[str, ...]:
+    """Whose trials could have been tested before the choice; nothing where that is so of none."""
+    early = outcomes[outcomes["opened"] > 0]
+    if early.empty:
+        return ()
+    told = ", ".join(f"{method} ({row.opened} of {row.trials + 1} trials)" for method, row in early.iterrows())
+    return (
+        f"The test split had been opened before the choice was made, as an earlier budget does, for trials of {told}; "
+        "choices are made of validation predictions alone.",
     )
 
 

@@ -27,6 +27,7 @@ from benchmark.names import without_formulas
 from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
 from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
+from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
 from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
 from benchmark.running.arithmetic import NATIVE, processor
@@ -100,6 +101,8 @@ def verify(
         "tables": work.tables,
         "completeness": work.completeness,
     }
+    if was_tuned(folder):
+        checks["trials"] = lambda: check_trials(folder)
     if recompute is not None:
         workers = worker_count(jobs, timeout=None, portable=True, say=say)
 
@@ -253,7 +256,7 @@ class _Verification:
         if isinstance(content, str):
             yield "scores cannot be read"
             return
-        compared, others = 0, []
+        compared, others, trials_lack = 0, [], bool(lacking_trials(self.folder))
         there = {path.name for path in (self.folder / "tables").glob("*.*")}
         parts = [part for kind in content.parts.values() for part in kind.values()]
         files = {name: text for part in parts for name, text in table_files(part).items()}
@@ -262,6 +265,9 @@ class _Verification:
                 yield _found(UNKNOWN, f"tables/{name} is not here; --report-only writes it")
                 continue
             there.remove(name)
+            if "_tuning" in name and trials_lack:
+                yield _found(UNKNOWN, f"tables/{name}: it is made of trials that are not here")
+                continue
             compared += 1
             stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
             if stored != text:

@@ -144,6 +144,7 @@ class Cluster:
                 trace = f"KilledWorker: every worker that computed this cell died (out of memory?), at last {last}"
             return cell, record_failure(store, cell, trace, started, before[cell.key], keep=not work.fresh)
 
+        work.out.mkdir(parents=True, exist_ok=True)  # trials have a folder of their own
         demands.mark.touch()
         try:
             self._check(demands)

@@ -50,7 +50,7 @@ class Means:
 
     def left(self, grid: Grid, store: Store) -> list[Cell]:
         """The cells of the shard that are not done; tells of damaged ones, and how many fall to the shard."""
-        own = self._own(grid)
+        own = self.own(grid)
         states = {cell.key: state_of(store, cell, grid) for cell in own}
         for key, fault in store.damaged(states).items():
             states[key] = DAMAGED
@@ -61,7 +61,7 @@ class Means:
 
     def compute(self, grid: Grid, store: Store, todo: list[Cell]) -> int:
         """Compute cells; returns how many failed."""
-        display = Display(replace(grid, cells=self._own(grid)), store, todo, self.jobs)
+        display = Display(replace(grid, cells=self.own(grid)), store, todo, self.jobs, fresh=self.fresh)
         with storing(store.out), display.shown():
             return run_grid(
                 grid,
@@ -77,13 +77,20 @@ class Means:
                 together=self.together,
             )
 
-    def _own(self, grid: Grid) -> list[Cell]:
+    def own(self, grid: Grid) -> list[Cell]:
+        """The cells that fall to the shard; all of them without one."""
         return [cell for cell in grid.cells if is_of_shard(cell, self.part)]
 
 
 def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
     """Compute the trials that are not there, and choose; None where those of other shards are not there yet."""
     grid, begun = tuning.trials, set[str]()
+    if means.fresh and (again := sum(bool(tuning.store.stamp(cell.key)) for cell in means.own(grid))):
+        trials = "1 stored trial is" if again == 1 else f"{again} stored trials are"
+        means.say(
+            f"--fresh: {trials} computed again, and choices are made of the new ones; nothing is deleted: what is done "
+            f"moves to {tuning.store.out / 'replaced'}"
+        )
     while True:  # where a time is divided, what is due depends on what the trials before took
         due = [cell for cell in tuning.due() if cell.key not in begun]
         if not due:
@@ -105,14 +112,6 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
     for line in tuning.remarks(chosen):
         means.say(line)
     return chosen
-
-
-def plan_all(tuning: Tuning, store: Store, part: tuple[int, int] | None) -> list[tuple[Cell, str]]:
-    """Every cell that a tuned run has to compute, at most, and its state: trials, then the cells of all rows."""
-    found = []
-    for grid, own in ((tuning.trials, tuning.store), (tuning.planned(), store)):
-        found += [(cell, state_of(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
-    return found
 
 
 def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from benchmark.protocol.metrics import metric
 from benchmark.running.cell import Outcome
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.store import DONE, FAILED, Store
+from benchmark.running.tuned import plain_label
 
 REFERENCE = ROOT / "results" / "reference"
 
@@ -34,65 +35,88 @@ _FARTHEST = 8.0
 
 @dataclass(frozen=True)
 class _Past:
-    """A cell that was run: its seconds, on data of which size, for how many epochs (0: not told)."""
+    """A cell that was run: its seconds, on data of which size, for how many epochs (0: not told).
+
+    `testing` are the seconds that it did not train; NaN where one of the two is not known.
+    """
 
     seconds: float
     size: Size | None
     epochs: int
+    testing: float = math.nan
 
 
 class Estimates:
     """Seconds to expect of a cell: the mean of its like in this folder, else of what is nearest, scaled.
 
-    Its like has the same data. Else what its row, or its method, took on other data counts, in this folder and in the
-    reference results: in proportion to the training samples, to what a sample costs by frames and widths, and, where
-    fewer are asked for, to the epochs. What is too far from all that is known is not guessed.
+    Its like has the same data; a trial and a tuned row are like the row that they are of. Else what its row, or its
+    method, took on other data counts, in this folder and in the reference results: in proportion to the training
+    samples, to what a sample costs by frames and widths, and, where fewer are asked for, to the epochs. What is too far
+    from all that is known is not guessed.
 
     Parameters
     ----------
     store : Store
     reference : Path
         Folder of earlier runs, each with a ``manifest.json``.
+    trials : Store, optional
+        Those of a tuned grid, if they are not what `store` holds.
+    fresh : bool
+        Done cells are computed anew; else those that are left are only tested in further settings.
     """
 
-    def __init__(self, store: Store, reference: Path = REFERENCE) -> None:
-        self._own: dict[tuple[str, str], list[float]] = {}  # by row and fingerprint of the data
+    def __init__(
+        self, store: Store, reference: Path = REFERENCE, *, trials: Store | None = None, fresh: bool = False
+    ) -> None:
+        self._own: dict[tuple[str, str], list[_Past]] = {}  # by row and fingerprint of the data
         self._past: dict[str, list[_Past]] = {}  # by row, on any data
+        self._done: set[str] = set()
         for path in sorted(reference.glob("*/manifest.json")):
             manifest = read_manifest(path)
             sizes = {(t.get("name"), t.get("source")): _size_told(t) for t in manifest.get("tasks", [])}
             for cell in manifest.get("cells", []):
                 size = sizes.get((cell["task"], cell["source"] or "simulated"))
-                self._past.setdefault(cell["method"], []).append(_Past(cell["seconds"], size, cell["epochs"]))
-        for key in store.stored_keys():
-            record = store.readable(key)
-            if record is not None and record["state"] == DONE:
-                self._note(record["label"], record["task"]["fingerprint"], record["seconds"])
-                past = _Past(record["seconds"], size_of(record["data"]), record.get("epochs", 0))
-                self._past.setdefault(record["label"], []).append(past)
+                past = _Past(cell["seconds"], size, cell["epochs"], _testing(cell))
+                self._past.setdefault(cell["method"], []).append(past)
+        for own in (store,) if trials is None else (store, trials):
+            for key in own.stored_keys():
+                record = own.readable(key)
+                if record is not None and record["state"] == DONE:
+                    past = _Past(record["seconds"], size_of(record["data"]), record.get("epochs", 0), _testing(record))
+                    self._note(record["label"], record["task"]["fingerprint"], past)
+                    self._done |= set() if fresh else {key}
 
-    def _note(self, label: str, fingerprint: str, seconds: float) -> None:
-        self._own.setdefault((label, fingerprint), []).append(seconds)
+    def _note(self, label: str, fingerprint: str, past: _Past) -> None:
+        label = plain_label(label)
+        self._own.setdefault((label, fingerprint), []).append(past)
+        self._past.setdefault(label, []).append(past)
 
     def add(self, cell: Cell, seconds: float) -> None:
         """Learn from a cell that is done."""
-        self._note(cell.row.label, cell.definition["task"]["fingerprint"], seconds)
-        self._past.setdefault(cell.row.label, []).append(_Past(seconds, cell.size, 0))
+        past = _Past(seconds, cell.size, 0)
+        if cell.key in self._done:  # it was only tested
+            past = replace(past, seconds=math.nan, testing=seconds)
+        self._note(cell.row.label, cell.definition["task"]["fingerprint"], past)
 
-    def of(self, cell: Cell) -> float | None:
-        """Seconds to expect, or None where nothing like it was ever run."""
-        labels = (cell.row.label, cell.row.name)
+    def of(self, cell: Cell, what: str = "seconds") -> float | None:
+        """Seconds to expect, or None where nothing like it was ever run; `what` is "testing" for those of a test."""
+        labels = (plain_label(cell.row.label), cell.row.name)
         for label in labels:
-            if own := self._own.get((label, cell.definition["task"]["fingerprint"])):
-                return sum(own) / len(own)
+            own = self._own.get((label, cell.definition["task"]["fingerprint"]), [])
+            if own := [each for each in own if not math.isnan(getattr(each, what))]:
+                return sum(getattr(each, what) for each in own) / len(own)
         for label in labels:
-            if found := self._scaled(self._past.get(label, []), cell):
+            if (found := self._scaled(self._past.get(label, []), cell, what)) is not None:
                 return found
         return None
 
-    def _scaled(self, past: Sequence[_Past], cell: Cell) -> float | None:
+    def left(self, cell: Cell) -> float | None:
+        """Seconds to expect of a cell that is not done, or of the tests that a done one lacks."""
+        return self.of(cell, "testing" if cell.key in self._done else "seconds")
+
+    def _scaled(self, past: Sequence[_Past], cell: Cell, what: str) -> float | None:
         """The mean of those whose samples cost most nearly the same; None where all are too far."""
-        known = [each for each in past if each.size is not None]
+        known = [each for each in past if each.size is not None and not math.isnan(getattr(each, what))]
         if cell.size is None or not known:
             return None
 
@@ -105,24 +129,36 @@ class Estimates:
         if nearest > math.log(_FARTHEST):
             return None
         chosen = [each for each in known if abs(math.log(times(each))) < nearest + 1e-9]
+        epochs = cell.training.epochs
         seconds = [
-            each.seconds
+            getattr(each, what)
             * times(each)
             * (cell.size.samples / each.size.samples if each.size else 1.0)
-            * min(1.0, cell.training.epochs / each.epochs if each.epochs else 1.0)
+            * min(1.0, epochs / each.epochs if each.epochs and what == "seconds" else 1.0)
             for each in chosen
         ]
         return sum(seconds) / len(seconds)
 
     def total(self, cells: list[Cell], jobs: int) -> str:
         """For people: the time for some cells, and how many of them it leaves out."""
-        known = [seconds for seconds in map(self.of, cells) if seconds is not None]
-        unknown = len(cells) - len(known)
-        if not known:
-            return "not known yet, until the first cells are done" if cells else "nothing to do"
-        text = f"about {duration(sum(known) / jobs)}"
-        cells_are = "1 cell is" if unknown == 1 else f"{unknown} cells are"
-        return text + (f", and {cells_are} not known yet" if unknown else "")
+        return tell_time(list(map(self.left, cells)), jobs)
+
+
+def tell_time(seconds: Sequence[float | None], jobs: int) -> str:
+    """For people: the time for some cells, of which None is not known, and how many of them it leaves out."""
+    known = [own for own in seconds if own is not None]
+    unknown = len(seconds) - len(known)
+    if not known:
+        return "not known yet, until the first cells are done" if seconds else "nothing to do"
+    text = f"about {duration(sum(known) / jobs)}"
+    cells_are = "1 cell is" if unknown == 1 else f"{unknown} cells are"
+    return text + (f", and {cells_are} not known yet" if unknown else "")
+
+
+def _testing(told: Mapping[str, Any]) -> float:
+    """What a cell took besides its training: all of it where it trains nothing; NaN where it is not told."""
+    training = told.get("training_seconds")
+    return math.nan if training is None else max(0.0, float(told["seconds"]) - float(training))
 
 
 def _size_told(task: Mapping[str, Any]) -> Size | None:
@@ -159,10 +195,19 @@ def _console() -> Console:
 class Display:
     """Follows a run: cells done, running (with epoch and validation score), failed, and the time left."""
 
-    def __init__(self, grid: Grid, store: Store, todo: list[Cell], jobs: int, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        store: Store,
+        todo: list[Cell],
+        jobs: int,
+        console: Console | None = None,
+        *,
+        fresh: bool = False,
+    ) -> None:
         self.console = console or _console()
         self.store, self.jobs = store, jobs
-        self.estimates = Estimates(store)
+        self.estimates = Estimates(store, fresh=fresh)
         self.left = {cell.key: cell for cell in todo}
         self.done = len(grid.cells) - len(todo)
         self.total = len(grid.cells)

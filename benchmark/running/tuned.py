@@ -5,23 +5,27 @@
     {"grid": "tuned", "configurations": 20, "hours": null, "seed": 10000, "draws": [0, 1, 2], "rule": "...",
      "opened": [{"digest": "0123456789abcdef", "trials": ["<key>"]}],
      "pairs": [{"method": "mult", "tuned": "mult tuned", "name": "mult", "task": "mosi", "source": "simulated",
+                "configurations": 20, "hours": null, "tried": ["lav@0.0#0", "lav@0.5#0", "lav@0.5#1"],
                 "metric": "f1", "lower_is_better": false, "chosen": 3, "values": {"learning_rate": 0.003},
                 "cells": {"default": ["<key>"], "tuned": ["<key>"]},
                 "trials": [{"number": 0, "values": {}, "key": "<key>", "state": "done", "score": 61.2,
                             "parts": {"complete": 66.0, "inter": 58.1, "intra": 59.5}, "seconds": 12.3, "error": "",
                             "opened_before": false}]}]}
 
-``method`` is a row's label and ``name`` its method. ``chosen`` is a trial's number, null where all have failed. A
-trial lies in ``trials/cells/<key>``; ``cells`` are those of the rows, in ``cells/<key>``: where the default was chosen,
-both rows have the same. ``opened`` lists the passes that opened the test split for trials: a digest of the choices that
-were stored before, and the trials that could be tested from then on. Of a trial that was open before its pair's choice
-was last made, ``opened_before`` is true; choices are made of validation predictions alone, whatever is open.
+What stands above the pairs is of the last command; pairs that it did not ask for stay as they were. ``method`` is a
+row's label and ``name`` its method; ``tried`` are the settings and draws that a score is of. ``chosen`` is a trial's
+number, null where all have failed. A trial lies in ``trials/cells/<key>``; ``cells`` are those of the rows, in
+``cells/<key>``: where the default was chosen, both rows have the same. ``opened`` lists the passes that opened the test
+split for trials: a digest of the choices that were stored before, and the trials that could be tested from then on. Of
+a trial that was open before its pair's choice was made, ``opened_before`` is true; the same choice of the same trials
+and scores is not made anew. Choices are made of validation predictions alone, whatever is open.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,11 +40,22 @@ TRIALS = "trials"
 """The folder of the trials' store, in an output folder."""
 
 SUFFIX = " tuned"
+_OF_TUNING = re.compile(r" (#\d+|tuned)$")
 
 
 def tuned_label(label: str) -> str:
     """``mult`` → ``mult tuned``."""
     return label + SUFFIX
+
+
+def plain_label(label: str) -> str:
+    """The row that a trial, ``mult #3``, or a tuned row, ``mult tuned``, is of."""
+    return _OF_TUNING.sub("", label)
+
+
+def place_of(pair: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Method, task and source: what tells a pair from all others."""
+    return str(pair["method"]), str(pair["task"]), str(pair.get("source", "simulated"))
 
 
 def read_tuning(out: Path) -> dict[str, Any]:
@@ -107,9 +122,9 @@ def as_rows(tuning: Mapping[str, Any], records: Iterable[dict[str, Any]]) -> lis
     A tuned row has the cells that were chosen for it last, also those that are stored under another row, such as the
     default; what was chosen before is left out.
     """
-    wanted: dict[tuple[str, str], list[str]] = {
-        (pair["tuned"], pair["task"]): pair["cells"]["tuned"] for pair in tuning.get("pairs", ())
-    }
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for pair in tuning.get("pairs", ()):  # two of one name and task where there are two sources of its data
+        wanted.setdefault((pair["tuned"], pair["task"]), []).extend(pair["cells"]["tuned"])
     shown = []
     for record in records:
         task = record["task"]["name"]

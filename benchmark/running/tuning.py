@@ -28,8 +28,8 @@ from benchmark.protocol.target import Target
 from benchmark.running.choice import Choice
 from benchmark.running.grid import Cell, Grid, build
 from benchmark.running.store import DONE, FAILED, Damaged, Store, setting_name
-from benchmark.running.trial import DRAWS, drawn, lacking_validation, stored_trial, tried_in
-from benchmark.running.tuned import TRIALS, choices_digest, read_tuning, tuned_label, write_tuning
+from benchmark.running.trial import DRAWS, Trial, drawn, lacking_validation, stored_trial, tried_in
+from benchmark.running.tuned import TRIALS, choices_digest, place_of, read_tuning, tuned_label, write_tuning
 
 SEED = 10_000
 """Of all trials; seeds of grids are below it."""
@@ -127,14 +127,19 @@ class Tuning:
         return Grid(name, list(cells.values()), [], self.plain.draw, drawn(self.plain.settings))
 
     @property
-    def planned_words(self) -> str:
-        """For people: what the cells of a plan are for."""
+    def tested(self) -> Grid:
+        """The trials in the grid's settings: what is computed of them when every choice is stored."""
+        name = f"{self.choice.name}, test of the trials"
+        return Grid(name, self.trials.cells, self.plain.settings, self.plain.draw)
+
+    def planned_words(self, testing: str) -> str:
+        """For people: what the cells of a plan are for; `testing` is the time that the test of the trials takes."""
         trials, hours = len(self.trials.cells), self.asked.hours
         within = "" if hours is None else f", or as many as {hours:g} h allow, divided between methods and tasks"
         return (
             f"tuning: {trials} trials ({self.asked.configurations} configurations and the default of each method and "
             f"task{within}); then the chosen ones with the grid's seeds, at most as below; "
-            "then the trials are tested, which trains nothing"
+            f"then the trials are tested, which trains nothing ({testing})"
         )
 
     def due(self) -> list[Cell]:
@@ -173,9 +178,11 @@ class Tuning:
 
     def choices(self) -> dict[str, Any]:
         """What is chosen by the stored trials, in the form of :mod:`benchmark.running.tuned`."""
-        opened = list(read_tuning(self.out).get("opened", ()))
+        stored = read_tuning(self.out)
+        opened, before = list(stored.get("opened", ())), {place_of(pair): pair for pair in stored.get("pairs", ())}
         open_ = {key for each in opened for key in each["trials"]}
-        pairs = [self._chosen(pair, open_) for pair in self.pairs]
+        pairs = [_as_before(pair, before) for pair in (self._chosen(pair, open_) for pair in self.pairs)]
+        own = set(map(place_of, pairs))
         return {
             "grid": self.choice.name,
             "configurations": self.asked.configurations,
@@ -184,15 +191,15 @@ class Tuning:
             "draws": list(DRAWS),
             "rule": RULE,
             "opened": opened,
-            "pairs": pairs,
+            "pairs": pairs + [pair for place, pair in before.items() if place not in own],
         }
 
     def _chosen(self, pair: Pair, open_: set[str]) -> dict[str, Any]:
         target = pair.task.task.as_target
         primary = metric(pair.task.task.scored[0], target.kind)
-        trials = []
+        trials, wanted = [], self._tried(pair)
         for number, (cell, values) in enumerate(zip(self._admitted(pair), pair.values, strict=False)):
-            told = self._told(cell, target, primary.name)
+            told = self._told(cell.key, target, primary.name, wanted)
             trials.append(
                 {"number": number, "values": values, "key": cell.key, "opened_before": cell.key in open_, **told}
             )
@@ -208,6 +215,9 @@ class Tuning:
             "name": pair.row.name,
             "task": pair.task.name,
             "source": "simulated" if pair.task.path is None else "file",
+            "configurations": self.asked.configurations,
+            "hours": self.asked.hours,
+            "tried": wanted,
             "metric": primary.name,
             "lower_is_better": primary.lower_is_better,
             "chosen": None if best is None else best["number"],
@@ -216,27 +226,27 @@ class Tuning:
             "trials": trials,
         }
 
-    def _told(self, cell: Cell, target: Target, primary: str) -> dict[str, Any]:
+    def _tried(self, pair: Pair) -> list[str]:
+        """The settings and draws of a pair's trials, by name."""
+        return [setting_name(*each) for each in tried_in(self.trials.tried, pair.task.task.modalities)]
+
+    def _told(self, key: str, target: Target, primary: str, wanted: Sequence[str]) -> dict[str, Any]:
         """State, score and time of a trial."""
         told: dict[str, Any] = {"state": FAILED, "score": None, "parts": {}, "seconds": 0.0, "error": ""}
-        record = self.store.readable(cell.key)
+        record = self.store.readable(key)
         if record is None:
             return told | {"error": "it is damaged"}
         told["seconds"] = record.get("training_seconds", record["seconds"])
         if record["state"] != DONE:
             return told | {"error": record["error"]}
         try:
-            trial = stored_trial(self.store, cell.key)
+            trial = stored_trial(self.store, key)
         except Damaged as damage:
             return told | {"error": damage.fault}
         if trial is None:
             return told | {"error": "it has stored no predictions for the validation split"}
-        wanted = [setting_name(*each) for each in tried_in(self.trials.tried, cell.task.task.modalities)]
-        scorer = Scorer(target=target, labels=trial.labels, metrics=[primary])
-        logits = trial.logits[[trial.names.index(name) for name in wanted]]  # (S, N, K)
-        values = scorer.scores(logits)[0, :, 0] * scorer.scales[0]  # (S,)
-        score, parts = score_of(wanted, values)
-        return told | {"state": DONE, "score": score if math.isfinite(score) else None, "parts": parts}
+        score, parts = score_on_validation(trial, target, primary, wanted)
+        return told | {"state": DONE, "score": score, "parts": parts}
 
     def _refits(self, pair: Pair, values: Mapping[str, Any]) -> list[Cell]:
         row = _configured(pair.row, values, tuned_label(pair.row.label))
@@ -247,11 +257,15 @@ class Tuning:
     def refits(self, tuning: Mapping[str, Any]) -> Grid:
         """The grid's cells, and those of the tuned rows; a cell that belongs to both stands once, as the grid's."""
         cells = {cell.key: cell for cell in self.plain.cells}
-        for pair, told in zip(self.pairs, tuning["pairs"], strict=True):
+        for pair, told in zip(self.pairs, self._own(tuning), strict=True):
             if told["chosen"] is not None:
                 for cell in self._refits(pair, told["values"]):
                     cells.setdefault(cell.key, cell)
         return replace(self.plain, cells=list(cells.values()))
+
+    def _own(self, tuning: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """What is told of the pairs that are asked for; those that an earlier command asked for stand behind them."""
+        return list(tuning["pairs"][: len(self.pairs)])
 
     def planned(self) -> Grid:
         """The grid's cells and those of the tuned rows, as far as they are known; at most so many are computed."""
@@ -270,28 +284,28 @@ class Tuning:
 
         Only what is done is tested. What is chosen does not change by it.
         """
-        keys = {trial["key"] for pair in tuning["pairs"] for trial in pair["trials"] if trial["state"] == DONE}
+        keys = {trial["key"] for pair in self._own(tuning) for trial in pair["trials"] if trial["state"] == DONE}
         known = {key for each in tuning["opened"] for key in each["trials"]}
         if keys - known:
             new = {"digest": choices_digest(tuning["pairs"]), "trials": sorted(keys - known)}
             write_tuning(self.out, {**tuning, "opened": [*tuning["opened"], new]})
-        cells = [cell for cell in self.trials.cells if cell.key in keys]
-        return Grid(f"{self.choice.name}, test of the trials", cells, self.plain.settings, self.plain.draw)
+        return replace(self.tested, cells=[cell for cell in self.trials.cells if cell.key in keys])
 
     def remarks(self, tuning: Mapping[str, Any]) -> list[str]:
         """What a person should know of the choices, a line each."""
-        found = []
-        if any(trial["opened_before"] for pair in tuning["pairs"] for trial in pair["trials"]):
+        found, own = [], self._own(tuning)
+        if any(trial["opened_before"] for pair in own for trial in pair["trials"]):
             found.append(
-                "the test split was opened for some of these trials by an earlier, smaller budget; choices are made of "
-                "validation predictions alone, so that it cannot show in them"
+                "the test split was opened for some of these trials before this choice, which another budget or "
+                "--fresh has made anew; choices are made of validation predictions alone, so that it cannot show in "
+                "them"
             )
         if self.asked.hours is not None:
             found.append(
                 f"each method was given its share of {self.asked.hours:g} h on each task: how many configurations that "
                 "allows for depends on this machine"
             )
-        for pair in tuning["pairs"]:
+        for pair in own:
             where, tried = f"{pair['method']} on {pair['task']}", len(pair["trials"])
             failed = sum(trial["state"] == FAILED for trial in pair["trials"])
             of_tried = f"{tried} tried" + (f", {failed} failed" if failed else "")
@@ -305,6 +319,19 @@ class Tuning:
         return found
 
 
+def _as_before(pair: dict[str, Any], before: Mapping[tuple[str, str, str], dict[str, Any]]) -> dict[str, Any]:
+    """A pair as it was chosen once, if nothing that it was chosen by has changed: the same choice is not a new one."""
+
+    def by(told: Mapping[str, Any]) -> list[Any]:
+        return [(trial["key"], trial["score"]) for trial in told["trials"]]
+
+    known = before.get(place_of(pair))
+    if known is None or by(known) != by(pair):
+        return pair
+    flags = [{"opened_before": trial["opened_before"]} for trial in known["trials"]]
+    return {**pair, "trials": [trial | flag for trial, flag in zip(pair["trials"], flags, strict=True)]}
+
+
 def _unknown(cell: Cell) -> dict[str, Any]:
     """In a definition's place while it is not known what will be chosen."""
     return {**cell.definition, "hyperparameters": "as chosen"}
@@ -316,6 +343,27 @@ def shown(values: Mapping[str, Any], prefix: str = "") -> str:
         shown(value, f"{prefix}{name}.") if isinstance(value, Mapping) else f"{prefix}{name}={value}"
         for name, value in values.items()
     )
+
+
+def score_on_validation(
+    trial: Trial, target: Target, primary: str, wanted: Sequence[str]
+) -> tuple[float | None, dict[str, float]]:
+    """The score that a trial is chosen by, and its parts; None where the metric is not defined there.
+
+    Parameters
+    ----------
+    trial : Trial
+    target : Target
+    primary : str
+        The task's primary metric.
+    wanted : sequence of str
+        The settings and draws that count, by name.
+    """
+    scorer = Scorer(target=target, labels=trial.labels, metrics=[primary])
+    logits = trial.logits[[trial.names.index(name) for name in wanted]]  # (S, N, K)
+    values = scorer.scores(logits)[0, :, 0] * scorer.scales[0]  # (S,)
+    score, parts = score_of(wanted, values)
+    return (score if math.isfinite(score) else None), parts
 
 
 def score_of(names: Iterable[str], values: Any) -> tuple[float, dict[str, float]]:

@@ -39,12 +39,13 @@ def write_trials(out, chosen=1):
         {"number": 4, "key": "a4", "score": 1.0, "values": {"layers": 5}, "state": "done"},
     ]
     for trial in trials:
-        trial |= {"seconds": 1.0, "error": "", "parts": {}}
+        trial |= {"seconds": 1.0, "error": "", "parts": {}, "opened_before": trial["key"] in ("a0", "a1")}
     mult = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
     mult["cells"] = {"default": ["b0", "b1", "b2"], "tuned": ["c0", "c1", "c2"]}
     failed = mult | {"method": "misa", "tuned": "misa tuned", "chosen": None, "trials": [], "cells": {"tuned": []}}
     pairs = [mult | {"chosen": chosen, "trials": trials}, failed]
-    (out / "tuning.json").write_text(json.dumps({"grid": "g", "pairs": pairs}))
+    about = {"grid": "g", "seed": 10_000, "draws": [0, 1, 2], "rule": "chosen by lot"}
+    (out / "tuning.json").write_text(json.dumps({**about, "pairs": pairs}))
 
 
 def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
@@ -98,7 +99,17 @@ def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):
     assert "| mult | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | no | layers 3 |" in table
     assert (tmp_path / "figures" / "mosi_tuning_budget.png").is_file()
     assert "mosi_tuning_budget" in content.parts["figures"]
+    opened = "opened before the choice was made, as an earlier budget does"
+    assert f"{opened}, for trials of mult (2 of 5 trials)" in table
+    page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
+    said = "The default and 4 random configurations of mult, misa, each trained once, with seed 10000; chosen by lot, draws"
+    assert f"{said} 0, 1, 2." in page and "Trials that failed: 1 of 5 of mult on mosi." in page
+    assert (
+        "opened for trials before the choice was made, as an earlier budget does: 2 of 5 of mult on mosi; choices"
+        in page
+    )
     for left in ("cells", "trials"):  # what is put into a repository is without them
         (tmp_path / left).rename(tmp_path / f"moved-{left}")
     again = gather([tmp_path], methods.catalogue(), grid="g", command="c", against=["mult"])
     assert again.parts["tables"]["mosi_tuning"].blocks == content.parts["tables"]["mosi_tuning"].blocks
+    assert again.report["provenance"]["tuning"] == content.report["provenance"]["tuning"]

@@ -1,5 +1,6 @@
 """From folders to a report, and what a session in Python has of it."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from benchmark import methods
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.scores import TASK
+from benchmark.report import compose
 from benchmark.report.compose import gather, write
 from benchmark.report.results import Results
 from tests.report.test_manifest import record
@@ -45,6 +47,31 @@ def test_a_report_on_what_an_earlier_version_wrote_is_made(old, tmp_path):
         "mosi_heatmap",
     }
     assert len(said) == 1 and said[0].startswith("report: ")
+
+
+def test_a_card_says_what_each_entry_of_the_search_space_may_be_and_why(old, tmp_path, monkeypatch):
+    found = content(old)
+    space = found.cards["corrkd"]["search_space"]
+    assert space["d"] == f"one of 40, 80 ({methods.card(methods.catalogue()['corrkd'])['search_space']['d']})"
+    assert space["weight_decay"].endswith("(of the harness)")
+    write(found, tmp_path / "new", lambda line: None)
+    page = " ".join((tmp_path / "new/report.html").read_text(encoding="utf-8").split())
+    assert "learning_rate: 0.0002 to 0.01, logarithmic (" in page
+
+    def broken(entry):
+        raise BenchmarkError("it cannot be imported")
+
+    monkeypatch.setattr(compose, "tuned_over", broken)
+    assert content(old).cards["corrkd"] == methods.card(methods.catalogue()["corrkd"])
+
+
+@pytest.mark.parametrize("name", sorted(methods.catalogue()))
+def test_ranges_hold_no_published_number(name):
+    """What is published does not stand on a page of simulated data."""
+    card = compose._card(methods.catalogue()[name])
+    shown = " ".join(card.get("search_space", {}).values())
+    for row in card.get("published", []):
+        assert not re.search(rf"(?<![\d.]){re.escape(str(row['value']))}(?!\d)", shown), row
 
 
 def test_without_cells_only_metrics_that_are_stored_can_be_asked_for(old):

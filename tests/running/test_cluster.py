@@ -21,7 +21,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.report.results import Results
 from benchmark.running import arithmetic
 from benchmark.running.store import Store
+from tests.api_calls import keys, quiet
 from tests.running.portable import GRID as SMALL
+from tests.running.test_tuning import grid as tuned_grid
+from tests.running.test_tuning import told
 from tests.test_runs import GRID, logits, run
 from tests.waiting import HUNG, wait_for
 
@@ -167,6 +170,17 @@ def test_a_cluster_gives_the_same_numbers_as_this_process(address, grid, tmp_pat
     assert run("--grid", wider, "--out", "there", *part, *on(address)) == 0
     assert all(len(value) == 4 for value in logits(tmp_path / "there").values())
     assert before == {path: path.read_bytes() for path in tmp_path.glob("there/cells/*/model.safetensors")}
+
+
+def test_trials_are_chosen_on_a_cluster_as_here(address, tmp_path):
+    content = tuned_grid(tmp_path, methods=["planted"], seeds=1)
+    here = benchmark.run(content, tune=2, out=tmp_path / "here", jobs=1, say=quiet)
+    there = benchmark.run(content, tune=2, out=tmp_path / "there", backend="dask", scheduler=address, say=quiet)
+    assert told(there.out) == told(here.out) and keys(there.out) == keys(here.out)
+    for key in keys(here.out / "trials"):
+        one, other = (Store(results.out / "trials").read(key) for results in (here, there))
+        assert one["outputs"] == other["outputs"] and one["settings"], "the test split was opened behind the choice"
+    assert not leftovers(there.out) and not leftovers(there.out / "trials")
 
 
 @pytest.mark.skipif(bool(arithmetic.machine_fault()), reason=arithmetic.machine_fault() or "it can")

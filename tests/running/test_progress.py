@@ -107,6 +107,30 @@ def test_of_several_that_are_known_the_nearest_counts(grid, store, tmp_path):
     assert estimates.of(long) == 900.0
 
 
+def test_a_cell_that_lacks_tests_alone_is_expected_to_take_what_tests_take(grid, store, reference):
+    linear, again = (cell for cell in grid.cells if cell.row.label == "linear")
+    run_cell(linear, "", work_in(store, grid))
+    record = store.read(linear.key)
+    testing = record["seconds"] - record["training_seconds"]
+    estimates = Estimates(store, reference)
+    assert estimates.left(linear) == pytest.approx(testing) and estimates.left(again) == record["seconds"] > testing
+    assert Estimates(store, reference, fresh=True).left(linear) == record["seconds"]
+    estimates.add(linear, testing + 100.0)  # it was tested in further settings
+    assert estimates.left(linear) == pytest.approx(testing + 50.0) and estimates.of(again) == record["seconds"]
+
+
+def test_trials_and_tuned_rows_are_like_the_row_that_they_are_of(grid, store, reference):
+    linear = next(cell for cell in grid.cells if cell.row.label == "linear")
+
+    def called(label):
+        return replace(linear, row=replace(linear.row, label=label, name="another"))
+
+    estimates = Estimates(store, reference)
+    estimates.add(called("linear #3"), 40.0)
+    assert [estimates.of(called(label)) for label in ("linear", "linear #1", "linear tuned")] == [40.0] * 3
+    assert estimates.of(called("linear#1")) is None and estimates.of(called("untuned")) is None
+
+
 def test_a_failed_cell_tells_nothing_of_the_time(tmp_path, store):
     grid = small_grid(tmp_path, "faulty", does="raise ArithmeticError")
     assert run_cell(grid.cells[0], "", work_in(store, grid)).state == FAILED

@@ -37,10 +37,13 @@ class Planted(Method):
         exec(self.does)
         if self.fails == 1:
             raise ValueError("planted")
-        return torch.nn.functional.cross_entropy(self.predict(batch), batch.labels)
+        found = self.predict(batch)
+        if found.shape[1] == 1:
+            return (found[:, 0] - batch.intensity).abs().mean()
+        return torch.nn.functional.cross_entropy(found, batch.labels)
 
     def predict(self, batch):
-        return self.scale * self.head(batch.features["l"].mean(1)) + torch.tensor([0.0, 1e-3])
+        return self.scale * self.head(batch.features["l"].mean(1)) + torch.arange(self.task.num_outputs) * 1e-3
 '''
 PEEK = """
 from benchmark.data import TaskSource, known_tasks, load_task
@@ -249,9 +252,25 @@ def test_the_plan_tells_trials_and_rows_before_and_after(tmp_path):
     before = benchmark.plan(content, out=out, tune=3, jobs=1, say=quiet)
     counts = before.cells["state"].value_counts().to_dict()
     assert counts == {"to do": 4 + 6} and "planted (trials)" in str(before) and "4 trials" in str(before)
+    assert "which trains nothing (not known yet" in str(before)
+    assert before.cells.query("method != 'constant'")["seconds"].isna().all()
+    with patch.object(passes, "open_test"):
+        run(tmp_path, "out", 3)
+    trials = Store(out / "trials")
+    told = [trials.read(key) for key in keys(out / "trials")]
+    untested = benchmark.plan(content, out=out, tune=3, jobs=1, say=quiet)
+    own = untested.cells[untested.cells["method"].str.contains("#")]
+    rows = [Store(out).read(key) for key in keys(out)]
+    besides = [r["seconds"] - r["training_seconds"] for r in told + [r for r in rows if r["method"] == "planted"]]
+    assert set(untested.cells["state"]) == {DONE} and own["seconds"].to_numpy() == pytest.approx(np.mean(besides))
+    assert untested.cells["seconds"].sum() == pytest.approx(4 * np.mean(besides))
+    assert "which trains nothing (about " in str(untested) and "4 done: about " in str(untested)
     run(tmp_path, "out", 3)
     after = benchmark.plan(content, out=out, tune=3, jobs=1, say=quiet)
-    assert set(after.cells["state"]) == {DONE} and after.time == "nothing to do"
+    assert set(after.cells["state"]) == {DONE} and after.time == "nothing to do" and not after.cells["seconds"].any()
+    larger = benchmark.plan(content, out=out, tune=4, jobs=1, say=quiet)
+    (new,) = larger.cells.query("state == 'to do' and method == 'planted #4'")["seconds"]
+    assert 0 < new < np.inf and larger.cells["seconds"].notna().all(), "trials tell how long a trial takes"
     assert set(after.cells["key"]) == keys(out) | keys(out / "trials")
 
 

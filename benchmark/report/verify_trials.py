@@ -1,0 +1,133 @@
+"""Are the trials of a tuned folder, and what was chosen of them, what they say they are? A part of ``--verify``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchmarkError, one_line
+from benchmark.protocol.target import Target
+from benchmark.report.findings import UNKNOWN, WRONG, Finding
+from benchmark.running.grid import definition_of, key_of
+from benchmark.running.store import DONE, Damaged, Store
+from benchmark.running.trial import stored_trial
+from benchmark.running.tuned import FILE, TRIALS, read_tuning
+from benchmark.running.tuning import score_on_validation
+
+_NEAR = 1e-9  # another processor may add up in another order
+_FREE = ("seed",)  # what a trial and the row that is made of it may differ in
+
+
+def was_tuned(folder: Path) -> bool:
+    """Whether there is anything to look at."""
+    return (folder / FILE).exists()
+
+
+def lacking_trials(folder: Path) -> list[str]:
+    """The trials that are told of and are not here, so that what is made of them cannot be told again."""
+    if not was_tuned(folder):
+        return []
+    store, pairs = Store(folder / TRIALS), read_tuning(folder)["pairs"]
+    return [_title(pair, trial) for pair in pairs for trial in pair["trials"] if not store.stamp(trial["key"])]
+
+
+def check_trials(folder: Path) -> Iterator[Finding | str]:
+    """Trials by their checksums and keys; scores by the stored predictions for the validation split; choices by scores.
+
+    Parameters
+    ----------
+    folder : Path
+        Where :func:`was_tuned` says so.
+
+    Yields
+    ------
+    Finding or str
+        The last is a text that says what was looked at.
+    """
+    try:
+        pairs = read_tuning(folder)["pairs"]
+    except BenchmarkError as error:
+        yield _found(WRONG, str(error))
+        yield "cannot be read"
+        return
+    if lacking := lacking_trials(folder):
+        more = f" and {len(lacking) - 1} more are not here" if lacking[1:] else " is not here"
+        yield _found(UNKNOWN, f"{lacking[0]}{more}")
+    trials, rows = Store(folder / TRIALS), Store(folder)
+    checked = 0
+    for pair in pairs:
+        for trial in pair["trials"]:
+            if trials.stamp(trial["key"]):
+                checked += 1
+                yield from _trial(trials, pair, trial)
+        yield from _choice(pair)
+        yield from _rows(trials, rows, pair)
+    yield f"{checked} trials, and what was chosen {len(pairs)} times"
+
+
+def _trial(store: Store, pair: Mapping[str, Any], trial: Mapping[str, Any]) -> Iterator[Finding]:
+    title, key = _title(pair, trial), trial["key"]
+    try:
+        store.verify(key)
+        record, found = store.read(key), stored_trial(store, key)
+    except Damaged as damage:
+        yield _found(WRONG, damage.fault)
+        return
+    assert record is not None
+    if key_of(definition_of(record)) != key:
+        yield _found(WRONG, f"{title}: it is not the one that its definition says")
+    if record["state"] != trial["state"]:
+        yield _found(WRONG, f"{title}: it is {record['state']}, and {FILE} says {trial['state']}")
+    elif record["state"] == DONE:
+        wanted = pair.get("tried") or (found.names if found else ())  # earlier versions did not tell them
+        if found is None or not set(wanted) <= set(found.names):
+            yield _found(WRONG, f"{title}: it lacks predictions for the validation split")
+            return
+        score, _ = score_on_validation(found, Target.of_record(record["data"]), pair["metric"], wanted)
+        if not _alike(score, trial["score"]):
+            yield _found(WRONG, f"{title}: its score is {trial['score']}, and its predictions give {score}")
+
+
+def _choice(pair: Mapping[str, Any]) -> Iterator[Finding]:
+    """The best score, of equals the first."""
+    sign = -1.0 if pair["lower_is_better"] else 1.0
+    fine = [trial for trial in pair["trials"] if trial["score"] is not None]
+    best = max(fine, key=lambda trial: (sign * trial["score"], -trial["number"]), default=None)
+    number = None if best is None else best["number"]
+    if number != pair["chosen"]:
+        yield _found(
+            WRONG,
+            f"{pair['method']} on {pair['task']}: trial {pair['chosen']} is chosen, and {number} has the best score",
+        )
+
+
+def _rows(trials: Store, rows: Store, pair: Mapping[str, Any]) -> Iterator[Finding]:
+    """The tuned row is the chosen trial, trained with other seeds."""
+    chosen = next((trial["key"] for trial in pair["trials"] if trial["number"] == pair["chosen"]), "")
+    trial = trials.readable(chosen)
+    if trial is None:
+        return
+    for key in pair["cells"]["tuned"]:
+        record = rows.readable(key)
+        if record is not None and _free(record) != _free(trial):
+            yield _found(WRONG, f"{pair['tuned']} on {pair['task']} ({key}): it is not what was chosen")
+
+
+def _free(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in definition_of(record).items() if name not in _FREE}
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=_NEAR, abs_tol=_NEAR)
+
+
+def _title(pair: Mapping[str, Any], trial: Mapping[str, Any]) -> str:
+    return f"trial {trial['number']} of {pair['method']} on {pair['task']} ({trial['key']})"
+
+
+def _found(state: str, what: str) -> Finding:
+    return Finding("", state, one_line(what, 300))
