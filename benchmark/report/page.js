@@ -72,5 +72,52 @@ function makeCopyable(button) {
   });
 }
 
+// What is wider than its place says so, as long as it is.
+function makeHinted(box) {
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = "Wider than the page: scroll sideways →";
+  hint.hidden = true;
+  box.before(hint);
+  new ResizeObserver(() => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; }).observe(box);
+}
+
+// In the contents, the part that is being read is marked, and kept in sight.
+function followReading(nav) {
+  const links = [...nav.querySelectorAll("a")];
+  const heads = links.map((link) => document.getElementById(link.hash.slice(1)));
+  let current = null;
+  const mark = () => {
+    const line = innerHeight / 4;
+    const above = heads.filter((head) => head.getBoundingClientRect().top < line);
+    const link = links[heads.indexOf(above.at(-1) ?? heads[0])];
+    if (link === current) return;
+    current?.removeAttribute("aria-current");
+    (current = link).setAttribute("aria-current", "location");
+    const [own, all] = [link.getBoundingClientRect(), nav.getBoundingClientRect()];
+    if (own.top < all.top || own.bottom > all.bottom) nav.scrollTop += own.top - all.top - all.height / 3;
+  };
+  let waiting = false;
+  addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; mark(); });
+  }, { passive: true });
+  mark();
+}
+
+// On a small screen the contents lie over the text, so they fold up when they have been used.
+function makeFoldable(nav) {
+  const details = nav.querySelector("details");
+  nav.addEventListener("click", (event) => { if (event.target.closest("a")) details.open = false; });
+  nav.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !details.open) return;
+    details.open = false;
+    details.querySelector("summary").focus();
+  });
+}
+
 document.querySelectorAll("table.results").forEach(makeSortable);
 document.querySelectorAll("button.copy").forEach(makeCopyable);
+document.querySelectorAll(".scroll").forEach(makeHinted);
+document.querySelectorAll("nav").forEach((nav) => { followReading(nav); makeFoldable(nav); });

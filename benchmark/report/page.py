@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from jinja2 import Environment
@@ -15,7 +16,7 @@ from markupsafe import Markup
 
 from benchmark.names import visible
 from benchmark.report.content import Picture, Section, Table
-from benchmark.report.manifest import tell_cells
+from benchmark.report.opening import FAILED, FILES, NOTHING, SIMULATED, UNFINISHED, Sentence, banners
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
 _ORDER = (
@@ -29,6 +30,11 @@ MOST_FAILURES = 100
 # Not under provenance, but above.
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods", "processors", "recomputed"}
 
+_LEADS = ("overview", "intra", "inter")
+"""How the name of the figure ends that stands at the top; else it is the first of all."""
+
+_TONES = {SIMULATED: "warn", UNFINISHED: "warn", NOTHING: "bad", FAILED: "bad", FILES: ""}
+
 
 def render_page(
     scores: pd.DataFrame,
@@ -38,6 +44,8 @@ def render_page(
     provenance: Mapping[str, Any],
     failures: Sequence[Mapping[str, str]] = (),
     cards: Mapping[str, Mapping[str, Any]] = {},
+    found: Sequence[Sentence] = (),
+    files: Collection[str] = (),
 ) -> str:
     """Put a report on a page.
 
@@ -56,6 +64,10 @@ def render_page(
         The content of methods' cards, by the method's name in the tables; a method without one has only its line
         of ``provenance["methods"]``. Of a card's keys, all but `published` are shown: published numbers do not
         belong beside those of simulated data.
+    found : sequence of Sentence
+        What the page opens with.
+    files : collection of str
+        The files beside the page, such as ``tables/mosi_inter.csv``: of each part, those of its own are linked.
 
     Returns
     -------
@@ -66,21 +78,23 @@ def render_page(
     template = environment.from_string(_text("page.html.j2"))
     script = _text("page.js")
     methods = provenance.get("methods") or {}
+    lead = _lead(sections)
     return template.render(
         script=script,
         script_hash=_content_hash(script),
         grid=provenance.get("grid"),
         command=provenance.get("command"),
         tasks=[_in_order(task) for task in provenance.get("tasks") or ()],
+        banners=[
+            {"said": said, "tone": _TONES[said.kind], "why": said.kind == FAILED}
+            for said in banners(scores, provenance.get("cells") or {}, failures)
+        ],
+        found=found,
+        lead=lead and _shown_picture(lead, images, files, alone=True),
         summary=_summary(scores, sections, provenance),
-        simulated=_tasks_from(scores, "simulated"),
-        from_files=_tasks_from(scores, "file"),
         failures=failures,
         most_failures=MOST_FAILURES,
-        cells=provenance.get("cells"),
-        unfinished=_unfinished(provenance.get("cells") or {}),
-        sections=sections,
-        groups=lambda section: _groups(section, images),
+        sections=[_section(place, own, images, files, lead) for place, own in enumerate(sections, start=1)],
         methods=[
             {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
             for name in dict.fromkeys([*methods, *cards])
@@ -89,11 +103,6 @@ def render_page(
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
-
-
-def _unfinished(cells: Mapping[str, int]) -> str:
-    """What stands above all else where planned cells are not computed."""
-    return tell_cells(cells) if cells.get("not computed") else ""
 
 
 def _shown(value: Any) -> Any:
@@ -121,10 +130,6 @@ def _in_order(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _in_order(mapping[key]) if isinstance(mapping[key], Mapping) else mapping[key] for key in keys}
 
 
-def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:
-    return [] if scores.empty else list(scores.loc[scores["source"] == source, "task"].unique())
-
-
 def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     if grid := provenance.get("grid"):
@@ -150,27 +155,78 @@ def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapp
     return summary
 
 
-def _groups(section: Section, images: Mapping[str, bytes]) -> list[dict[str, Any]]:
-    """The parts of a section, with pictures that follow one another together, so that they can share a line."""
-    numbered = list(enumerate(section.parts, start=1))
+def _lead(sections: Sequence[Section]) -> Picture | None:
+    """The figure that stands at the top: the degradation curves of all tasks, or what there is in their place."""
+    pictures = [part for section in sections for part in section.parts if isinstance(part, Picture)]
+    by_end = [picture for end in _LEADS for picture in pictures if picture.stem.endswith(end)]
+    return next(iter([*by_end, *pictures]), None)
+
+
+def _section(
+    place: int,
+    section: Section,
+    images: Mapping[str, bytes],
+    files: Collection[str],
+    lead: Picture | None,
+) -> dict[str, Any]:
+    """A section as the page shows it: its parts, and those with a heading for the contents."""
+    parts = [(f"results-{place}-{n}", part) for n, part in enumerate(section.parts, start=1) if part is not lead]
     groups: list[dict[str, Any]] = []
-    for pictures, run in groupby(numbered, lambda pair: isinstance(pair[1], Picture)):
-        if pictures:
-            shown = [{"number": number, "part": part, **_image(images[part.stem])} for number, part in run]
-            groups.append({"pictures": shown})
-        else:
-            groups.extend({"number": number, "table": part} for number, part in run)
-    return groups
+    for id_, part in parts:
+        if isinstance(part, Table):
+            groups.append({"id": id_, "table": part, "files": _links(part, files)})
+            continue
+        if not groups or "table" in groups[-1]:
+            groups.append({"pictures": []})
+        groups[-1]["pictures"].append({"id": id_, **_shown_picture(part, images, files)})
+    for group in groups:
+        _put_beside(group.get("pictures", ()))
+    return {
+        "id": f"results-{place}",
+        "title": section.title,
+        "notes": section.notes,
+        "groups": groups,
+        "contents": [(id_, part.title) for id_, part in parts if part.title],
+    }
 
 
-def _image(png: bytes) -> dict[str, Any]:
+def _put_beside(pictures: Sequence[dict[str, Any]]) -> None:
+    """Of small pictures that follow one another two share a line; one that is left has its text beside it."""
+    for wide, line in groupby(pictures, lambda own: own["wide"]):
+        small = list(line)
+        if not wide and len(small) % 2:
+            small[-1]["alone"] = True
+
+
+def _shown_picture(
+    picture: Picture,
+    images: Mapping[str, bytes],
+    files: Collection[str],
+    *,
+    alone: bool = False,
+) -> dict[str, Any]:
+    png = images[picture.stem]
     width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # from its header
     return {
+        "part": picture,
         "png": b64encode(png).decode("ascii"),
         "width": width // 3,
         "height": height // 3,
         "wide": width > 1200,
+        "alone": alone and width <= 1200,
+        "files": _links(picture, files),
     }
+
+
+def _links(part: Table | Picture, files: Collection[str]) -> list[tuple[str, str]]:
+    """Suffix and address of each file of a part that is there."""
+    if isinstance(part, Table):
+        names = [f"tables/{part.stem}.{suffix}" for suffix in ("csv", "tex", "md")]
+    else:
+        names = [f"figures/{part.stem}.{suffix}" for suffix in ("pdf", "png")]
+        # Without numbers of its own, a csv file of its name is of the table that it belongs to.
+        names += [f"tables/{part.stem}.csv"] if part.numbers is not None else []
+    return [(name.rpartition(".")[2], quote(name)) for name in names if name in files]
 
 
 def _card(card: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.matrix import comparison_matrix
 from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.methods import methods_table, published_table
+from benchmark.report.opening import findings
 from benchmark.report.page import render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.readings import reading_parts
@@ -167,7 +168,18 @@ def write_report(
         drawn = drawing.files()
     contents |= {f"figures/{stem}.{suffix}": file for stem, files in drawn.items() for suffix, file in files.items()}
     images = {stem: files["png"] for stem, files in drawn.items()}
-    page = render_page(scores, made, images, provenance=provenance, failures=failures, cards=cards)
+    page = render_page(
+        scores,
+        made,
+        images,
+        provenance=provenance,
+        failures=failures,
+        cards=cards,
+        found=findings(
+            scores, evidence, against=against, order=method_order, margin=margin, tunings=tunings, methods=cards
+        ),
+        files=contents,
+    )
     contents["report.html"] = page.encode()
     for name in contents:
         check_inside((out / name).parent, out)  # a file that is a link gives way to the new one

@@ -23,7 +23,9 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         # Pictures, and with them their sizes, may differ.
         kept = [(k, v) for k, v in attrs if (tag, k) not in {("img", "src"), ("img", "width"), ("img", "height")}]
-        self.parts.append(("<", tag, tuple((k, None if k == "class" else v) for k, v in kept if v != "wide")))
+        # A file's name is made of the task's, which may be another; which one it is, another test tells.
+        kept = [(k, re.sub("^(tables|figures)/.*", r"\1/", v or "")) if k == "href" else (k, v) for k, v in kept]
+        self.parts.append(("<", tag, tuple((k, None if k == "class" else v) for k, v in kept)))
 
     def handle_endtag(self, tag: str) -> None:
         self.parts.append(("</", tag))
