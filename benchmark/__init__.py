@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from benchmark.protocol.method import Batch, Method, Stage, TaskSpec
     from benchmark.protocol.missing import MODALITIES, MRM, Setting, frame_mask
     from benchmark.protocol.search import Choice, Range
+    from benchmark.report.leaderboard import Leaderboard, leaderboard
     from benchmark.report.results import Plan, Results
     from benchmark.report.verify import verify
 
@@ -35,6 +36,7 @@ _HOME = {
     "Batch": "protocol.method",
     "Choice": "protocol.search",
     "BenchmarkError": "errors",
+    "Leaderboard": "report.leaderboard",
     "MODALITIES": "protocol.missing",
     "MRM": "protocol.missing",
     "Method": "protocol.method",
@@ -46,6 +48,7 @@ _HOME = {
     "Task": "data.task",
     "TaskSpec": "protocol.method",
     "frame_mask": "protocol.missing",
+    "leaderboard": "report.leaderboard",
     "load_model": "api",
     "plan": "api",
     "read_scores": "api",
@@ -62,6 +65,7 @@ __all__ = [
     "BenchmarkError",
     "Choice",
     "Count",
+    "Leaderboard",
     "Method",
     "NonNegative",
     "Plan",
@@ -76,6 +80,7 @@ __all__ = [
     "Whole",
     "__version__",
     "frame_mask",
+    "leaderboard",
     "load_model",
     "plan",
     "read_scores",

@@ -28,6 +28,7 @@ EPILOG = """examples:
   PROGRAM --grid full --shard 1/20 --out OUT    one of twenty parts, for a job array
   PROGRAM --grid quick --report-only            tables and figures again, from what is stored
   PROGRAM --verify OUT --recompute 3            are these numbers true? three cells are trained again
+  PROGRAM --leaderboard OUT1 OUT2               one page of the rows of several runs
 
 exit status: 0 all cells done; 1 some failed (the report is written), or a check did; 2 unusable arguments or data
 """
@@ -37,6 +38,7 @@ TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to d
     "list": ("plugin", "tasks", "verbose"),
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
+    "leaderboard": ("out",),
     "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
@@ -130,6 +132,10 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--recompute", nargs="?", const=0, type=_at_least_one, metavar="N",
         help="with --verify: compute N cells again, or all of them, and compare their outputs",
+    )  # fmt: skip
+    what.add_argument(
+        "--leaderboard", nargs="+", type=_folder, metavar="DIR",
+        help="write a page of the rows of these output folders to --out FILE.html (default: results/leaderboard.html)",
     )  # fmt: skip
     what.add_argument("--version", action="version", version=f"corrkd-benchmark {__version__}")
     which = parser.add_argument_group("which part of the grid (default: as the grid says)")
@@ -287,6 +293,10 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         verdict = verify(options.verify, tasks=options.tasks or (), plugins=options.plugin, **given, say=_say)
         _say(str(verdict))
         return 0 if verdict.sound else 1
+    if options.leaderboard:
+        from benchmark.report.leaderboard import leaderboard
+
+        return 1 if leaderboard(*options.leaderboard, out=options.out, say=_say).left_out else 0
     if options.grid is None and not (reports and (options.out or options.report_only)):
         raise BenchmarkError("nothing to do; give for instance --grid quick (see --help, and --list for the grids)")
     chosen = {

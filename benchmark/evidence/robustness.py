@@ -20,10 +20,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from benchmark.evidence.scores import SAID_KINDS, SETTING, TASK
+from benchmark.evidence.scores import SETTING, TASK, setting_of
 from benchmark.evidence.statistics import FLOORS, RUN, of_primary, over_seeds
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import PATTERNS, Setting
+from benchmark.protocol.missing import Setting
 
 
 def evenness(costs: list[float]) -> float:
@@ -111,8 +111,5 @@ def worst_cases(values: pd.DataFrame) -> pd.DataFrame:
 
 def _condition(kind: str, available: str, ratio: float, said: str = "") -> str:
     """The name of a row's condition; empty where nothing is missing, or everything."""
-    if kind in SAID_KINDS:
-        setting = Setting.parse(said)
-    else:
-        setting = Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
+    setting = setting_of(kind, available, ratio, said)
     return "" if setting == Setting() or setting.share == 1.0 else setting.condition

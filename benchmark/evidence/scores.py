@@ -71,6 +71,13 @@ def read_scores(path: Path) -> pd.DataFrame:
     return scores[[*COLUMNS, *([SETTING] if SETTING in scores else [])]]
 
 
+def setting_of(kind: str, available: str, ratio: float, said: str = "") -> Setting:
+    """The setting of a line of scores, from its columns; `said` is that of `SETTING`."""
+    return (
+        Setting.parse(said) if kind in SAID_KINDS else Setting(available, ratio, kind.partition("-")[2] or PATTERNS[0])
+    )
+
+
 def conditions_of(scores: pd.DataFrame) -> dict[str, Setting]:
     """The settings of `SAID_KINDS` among some scores, by the names of their conditions."""
     said = scores.loc[scores["kind"].isin(SAID_KINDS), SETTING].unique() if SETTING in scores else ()

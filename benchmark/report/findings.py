@@ -59,12 +59,19 @@ class Verdict:
     findings : list of Finding
     processor : dict
         Of this machine.
+    files : dict of str to str
+        Digests of what was looked at: :func:`benchmark.report.marks.digests_of`.
+    date, git_commit : str
+        When that was, and with which commit of the code.
     """
 
     folder: Path
     checked: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     processor: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+    git_commit: str = ""
 
     @property
     def sound(self) -> bool:
@@ -92,6 +99,9 @@ class Verdict:
         return {
             "verdict": "sound" if self.sound else "wrong",
             "benchmark": __version__,
+            "git_commit": self.git_commit,
+            "date": self.date,
+            "files": self.files,
             "processor": self.processor,
             "checks": [{"check": c, "state": self.state(c), "looked_at": what} for c, what in self.checked.items()],
             "findings": [asdict(finding) for finding in self.findings],

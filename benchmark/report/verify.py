@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -27,12 +28,14 @@ from benchmark.names import without_formulas
 from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
 from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
+from benchmark.report.marks import digests_of
 from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
 from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.cell import Outcome
 from benchmark.running.choice import TaskName, check_how, choose, several
+from benchmark.running.environment import git_commit, timestamp
 from benchmark.running.evaluation import digests, output_digest
 from benchmark.running.grid import Cell, definition_of, key_of
 from benchmark.running.grid_file import grid_names
@@ -54,6 +57,8 @@ def verify(
     say: Callable[[str], None] = print,
 ) -> Verdict:
     """Look whether the numbers stored in an output folder are true; what is found goes to its ``verify.json`` too.
+
+    Nothing else in the folder is written to; where it cannot be written to at all, that is said in a line.
 
     Parameters
     ----------
@@ -90,6 +95,7 @@ def verify(
         raise BenchmarkError(f"there is no folder {folder}; name the output folder of a run")
     entries = catalogue(map(Path, several(plugins)), on_fault=lambda fault: say(f"warning: {fault}"))
     known = {**known_tasks(), **{task.name: task for task in map(find_task, several(tasks))}}
+    looked_at = digests_of(folder)  # before it is read: what changes meanwhile is not what was found right
     work = _Verification(folder, entries, known, None if data is None else Path(data))
     if not work.keys and not (folder / "scores.csv").is_file():
         raise BenchmarkError(f"nothing is stored in {folder}: neither cells nor scores.csv")
@@ -110,14 +116,23 @@ def verify(
             say(f"{outcome.state} {cell.title}: {outcome.seconds:.0f} s")
 
         checks["recomputed"] = lambda: work.recomputed(recompute, workers, on_outcome)
-    verdict = Verdict(folder, processor=processor(NATIVE))
+    verdict = Verdict(
+        folder,
+        processor=processor(NATIVE),
+        files=looked_at,
+        date=timestamp(time.time()),
+        git_commit=git_commit() or "",
+    )
     for name, check in checks.items():
         for found in check():
             if isinstance(found, str):
                 verdict.checked[name] = found
             else:
                 verdict.findings.append(replace(found, check=name))
-    replace_file(folder / FILE, json_text(verdict.record()).encode())
+    try:
+        replace_file(folder / FILE, json_text(verdict.record()).encode())
+    except OSError as error:
+        say(f"warning: {FILE} cannot be written to {folder} ({error.strerror}); what was found holds all the same")
     return verdict
 
 
