@@ -148,6 +148,11 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
 
+    def printed(self) -> bytes:
+        """The page on paper, as PDF, with an outline of its headings."""
+        data = self.send("Page.printToPDF", preferCSSPageSize=True, generateDocumentOutline=True)["data"]
+        return base64.b64decode(data)
+
     def screenshot(self, path: Path) -> None:
         """Save the whole page as PNG, also what is below the window."""
         data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]

@@ -28,6 +28,7 @@ OF_SEVERAL_MODULES = {
     "parts/test_plain.py": "MulT and CorrKD beside plain ones",
     "parts/test_pretend.py": "every method on a made-up device",
     "parts/test_unaligned.py": "every method on modalities of unequal length",
+    "report/test_layout.py": "the page as a browser lays it out, on a screen and on paper",
     "report/test_undefined.py": "a score that is not there, from the metric to the page",
     "test_house.py": "all of it",
     "test_notebook.py": "the notebook of the documentation",

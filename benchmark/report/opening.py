@@ -176,7 +176,7 @@ class _Places:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A method held against the reference: `points` above 0 are better, hundredths where a metric is no per cent."""
+    """A method held against the reference, and how far it is from it: of a metric that is no per cent in hundredths."""
 
     row: Mapping[str, Any]
     sign: str
@@ -185,8 +185,7 @@ class _Compared:
     @classmethod
     def of(cls, row: Mapping[str, Any], margin: float) -> _Compared:
         of = metric(row["metric"])
-        turned = (-1.0 if of.lower_is_better else 1.0) * (1.0 if of.percent else 100.0)
-        return cls(row, verdict(row, of, margin), turned * row["difference"])
+        return cls(row, verdict(row, of, margin), abs(row["difference"]) * (1.0 if of.percent else 100.0))
 
     @property
     def method(self) -> str:
@@ -262,9 +261,7 @@ def _judged_by(rows: pd.DataFrame) -> str:
 def _differences(tests: pd.DataFrame, compared: Sequence[_Compared], against: str, places: _Places) -> Sentence:
     methods = [c for c in compared if c.method not in FLOORS]
     floors = [c for c in compared if c.method in FLOORS]
-    told = {
-        sign: sorted((c for c in methods if c.sign == sign), key=lambda c: -abs(c.points)) for sign in (BETTER, WORSE)
-    }
+    told = {sign: sorted((c for c in methods if c.sign == sign), key=lambda c: -c.points) for sign in (BETTER, WORSE)}
 
     def named(sign: str) -> str:
         own = [c.told(places) for c in told[sign]]
@@ -301,7 +298,7 @@ def _tell_floors(floors: Sequence[_Compared], against: str, places: _Places) -> 
         return f"No test finds {against} better than guessing by {_listed(rest, most=_MOST_NAMES)}."
     if places.several:
         return f"Guessing is worse than {against} on every task."
-    beaten = sorted(floors, key=lambda c: abs(c.points))
+    beaten = sorted(floors, key=lambda c: c.points)
     return f"Guessing is worse than {against}: {_listed([c.told(places) for c in beaten])}."
 
 

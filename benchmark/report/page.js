@@ -76,7 +76,7 @@ function makeCopyable(button) {
 function makeHinted(box) {
   const hint = document.createElement("p");
   hint.className = "hint";
-  hint.textContent = "Wider than the page: scroll sideways →";
+  hint.textContent = "Scroll sideways to see all of it →";
   hint.hidden = true;
   box.before(hint);
   new ResizeObserver(() => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; }).observe(box);
@@ -90,7 +90,8 @@ function followReading(nav) {
   const mark = () => {
     const line = innerHeight / 4;
     const above = heads.filter((head) => head.getBoundingClientRect().top < line);
-    const link = links[heads.indexOf(above.at(-1) ?? heads[0])];
+    const atEnd = innerHeight + scrollY >= document.documentElement.scrollHeight - 2 && scrollY > 0;
+    const link = atEnd ? links.at(-1) : links[Math.max(0, above.length - 1)];
     if (link === current) return;
     current?.removeAttribute("aria-current");
     (current = link).setAttribute("aria-current", "location");

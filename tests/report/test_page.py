@@ -6,17 +6,20 @@ import re
 import struct
 import zlib
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
 from benchmark import methods
 from benchmark.names import visible
-from benchmark.report import write_report
+from benchmark.report import drawing, write_report
 from benchmark.report.content import Block, Cell, Picture, Section, Table
+from benchmark.report.opening import Sentence
 from benchmark.report.page import render_page
 from benchmark.report.tables import build_tables
 from tests.browser import CHROMIUM, Browser
+from tests.faults.likeness import sketch
 from tests.report.test_tables import HOSTILE, make_scores
 
 VOID = {"meta", "link", "img", "br"}
@@ -146,6 +149,11 @@ def test_ids_are_unique_whatever_tables_and_sections_are_called():
     page = Page(page_source(make_scores(seeds=1), extra=tables, provenance={"methods": {"main": "", "summary": ""}}))
     check_basics(page)
     assert page.text.count("same") == 3 * len(tables)  # contents, heading and caption
+    page = Page(
+        page_source(make_scores(seeds=1), extra=tables, files=["tables/a b.csv", "tables/a_b.md", "tables/main.pdf"])
+    )
+    links = [target for target in page.targets if not target.startswith(("#", "data:"))]
+    assert links == ["tables/a%20b.csv", "tables/a%20b.csv", "tables/a_b.md"]
 
 
 def test_without_scores_the_page_says_what_failed():
@@ -211,6 +219,39 @@ def test_a_users_card_may_lack_anything(card):
     page = Page(page_source(pd.DataFrame(), provenance={"methods": {"mine": "by me"}}, cards={"mine": card}))
     check_basics(page)
     assert "by me" in page.text
+
+
+def test_every_file_of_a_report_is_linked_and_every_link_leads_to_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawing, "to_files", sketch)
+    scores = make_scores(["mult", "corrkd"], task="a task: #1?", seeds=1)
+    written = {path.relative_to(tmp_path).as_posix() for path in write_report(scores, tmp_path, provenance={})}
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    check_basics(page)
+    links = [target for target in page.targets if not target.startswith(("#", "data:"))]
+    assert {unquote(link) for link in links} == written - {"report.html"} and len(links) == len(set(links)) > 10
+    assert all((tmp_path / unquote(link)).is_file() for link in links)
+    assert not any(name in page_source(scores) for name in ("tables/", "figures/")), "only what is there is linked"
+
+
+def test_the_contents_name_every_section_and_every_part():
+    parts = [table_of_cells(["x"], [("a", ["1"])], stem="own", title="Of its own")]
+    options = {"provenance": {"started": "now", "methods": {"mult": "line"}}, "failures": [{"error": "Oops"}]}
+    source = page_source(make_scores(seeds=1), extra=parts, found=[Sentence("run", "This was run.")], **options)
+    contents = re.findall('href="#(.*?)"', source.partition("<nav")[2].partition("</nav>")[0])
+    headed = re.findall('<h[23] id="(.*?)"', source)
+    assert contents == [name for name in headed if not name.startswith("method-")] and len(set(contents)) == 10
+    assert contents[:3] == ["found", "summary", "failures"] and contents[-2:] == ["methods", "provenance"]
+
+
+def test_what_was_found_comes_before_all_else_with_one_figure():
+    found = [Sentence("run", "This <b>was run</b>."), Sentence("differences", "Nothing differs.", "Then:")]
+    source = page_source(make_scores(seeds=1), found=found, provenance={"command": "c"})
+    text = " ".join(Page(source).text.partition("What was found")[2].split())
+    assert text.index("This <b>was run</b>.") < text.index("Then: Nothing differs.") < text.index("How to get it again")
+    opening = source.partition('id="found"')[2].partition("</section>")[0]
+    assert re.findall('alt="(.*?)"', opening) == ["alternative for mosi_intra"]
+    assert source.count("alternative for mosi_intra") == 1
+    assert 'id="found"' not in page_source(pd.DataFrame())
 
 
 def test_cards_reach_the_page(tmp_path):
