@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +21,7 @@ from benchmark.running.choice import (
     TaskName,
     check_how,
     choose,
+    cluster_of,
     labels_among,
     labels_to_show,
     leave_word,
@@ -32,6 +32,7 @@ from benchmark.running.choice import (
     with_other_shards,
     without_empty_shards,
 )
+from benchmark.running.paper import Tables, as_tables
 from benchmark.running.processes import cores, worker_count
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from benchmark.protocol.method import Method
     from benchmark.report.compose import Content
     from benchmark.report.results import Plan, Results
-    from benchmark.running.cluster import Cluster
 
 Say = Callable[[str], None]
 MethodNames = Sequence["str | type[Method]"]
@@ -59,6 +59,7 @@ def run(
     out: str | Path | None = None,
     against: str | None = None,
     metrics: Sequence[str] = (),
+    tables: Tables | None = None,
     jobs: int | None = None,
     device: str = "auto",
     backend: str = "loky",
@@ -96,6 +97,8 @@ def run(
         The row that the others are tested against.
     metrics : sequence of str, optional
         Print a table of each of these, where a task has it; by default as the grid says, or one of all it lists.
+    tables : mapping of name to mapping, optional
+        Tables for a paper, besides those of the grid: :class:`benchmark.running.paper.PaperTable`.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -133,17 +136,19 @@ def run(
     command = command or spelled_call("run", grid, **named)
     check_how(jobs, device, backend, cell_timeout, together)
     part = parse_shard(shard)
-    with _cluster(backend, scheduler) as cluster:
+    with cluster_of(backend, scheduler) as cluster:
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
         choice.check(against, several(metrics), part)
+        tables = as_tables(tables, "tables")
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
         if not keeps_locks(folder):
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
 
+        from benchmark.report.paper import check_planned
         from benchmark.report.results import write_results  # torch is imported from here on
         from benchmark.running.cell import device_fault
         from benchmark.running.passes import Means, open_test, try_all
@@ -151,6 +156,8 @@ def run(
         from benchmark.running.together import at_once
         from benchmark.running.tuning import Tuning
 
+        of_grid = choice.config.tables if methods is None and tasks is None else {}
+        check_planned({**of_grid, **tables}, choice, several(metrics))
         if not cluster and (lacks := device_fault(device)):
             raise BenchmarkError(f"this machine {lacks}")
         if portable:
@@ -183,6 +190,8 @@ def run(
         against=[against or choice.config.against],
         margin=[choice.config.margin],
         metrics=several(metrics) or choice.config.metrics,
+        tables=tables,
+        earlier=choice.config.tables,
         keys={cell.key for cell in built.cells},
         planned=[planned(cell) for cell in built.cells],
         failed=failed,
@@ -240,7 +249,7 @@ def plan(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
     )
     choice.check(against, part=part)
-    with _cluster(backend, scheduler) as cluster:
+    with cluster_of(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.plan import plan_run
 
@@ -260,6 +269,7 @@ def report(
     out: str | Path | None = None,
     against: str | None = None,
     metrics: Sequence[str] = (),
+    tables: Tables | None = None,
     portable: bool | None = None,
     say: Say = print,
 ) -> Results:
@@ -275,7 +285,7 @@ def report(
         Only these rows.
     out : path, optional
         Where to write; by default the one folder.
-    tasks, seeds, set, plugins, data, against, metrics, portable, say
+    tasks, seeds, set, plugins, data, against, metrics, tables, portable, say
         As in :func:`run`.
 
     Returns
@@ -322,6 +332,8 @@ def report(
         must_be_there=against is not None,
         margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
         metrics=several(metrics) or (choice.config.metrics if choice else manifests[0].get("metrics", ())),
+        tables=as_tables(tables, "tables"),
+        earlier=choice.config.tables if choice else {k: v for m in manifests for k, v in m.get("tables", {}).items()},
         keys={cell.key for cell in cells},
         planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,
@@ -434,19 +446,6 @@ def _choice(
 def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dict[str, Entry]:
     classes = [method for method in methods if not isinstance(method, str)]
     return catalogue(map(Path, several(plugins)), classes, on_fault=lambda fault: say(f"warning: {fault}"))
-
-
-def _cluster(backend: str, scheduler: str | None) -> Cluster | nullcontext[None]:
-    if backend == "dask" and scheduler is None:
-        raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
-    if scheduler is None:
-        return nullcontext()
-    if backend != "dask":
-        raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
-
-    from benchmark.running.cluster import Cluster  # torch is imported from here on
-
-    return Cluster(scheduler)
 
 
 def _results(

@@ -39,7 +39,7 @@ TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to d
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
     "leaderboard": ("out",),
-    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
+    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics", "table"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
 
@@ -174,6 +174,10 @@ def parser() -> argparse.ArgumentParser:
         help="a table of each of these, such as mae or auroc (default: one table of those that the task lists)",
     )  # fmt: skip
     where.add_argument(
+        "--table", nargs="+", action="append", metavar=("NAME", "KEY=VALUE"), default=[],
+        help="a table for a paper, such as: main columns=l,a,v,Avg. decimals=1 (docs/paper-tables.md)",
+    )  # fmt: skip
+    where.add_argument(
         "--jobs", type=_at_least_one, metavar="N",
         help="worker processes (default: the cores that this process may use); not with dask, whose workers all work",
     )  # fmt: skip
@@ -281,6 +285,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
 
     from benchmark import api
     from benchmark.running.grid_file import parse_overrides
+    from benchmark.running.paper import parse_tables
 
     if options.check:
         return 0 if api.examine(options.check, plugins=options.plugin, say=_say) else 1
@@ -308,6 +313,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         "out": options.out,
         "against": options.against,
         "metrics": options.metrics,
+        "tables": parse_tables(options.table) or None,
         "set": parse_overrides(options.set),
         "portable": options.portable,
     }
@@ -318,7 +324,8 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     tune = {"configurations": options.tune, "hours": options.tune_hours}
     how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
-        print(api.plan(options.grid, **{name: value for name, value in chosen.items() if name != "metrics"}, **how))
+        what = {name: value for name, value in chosen.items() if name not in ("metrics", "tables")}
+        print(api.plan(options.grid, **what, **how))
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
     results = api.run(

@@ -172,6 +172,7 @@ class _Manifest(BaseModel):
     selection: str = ""
     against: str | None = None
     margin: float | None = Field(None, gt=0, le=50)
+    tables: dict[str, dict[str, Any]] = {}
     methods: list[_Row] = []
     versions: list[dict[str, Any]] = []
     machine: dict[str, Any] = {}

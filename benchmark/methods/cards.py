@@ -54,6 +54,7 @@ class CardConfig(Strict):
     """A method's card. The methods here have all keys (a test sees to it); a plug-in's card may lack any."""
 
     name: str | None = None
+    display: str | None = None  # as papers print it
     title: str | None = None
     paper: str | None = None
     year: int | None = None

@@ -139,6 +139,15 @@ def describe(row: Row, entries: dict[str, Entry]) -> str:
     return f"{entries[row.name].paper}; trained on {samples} samples{with_}"
 
 
+def display_name(row: Row, entries: Mapping[str, Entry]) -> str:
+    """A row as papers print it: ``TFR-Net``, ``MulT+MRM``, ``CorrKD w/o MRM``; its label where no card says more."""
+    rest = row.label.removeprefix(row.name)
+    shown = card(entries[row.name]).get("display") if row.name in entries else None
+    if not shown or rest == row.label or (rest and rest[0] not in "+- "):
+        return row.label
+    return shown + {"+mrm": "+MRM", "-mrm": " w/o MRM"}.get(rest, rest)
+
+
 def by_year(found: Iterable[Row], entries: dict[str, Entry]) -> list[Row]:
     """Rows in the order of a paper's table: by the year in the method's card; without a card, at the end."""
 

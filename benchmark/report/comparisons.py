@@ -164,7 +164,7 @@ def interval_table(
         numbers = own[own["metric"] == name].set_index(["method", "condition"])
         digits, lower = metric(name).decimals, metric(name).lower_is_better
         rows = {m: [_cell(numbers, (m, c), digits=digits) for c in columns] for m in scores.methods}
-        ranked = _ranked(rows, ascending=[(c == DROP) != lower for c in columns], fewer=fewer)
+        ranked = with_ranks(rows, ascending=[(c == DROP) != lower for c in columns], fewer=fewer)
         if "best" in own and own["best"].notna().any():
             best = own.set_index(["metric", "method", "condition"])["best"]
             ranked = dict(with_best(list(ranked.items()), name, columns, best))
@@ -222,7 +222,7 @@ def _p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _ranked(
+def with_ranks(
     rows: Mapping[str, list[Cell]], ascending: Sequence[bool], fewer: Collection[str] = ()
 ) -> dict[str, list[Cell]]:
     """Best and second of each column, by the printed numbers, but for rows of fewer seeds, which are marked."""
@@ -274,7 +274,7 @@ def overall_table(scores: pd.DataFrame, method_order: Sequence[str] | None) -> T
         methods=methods,
         columns=["rank", "wins"],
         summary=found.loc[methods].reset_index().assign(metric=", ".join(dict.fromkeys(primary.values()))),
-        blocks=[Block("", list(_ranked(rows, ascending=[True, False], fewer=fewer).items()))],
+        blocks=[Block("", list(with_ranks(rows, ascending=[True, False], fewer=fewer).items()))],
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,17 @@ from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
 from benchmark.methods.search import tuned_over
-from benchmark.names import without_formulas
+from benchmark.names import check_inside, without_formulas
 from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
 from benchmark.report.findings import tell_recomputed
 from benchmark.report.manifest import build_manifest, provenance
+from benchmark.report.paper import FOLDER, paper_files
+from benchmark.report.paper_columns import Printed
 from benchmark.report.write import sections, write_report
 from benchmark.running.choice import check_against
 from benchmark.running.grid_file import MARGIN
+from benchmark.running.paper import PaperTable, Tables, as_tables, told
 from benchmark.running.store import Store, lacking
 
 
@@ -55,6 +59,14 @@ class Content:
         Within how many points of the reference a method counts as alike.
     lacking : sequence of mapping
         `task, source, method, seed, key` of planned cells that are not computed.
+    tables : mapping of name to PaperTable
+        Tables for a paper.
+    asked : sequence of str
+        Those of them that this report was asked for, and not an earlier one or the grid.
+    remarks : sequence of str
+        What could not be read of the others, one line each.
+    names : mapping of label to str
+        The rows as papers print them.
     """
 
     collection: Collection
@@ -67,6 +79,10 @@ class Content:
     metrics: tuple[str, ...] = ()
     margin: float = MARGIN
     lacking: Sequence[Mapping[str, Any]] = ()
+    tables: Mapping[str, PaperTable] = field(default_factory=dict)
+    asked: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -101,6 +117,18 @@ class Content:
                 found["tables" if isinstance(part, Table) else "figures"][part.stem] = part
         return found
 
+    @cached_property
+    def paper(self) -> tuple[dict[str, str], list[str]]:
+        """The files of tables for a paper, and what is to be said of them: see :func:`paper_files`."""
+        printed = Printed(
+            methods=self.names,
+            tasks={task["name"]: task.get("display", "") for task in self.manifest.get("tasks", [])},
+            against=self.against,
+            selection=self.manifest.get("selection") or "",
+        )
+        files, lines = paper_files(self.tables, self.scores, self.evidence, printed, asked=self.asked)
+        return files, [*self.remarks, *lines]
+
 
 def gather(
     folders: Sequence[Path],
@@ -115,6 +143,8 @@ def gather(
     metrics: Sequence[str] = (),
     margin: Sequence[float | None] = (),
     planned: Sequence[Mapping[str, Any]] = (),
+    tables: Tables | None = None,
+    earlier: Tables | None = None,
 ) -> Content:
     """Read what is stored and weigh it.
 
@@ -141,6 +171,8 @@ def gather(
         Within how many points of the reference a method counts as alike: the first that is told.
     planned : sequence of mapping
         `task, source, method, seed, key` of cells that are to be there when all is computed.
+    tables, earlier : mapping of name to PaperTable or mapping
+        Tables for a paper: those asked for, and those of the grid or of an earlier report.
 
     Raises
     ------
@@ -180,6 +212,9 @@ def gather(
                 f"{' and '.join(evidence.references()) or 'no row'} are there; leave --against out, or run the grid"
             )
     texts = {row.label: methods.describe(row, entries) for row in rows}
+    asked = as_tables(tables, "tables")
+    shown, remarks = _readable(earlier or {})
+    shown |= asked
     named = list(filter(None, against))
     reference = next((label for label in named if label in texts), named[0] if named else None)
     open_cells = [cell for cell in lacking(stores, planned) if only is None or cell["method"] in only]
@@ -197,6 +232,7 @@ def gather(
             against=reference,
             margin=alike,
             metrics=metrics,
+            tables=told(shown),
             lacking=open_cells,
         )
         found = read_tunings(*folders)
@@ -218,6 +254,10 @@ def gather(
         metrics=tuple(metrics),
         margin=alike,
         lacking=open_cells,
+        tables=shown,
+        asked=list(asked),
+        remarks=remarks,
+        names={row.label: methods.display_name(row, entries) for row in rows},
     )
 
 
@@ -232,6 +272,7 @@ def _card(entry: Entry) -> dict[str, Any]:
 
 def write(content: Content, out: Path, say: Callable[[str], None]) -> None:
     """Write scores, statistics, manifest, tables, figures and the page, and say where they are."""
+    paper, lines = content.paper
     if content.from_cells:
         replace_file(out / "scores.csv", without_formulas(content.scores).to_csv(index=False).encode())
         write_evidence(content.evidence, out)
@@ -243,11 +284,31 @@ def write(content: Content, out: Path, say: Callable[[str], None]) -> None:
                 "those shown; the command that made them, with --report-only, shows them where code and data are still "
                 "the same"
             )
+    elif content.asked and read_manifest(manifest := out / "manifest.json"):  # for the next report, and for --verify
+        stored = json.loads(manifest.read_text(encoding="utf-8"))
+        replace_file(manifest, json_text({**stored, "tables": told(content.tables)}).encode())
     write_report(content.scores, out, **content.report)
+    check_inside(out / "tables" / FOLDER, out)
+    for name, text in paper.items():
+        replace_file(out / "tables" / FOLDER / name, text.encode())
     written = {"report": out / "report.html", "tables": out / "tables", "figures": out / "figures"}
     say("; ".join(f"{what}: {path}" for what, path in written.items() if path.exists()))
-    for line in _faults(content.collection):
+    if paper:
+        say(f"tables for a paper: {out / 'tables' / FOLDER}")
+    for line in [*lines, *_faults(content.collection)]:
         say(line)
+
+
+def _readable(tables: Tables) -> tuple[dict[str, PaperTable], list[str]]:
+    """Those of an earlier report that can be used, and why others cannot: a manifest may be anybody's."""
+    found: dict[str, PaperTable] = {}
+    lines = []
+    for name, table in tables.items():
+        try:
+            found |= as_tables({name: table}, "tables of an earlier report")
+        except BenchmarkError as error:
+            lines.append(f"not written: {error}")
+    return found, lines
 
 
 def _faults(collection: Collection) -> Iterator[str]:

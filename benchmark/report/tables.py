@@ -35,6 +35,17 @@ KINDS = {
     "imbalanced": "Frames missing at a ratio for each modality",
     "noise": "Noise added to features",
 }
+ACROSS = {
+    "inter": "only the modalities in braces are available",
+    "intra": "a ratio p of the frames is missing in each modality",
+    "random": "in {l?,a?,v?} each sample has its own subset of the modalities, each as likely, the same for every "
+    "method; with p, a ratio p of the frames is missing in these too",
+    "imbalanced": "each modality has its own ratio of missing frames; a column is the mean over all settings in "
+    "which the ratios differ and that modality has that ratio",
+    "noise": "Gaussian noise is added to the features of all modalities, or of the one that is named, of so many "
+    "standard deviations of the training split",
+}
+"""What is told of the columns of each kind."""
 COMPLETE = "{l,a,v}"
 BEST, BEST_TESTED = "best in bold, second underlined", "in bold what no test tells from the best (Holm, 0.05)"
 FEWER = "†"
@@ -269,22 +280,12 @@ def _tell_counts(names: Sequence[str], target: str, counts: Mapping[str, str]) -
 def _caption(
     values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str, target: str
 ) -> str:
-    across = {
-        "inter": "only the modalities in braces are available",
-        "intra": "a ratio p of the frames is missing in each modality",
-        "random": "in {l?,a?,v?} each sample has its own subset of the modalities, each as likely, the same for every "
-        "method; with p, a ratio p of the frames is missing in these too",
-        "imbalanced": "each modality has its own ratio of missing frames; a column is the mean over all settings in "
-        "which the ratios differ and that modality has that ratio",
-        "noise": "Gaussian noise is added to the features of all modalities, or of the one that is named, of so many "
-        "standard deviations of the training split",
-    }[kind]
     counts = {name: number_range(values.loc[values["metric"] == name, "n"].dropna()) for name in titles}
     seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]
     count = number_range(seeds)
     spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
-    parts = [f"{tell_metrics(list(titles), target, counts)}; {across}."]
+    parts = [f"{tell_metrics(list(titles), target, counts)}; {ACROSS[kind]}."]
     parts.append(f"Cells are {spread}; {BEST}.")
     absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
     if absent:
@@ -351,7 +352,7 @@ def to_markdown(table: Table) -> str:
     lines = [head, ["---"] * (1 + blocks) + ["---" if name in table.words else "---:" for name in table.columns]]
     for block in table.blocks:
         for method, cells in block.rows:
-            numbers = [_print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
+            numbers = [print_cell(cell, escape_markdown, "**{}**".format, "<u>{}</u>".format) for cell in cells]
             lines.append([escape_markdown(block.title)] * blocks + [escape_markdown(table.row_name(method)), *numbers])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
@@ -368,7 +369,7 @@ def to_latex(table: Table) -> str:
             body.append(rf"\multicolumn{{{width}}}{{l}}{{\emph{{{escape_latex(block.title)}}}}} \\")
         for method, cells in block.rows:
             numbers = [
-                _print_cell(cell, escape_latex, r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
+                print_cell(cell, latex_number, r"\textbf{{{}}}".format, r"\underline{{{}}}".format) for cell in cells
             ]
             body.append(" & ".join([escape_latex(table.row_name(method)), *numbers]) + r" \\")
     return "\n".join(
@@ -396,13 +397,22 @@ def to_latex(table: Table) -> str:
     )
 
 
-def _print_cell(
-    cell: Cell, escape: Callable[[str], str], best: Callable[[str], str], second: Callable[[str], str]
+def print_cell(
+    cell: Cell,
+    escape: Callable[[str], str],
+    best: Callable[[str], str],
+    second: Callable[[str], str],
+    without_mark: str = "",
 ) -> str:
+    """A cell in a format that has these ways to write a text, the best, the second, and that there is no mark."""
     if not cell.value:
         return "–"
     mark = {1: best, 2: second}.get(cell.rank, str)
-    return mark(escape(cell.value)) + escape(cell.mark) + (f" {escape(cell.spread)}" if cell.spread else "")
+    return (
+        mark(escape(cell.value))
+        + (escape(cell.mark) or without_mark)
+        + (f" {escape(cell.spread)}" if cell.spread else "")
+    )
 
 
 def escape_markdown(text: str) -> str:
@@ -440,6 +450,11 @@ def escape_latex(text: str) -> str:
     text = _one_line(text)
     pairs = zip(text, f"{text[1:]} ", strict=False)
     return "".join(_LATEX.get(c, c) + ("{}" if c + following in _LIGATURES else "") for c, following in pairs)
+
+
+def latex_number(text: str) -> str:
+    """The same for what stands in a cell: a hyphen before a number is a minus sign."""
+    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "$-$", escape_latex(text))
 
 
 def _one_line(text: str) -> str:

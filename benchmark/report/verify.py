@@ -29,6 +29,7 @@ from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
 from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
 from benchmark.report.marks import digests_of
+from benchmark.report.paper import FOLDER
 from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
 from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
@@ -272,9 +273,10 @@ class _Verification:
             yield "scores cannot be read"
             return
         compared, others, trials_lack = 0, [], bool(lacking_trials(self.folder))
-        there = {path.name for path in (self.folder / "tables").glob("*.*")}
+        there = {path.relative_to(self.folder / "tables").as_posix() for path in (self.folder / "tables").rglob("*.*")}
         parts = [part for kind in content.parts.values() for part in kind.values()]
         files = {name: text for part in parts for name, text in table_files(part).items()}
+        files |= {f"{FOLDER}/{name}": text for name, text in content.paper[0].items()}
         for name, text in files.items():
             if name not in there:
                 yield _found(UNKNOWN, f"tables/{name} is not here; --report-only writes it")
@@ -291,7 +293,9 @@ class _Verification:
         for what in others:
             yield _found(WRONG if same_version else DIFFERS, what)
         if there:
-            yield _found(UNKNOWN, f"tables/{', '.join(sorted(there))}: none of this report, such as --metrics gives")
+            yield _found(
+                UNKNOWN, f"tables/{', '.join(sorted(there))}: none of this report, such as --metrics and --table give"
+            )
         yield f"{compared} files"
 
     def completeness(self) -> Iterator[Finding | str]:
@@ -371,6 +375,7 @@ class _Verification:
                     against=[manifest.get("against")],
                     margin=[manifest.get("margin")],
                     metrics=manifest.get("metrics", ()),
+                    earlier=manifest.get("tables"),
                     keys={cell["key"] for cell in manifest.get("cells", [])},
                     planned=manifest.get("not_computed", ()),
                     only=labels or None,

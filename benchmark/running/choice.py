@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from benchmark.running.tuned import tuned_label
 if TYPE_CHECKING:
     from benchmark.methods.labels import Row
     from benchmark.protocol.method import Method
+    from benchmark.running.cluster import Cluster
     from benchmark.running.grid import Cell, Grid
 
 Overrides = Mapping[str, Mapping[str, Any]]
@@ -214,6 +215,20 @@ def check_how(
             "cells are trained together in this machine's workers and without a limit of time; leave "
             "--together out, or --cell-timeout and --backend"
         )
+
+
+def cluster_of(backend: str, scheduler: str | None) -> Cluster | nullcontext[None]:
+    """The cluster that is asked for, to be opened, or nothing; raises BenchmarkError."""
+    if backend == "dask" and scheduler is None:
+        raise BenchmarkError("--backend dask needs the cluster's address; give --scheduler tcp://host:8786")
+    if scheduler is None:
+        return nullcontext()
+    if backend != "dask":
+        raise BenchmarkError("--scheduler is for a Dask cluster; give --backend dask too, or leave it out")
+
+    from benchmark.running.cluster import Cluster  # torch is imported from here on
+
+    return Cluster(scheduler)
 
 
 def _check_overrides(overrides: Any) -> None:

@@ -20,6 +20,7 @@ from benchmark.methods.labels import Variant
 from benchmark.names import GRIDS
 from benchmark.protocol.missing import PATTERNS, RANDOM, SUBSETS, Numbers, Setting
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.paper import PaperTable, check_table_name
 
 MARGIN = 1.0
 """Points within which two methods count as alike, where a grid says nothing else."""
@@ -99,6 +100,8 @@ class GridConfig(Strict):
         Which draw of the test masks.
     metrics : list of str
         Print a table of each of these, as with ``--metrics``.
+    tables : dict of name to PaperTable
+        Tables for a paper, as with ``--table``.
     against : str, optional
         The row that all others are tested against in the report.
     margin : float
@@ -130,6 +133,7 @@ class GridConfig(Strict):
     crossed: bool = False
     draw: int = Field(default=0, ge=0, lt=2**31)
     metrics: list[str] = []
+    tables: dict[str, PaperTable] = {}
     against: str | None = None
     margin: float = Field(default=MARGIN, gt=0, le=50)
     training: dict[str, Any] = {}
@@ -198,6 +202,16 @@ class GridConfig(Strict):
         for name in value:
             if not _VARIANT.fullmatch(name):
                 raise ValueError(f"variant name {name!r} must be of letters, digits, spaces and any of _+-=./()")
+        return value
+
+    @field_validator("tables")
+    @classmethod
+    def _tables(cls, value: dict[str, PaperTable]) -> dict[str, PaperTable]:
+        for name in value:
+            try:
+                check_table_name(name, "tables")
+            except BenchmarkError as error:
+                raise ValueError(str(error)) from error
         return value
 
     @field_validator("training")

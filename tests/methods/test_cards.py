@@ -10,7 +10,7 @@ from benchmark.running.grid_file import load_grid
 
 ENTRIES = methods.catalogue()
 KEYS = {
-    "name", "title", "paper", "year", "official_code", "idea", "groups", "trains_on", "hyperparameters", "search_space", "deviations", "choices",
+    "name", "display", "title", "paper", "year", "official_code", "idea", "groups", "trains_on", "hyperparameters", "search_space", "deviations", "choices",
     "published",
 }  # fmt: skip
 
