@@ -51,13 +51,13 @@ function showSetting() {
 }
 
 function filter() {
-  const [task, source, verified] = [$("task").value, $("source").value, $("verified").checked];
+  const [task, source, verified] = [$("task").value, $("source").value, $("verified").value];
   let shown = 0;
   for (const section of document.querySelectorAll("section.board")) {
     const fits = (!task || section.dataset.task === task) && (!source || section.dataset.source === source);
     let left = 0;
     for (const row of section.querySelectorAll("tbody tr")) {
-      row.hidden = !fits || (verified && row.dataset.verified !== "yes");
+      row.hidden = !fits || (verified && row.dataset.verified !== verified);
       left += !row.hidden;
     }
     section.hidden = left === 0;

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.report import findings
 from benchmark.report.findings import DIFFERS, FILE, RIGHT, UNKNOWN, WRONG, tell_recomputed
+from benchmark.report.marks import digests_of, read_mark
 from benchmark.running.store import Store, write_record
 from tests.running.portable import GRID
 
@@ -70,6 +72,38 @@ def test_a_run_as_it_was_written_is_sound_and_so_it_says(run, capsys):
     assert {check["check"]: check["state"] for check in written["checks"]} == dict.fromkeys(
         ("cells", "code", "data and masks", "scores", "tables", "completeness"), RIGHT
     )
+
+
+def test_a_verification_writes_nothing_but_its_verdict_and_whose_it_is(run):
+    def contents():
+        return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+    before = contents()
+    benchmark.verify(run, say=silent)
+    after = contents()
+    assert after.pop(run / FILE) and after == before
+    written = json.loads((run / FILE).read_text())
+    assert written["files"] == digests_of(run) and {"scores.csv", "cells", "tables/mosi_inter.csv"} <= set(
+        written["files"]
+    )
+    assert datetime.fromisoformat(written["date"]).tzinfo is not None and len(written["git_commit"]) in (0, 40, 41)
+    assert read_mark(run).verified
+    scores = (run / "scores.csv").read_text()
+    (run / "scores.csv").write_text(scores.replace("linear", "Linear", 1))
+    assert read_mark(run).text == "changed since it was verified: scores.csv"
+    (run / "scores.csv").write_text(scores)
+    shutil.rmtree(run / "cells")
+    assert read_mark(run).verified
+    benchmark.verify(run, say=silent)
+    assert read_mark(run).text == "scores were not compared with outputs"
+
+
+def test_where_the_verdict_cannot_be_written_a_line_says_so(run, capsys):
+    (run / FILE).mkdir()
+    assert main(["--verify", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"warning: verify.json cannot be written to {run} (Is a directory)")
+    assert told.strip().endswith("nothing is wrong") and list((run / FILE).iterdir()) == []
 
 
 def test_one_changed_byte_of_a_file_is_found(run):
