@@ -77,7 +77,7 @@ def make_accounts(methods=FIVE, *, task="mosi", source="simulated", seeds=2):
             "task": task, "source": source, "method": method, "seed": seed, "parameters": 1000 * (m + 1),
             "training_seconds": 10.0 * (seed + 1), "epochs": 10,
             "account": {
-                "device": "cpu", "samples": 16, "threads": 1, "repeats": 3, "seconds": 1e-5 * 2**m * (1 + seed),
+                "device": "cpu", "samples": 16, "threads": 1, "repeats": 3, "seconds": 1e-5 * 2**m * (1 + seed) ** 2,
                 "operations": 0.0 if method == "constant" else 1e5 * 2**m, "uncounted": [], "memory": 2**20 * (m + 1),
                 "fault": "",
             },

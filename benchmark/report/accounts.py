@@ -209,8 +209,7 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
             axes.plot(*steps.T, color="#BBBBBB", linewidth=1.6, zorder=1)
             avoid[what] = np.hstack([steps[:-1], steps[1:]])  # (lines, x y x y)
             for method, row in shown.iterrows():
-                look = looks[str(method)]
-                axes.plot(row[what], row["average"], marker=look["marker"], color=look["color"], linestyle="none")
+                axes.plot(row[what], row["average"], **looks[str(method)] | {"linestyle": "none"})
             for floor, score in floors.items():
                 axes.axhline(score, **looks[str(floor)] | {"linewidth": 0.9, "zorder": 0})
             axes.set_xlabel(title)
