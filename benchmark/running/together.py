@@ -27,7 +27,8 @@ from benchmark.running.cell import (
 from benchmark.running.grid import Cell
 from benchmark.running.mechanisms import Mechanisms
 from benchmark.running.processes import leave_with
-from benchmark.running.stacked import Member, NotTogether, train_together
+from benchmark.running.stack import NotTogether
+from benchmark.running.stacked import Member, train_together
 from benchmark.running.store import DONE, Store, logged
 
 _MAY_DIFFER = ("learning_rate", "weight_decay", "clip_norm", "epochs", "patience", "selection", "min_epochs")

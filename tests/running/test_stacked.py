@@ -18,7 +18,8 @@ from benchmark.protocol.method import Method
 from benchmark.protocol.missing import MODALITIES
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running import stacked, training
-from benchmark.running.stacked import Member, NotTogether, train_together
+from benchmark.running.stack import NotTogether
+from benchmark.running.stacked import Member, train_together
 from benchmark.running.training import TrainingError, train
 
 CPU = torch.device("cpu")

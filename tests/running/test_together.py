@@ -8,7 +8,7 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.running import together
 from benchmark.running.choice import check_how
-from benchmark.running.stacked import NotTogether
+from benchmark.running.stack import NotTogether
 from benchmark.running.store import DONE, FAILED, Store
 from benchmark.running.together import grouped, run_together
 from tests.running.small_grid import run, small_grid, work_in

@@ -34,7 +34,8 @@ from benchmark.data.dataset import Dataset
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.evaluation import predict_settings
-from benchmark.running.stacked import Member, NotTogether, train_together
+from benchmark.running.stack import NotTogether
+from benchmark.running.stacked import Member, train_together
 from benchmark.running.training import train
 from tests.batches import without_dropout
 from tests.speed import contender
