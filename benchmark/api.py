@@ -144,12 +144,10 @@ def run(
         make_writable(folder)
         if not keeps_locks(folder):
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
-
         from benchmark.report.results import write_results  # torch is imported from here on
         from benchmark.running.cell import device_fault
         from benchmark.running.passes import Means, open_test, try_all
         from benchmark.running.store import Store
-        from benchmark.running.together import at_once
         from benchmark.running.tuning import Tuning
 
         if not cluster and (lacks := device_fault(device)):
@@ -160,7 +158,7 @@ def run(
         built, chosen = tuning.plain if tuning else choice.build(_said_source(say)), None
         store = Store(folder)
         workers = cluster.workers if cluster else worker_count(jobs, timeout=cell_timeout, portable=portable, say=say)
-        means = Means(workers, device, fresh, cell_timeout, part, cluster, say, at_once(together, device))
+        means = Means(workers, device, fresh, cell_timeout, part, cluster, say, together)
         asked_with = command if part is None else with_other_shards(folder, command)
         if tuning:
             leave_word(folder, choice, asked_with, against, built.cells)
@@ -214,9 +212,11 @@ def plan(
     out: str | Path | None = None,
     jobs: int | None = None,
     fresh: bool = False,
+    device: str = "auto",
     shard: str | tuple[int, int] | None = None,
     backend: str = "loky",
     scheduler: str | None = None,
+    together: int | str = 1,
     against: str | None = None,
     portable: bool | None = None,
     tune: int | Mapping[str, Any] | None = None,
@@ -237,7 +237,7 @@ def plan(
 
     from benchmark.report.results import Plan
 
-    check_how(jobs, backend=backend)
+    check_how(jobs, device, backend, together=together)
     part = parse_shard(shard)
     choice = _choice(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
@@ -246,8 +246,8 @@ def plan(
     with _cluster(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.cell import state_of
+    from benchmark.running.expected import expected
     from benchmark.running.passes import plan_all
-    from benchmark.running.progress import Estimates
     from benchmark.running.store import DONE, Store
     from benchmark.running.tuning import Tuning
 
@@ -262,7 +262,7 @@ def plan(
     todo = [cell for cell, state in cells if fresh or state != DONE]
     frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
     said = tuning.planned_words if tuning else ""
-    return Plan(built.name, frame, len(built.settings), workers, Estimates(store).total(todo, workers), said)
+    return Plan(built.name, frame, len(built.settings), workers, expected(todo, store, workers, device, together), said)
 
 
 def report(

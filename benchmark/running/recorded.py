@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 Fields = dict[str, Any]
@@ -37,7 +38,7 @@ class Ways:
     bf16 : bool
         Matrix products in bfloat16. It changes numbers, and is no default.
     compiled : bool
-        What is recorded is compiled first, which takes minutes.
+        Loss and gradients in code that is compiled for each shape first, which takes minutes.
     """
 
     graphs: bool = True
@@ -61,9 +62,13 @@ class Ways:
         """Within, dropout takes what a recorded step can go on with."""
         return coins_of_the_device() if self.graphs else nullcontext()
 
+    def deriving(self, derive: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that changes nothing but in place, computed in these ways."""
+        return compiled(derive) if self.compiled else derive
+
     def stepping(self, step: Step) -> Step:
         """A step, computed in these ways."""
-        return Recorded(step, _CudaGraphs(compiled=self.compiled)) if self.graphs else step
+        return Recorded(step, _CudaGraphs()) if self.graphs else step
 
 
 USUAL = Ways()
@@ -89,6 +94,31 @@ def coins_of_the_device() -> Iterator[None]:
         pool._stretch = before
 
 
+def compiled(function: Callable[..., Any], backend: str = "inductor") -> Callable[..., Any]:
+    """A function of tensors as compiled code, made when a shape is first met; what runs is traced, and not how.
+
+    So a gradient may be taken in it, and models be stacked. Gradients do not go through it.
+    """
+    known: dict[Any, Callable[..., Any]] = {}
+
+    def call(*given: Any) -> Any:
+        tensors, structure = tree_flatten(given)
+        shape = _shape(tensors)
+        if shape not in known:
+            # It runs as it is traced, on copies, since it may change what it is given.
+            copies = [x.detach().clone().requires_grad_(x.requires_grad) for x in tensors]
+            traced = make_fx(lambda flat: function(*tree_unflatten(flat, structure)))(copies)
+            known[shape] = torch.compile(traced, backend=backend)
+        with torch.no_grad():
+            return known[shape](tensors)
+
+    return call
+
+
+def _shape(tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple((x.shape, x.dtype) for x in tensors)
+
+
 class Recorded:
     """A step whose input lies in fixed buffers, one set for each shape, so that it can be recorded and replayed.
 
@@ -111,7 +141,7 @@ class Recorded:
     def __call__(self, fields: Fields) -> Tensor:
         """What the step gives."""
         given, structure = tree_flatten(fields)
-        shape = tuple((x.shape, x.dtype) for x in given)
+        shape = _shape(given)
         if self.fault or (shape not in self._known and len(self._known) >= _SHAPES):
             return self.step(fields)
         if shape not in self._known:  # at first as it comes: what is made when it is first needed is not recorded
@@ -146,8 +176,7 @@ class Recorded:
 class _CudaGraphs:
     """Records into graphs that share their memory: they run one after another, and keep nothing between them."""
 
-    def __init__(self, *, compiled: bool) -> None:
-        self.compiled = compiled
+    def __init__(self) -> None:
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, work: Replay) -> Replay:

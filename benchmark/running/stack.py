@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class Stack:
 
     def _link(self) -> None:
         """Have parameters and buffers of the models be views of the stacked ones."""
-        self.take = self.ways.stepping(self._take)
+        self.take, self.derive = self.ways.stepping(self._take), self.ways.deriving(self._derive)
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         parts = torch.split(self.flat, sizes, 1)
         # (models, numbers) → (models, *shape): views of the matrix
@@ -134,34 +135,39 @@ class Stack:
         split, n = courses[0].validation, len(courses)
         size = _VALIDATION_BATCH if self.flat.is_cuda else max(1, _VALIDATION_BATCH // n)
         parts = split.parts(*_side_by_side([course.examined for course in courses]), size, training=False)
-        return torch.cat([self._asked(outputs_of, given) for _, _, given in parts], 1).cpu()
+        weights = self.parameters | self.fixed
+        asked = partial(asked_together, self.base, outputs_of, weights, self.buffers)
+        return torch.cat([_or_not(asked, given) for _, _, given in parts], 1).cpu()
 
     def _take(self, fields_: dict[str, Any]) -> Tensor:
         """A step on a batch: the terms of its loss and the norms of the gradients, (terms + 1, models)."""
-        terms = self._asked(loss_of, fields_)
+        terms, gradients = _or_not(self.derive, self.parameters, self.fixed, self.buffers, fields_)
         self.names = list(terms)
-        norms = self._step(sum(terms.values(), start=torch.zeros((), device=self.flat.device)).sum())
-        return torch.stack([*(term.detach() for term in terms.values()), norms])
+        norms = self._step(gradients)
+        return torch.stack([*terms.values(), norms])
 
-    def _asked(self, what: Callable[[Method, Batch], Any], fields_: dict[str, Any]) -> Any:
-        try:
-            with self.ways.precision():
-                return asked_together(self.base, what, self.parameters | self.fixed, self.buffers, fields_)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            raise NotTogether(f"several models at once: {type(error).__name__}: {error}") from error
+    def _derive(
+        self,
+        parameters: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        buffers: Mapping[str, Tensor],
+        fields_: dict[str, Any],
+    ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+        """The terms of the loss, (models,) each, and the gradients of their sum."""
+        with torch.enable_grad(), self.ways.precision():
+            terms = asked_together(self.base, loss_of, {**parameters, **fixed}, buffers, fields_)
+            total = torch.stack([*terms.values()]).sum()
+        found = torch.autograd.grad(total, [*parameters.values()], allow_unused=True)
+        return {name: term.detach() for name, term in terms.items()}, [*found]
 
     @torch.no_grad()
-    def _step(self, loss: Tensor) -> Tensor:
+    def _step(self, found: Sequence[Tensor | None]) -> Tensor:
         """Clip and take a step of Adam, as torch does, for each model with its own settings; gives the norms."""
-        with torch.enable_grad():
-            found = torch.autograd.grad(loss, list(self.parameters.values()), allow_unused=True)
         used = [name for name, gradient in zip(self.parameters, found, strict=True) if gradient is not None]
         if self.used is None:
             self.used = used
-            idle = [torch.full((p[0].numel(),), p[0].numel() > 0 and n in used) for n, p in self.parameters.items()]
-            self.moves = torch.cat(idle).to(self.flat)  # (weights,): 1 where a parameter has a gradient
+            moves = [self.flat.new_full((p[0].numel(),), float(n in used)) for n, p in self.parameters.items()]
+            self.moves = torch.cat(moves)  # (weights,): 1 where a parameter has a gradient
         elif used != self.used:
             raise NotTogether("which parameters have a gradient differs between steps")
         gradient = torch.cat(
@@ -180,6 +186,16 @@ class Stack:
         spread = (self.square / (1 - torch.pow(0.999, self.steps))).sqrt_().add_(1e-8)
         self.flat.sub_(self.mean / spread * (self.rate / (1 - torch.pow(0.9, self.steps))))
         return norms
+
+
+def _or_not(compute: Callable[..., Any], *given: Any) -> Any:
+    """What is computed of several models; what goes wrong in it says that they cannot be, unless memory ran out."""
+    try:
+        return compute(*given)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise NotTogether(f"several models at once: {type(error).__name__}: {error}") from error
 
 
 def _set_buffer(method: nn.Module, name: str, value: Tensor) -> None:
@@ -248,7 +264,7 @@ def training_fields(courses: Sequence[Course], multiple: int = 1) -> Iterator[di
     split, size = courses[0].training, courses[0].config.batch_size
     drawn = _side_by_side([course.drawn() for course in courses])
     for _, places, given in split.parts(*drawn, size, training=True, merge_single=True, multiple=multiple):
-        yield given | {"places": places}
+        yield {name: x for name, x in given.items() if x is not None} | {"places": places}
 
 
 def _side_by_side(drawn: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:

@@ -41,7 +41,7 @@ def try_out(base: Method, course: Course) -> bool:
         If the losses or the gradients differ, or cannot be computed.
     """
     method, batch = course.method, _head(next(course.batches()), _TRIED)
-    given = tree_map(lambda x: None if x is None else x[:, :_TRIED], next(training_fields([course])))
+    given = tree_map(lambda x: x[:, :_TRIED], next(training_fields([course])))
     alone, code = copy.deepcopy(method).train(), copy.deepcopy(base).train()
     before = _plain(alone)
     trained = {name: p for name, p in alone.named_parameters() if p.requires_grad}
