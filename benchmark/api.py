@@ -153,7 +153,6 @@ def run(
         from benchmark.running.cell import device_fault
         from benchmark.running.passes import Means, open_test, try_all
         from benchmark.running.store import Store
-        from benchmark.running.together import at_once
         from benchmark.running.tuning import Tuning
 
         of_grid = choice.config.tables if methods is None and tasks is None else {}
@@ -166,7 +165,7 @@ def run(
         built, chosen = tuning.plain if tuning else choice.build(_said_source(say)), None
         store = Store(folder)
         workers = cluster.workers if cluster else worker_count(jobs, timeout=cell_timeout, portable=portable, say=say)
-        means = Means(workers, device, fresh, cell_timeout, part, cluster, say, at_once(together, device))
+        means = Means(workers, device, fresh, cell_timeout, part, cluster, say, together)
         asked_with = command if part is None else with_other_shards(folder, command)
         if tuning:
             leave_word(folder, choice, asked_with, against, built.cells)
@@ -222,9 +221,11 @@ def plan(
     out: str | Path | None = None,
     jobs: int | None = None,
     fresh: bool = False,
+    device: str = "auto",
     shard: str | tuple[int, int] | None = None,
     backend: str = "loky",
     scheduler: str | None = None,
+    together: int | str = 1,
     against: str | None = None,
     portable: bool | None = None,
     tune: int | Mapping[str, Any] | None = None,
@@ -243,7 +244,7 @@ def plan(
     """
     from benchmark.report.results import Plan
 
-    check_how(jobs, backend=backend)
+    check_how(jobs, device, backend, together=together)
     part = parse_shard(shard)
     choice = _choice(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
@@ -254,7 +255,17 @@ def plan(
     from benchmark.running.plan import plan_run
 
     folder = Path(out) if out is not None else Path("results") / choice.name
-    return Plan(**plan_run(choice, folder, part=part, fresh=fresh, jobs=workers, on_data=_said_source(say)))
+    found = plan_run(
+        choice,
+        folder,
+        part=part,
+        fresh=fresh,
+        jobs=workers,
+        device=device,
+        together=together,
+        on_data=_said_source(say),
+    )
+    return Plan(**found)
 
 
 def report(

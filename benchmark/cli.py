@@ -194,7 +194,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     where.add_argument(
         "--together", type=_at_least_one_or_auto, metavar="N|auto", default=1,
-        help="train up to N cells at once that differ in seed or learning rate alone (default: 1; auto: 32 on a GPU)",
+        help="train N cells at once that differ in seed or learning rate alone (default: 1; auto: 32 on a GPU)",
     )  # fmt: skip
     where.add_argument(
         "--shard", metavar="I/N",
@@ -320,7 +320,8 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     if reports:
         results = api.report(*options.report_only, grid=options.grid, **chosen)
         return 1 if results.failures else 0
-    how = {name: getattr(options, name) for name in ("jobs", "backend", "scheduler", "fresh", "shard")}
+    hows = ("jobs", "device", "backend", "scheduler", "fresh", "shard", "together")
+    how = {name: getattr(options, name) for name in hows}
     tune = {"configurations": options.tune, "hours": options.tune_hours}
     how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
@@ -332,9 +333,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         options.grid,
         **chosen,
         **how,
-        device=options.device,
         cell_timeout=options.cell_timeout,
-        together=options.together,
         command=command,
     )
     return 1 if results.failed else 0

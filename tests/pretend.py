@@ -5,7 +5,7 @@ tensors of different devices are errors, as on a GPU; what makes the program wai
 asked for, results whose size depends on values, copies. Random numbers come from the CPU.
 
 The device is registered for the whole process and for good, so ``python -m tests.pretend METHOD`` has one of its own. It
-prints what `tests/parts/test_pretend.py` looks at.
+prints what `tests/parts/test_pretend.py` looks at; ``--together METHOD ...`` of several models in a stack.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from benchmark import methods
-from benchmark.data.batches import task_spec
+from benchmark.data.batches import SplitTensors, task_spec
 from benchmark.data.simulator import simulate
 from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
@@ -36,7 +36,9 @@ from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.evaluation import predict_settings, represent_test
-from benchmark.running.training import train
+from benchmark.running.recorded import Recorded, Ways
+from benchmark.running.stack import Stack, training_fields
+from benchmark.running.training import Course, train
 from tests.batches import moved, random_batch, small_task, without_dropout
 
 CPU = torch.device("cpu")
@@ -210,6 +212,47 @@ def stepped(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
     return numbers, sorted(set(waited))
 
 
+class _Fixed(Ways):
+    """Steps from fixed buffers, as for a graph."""
+
+    def stepping(self, step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return Recorded(step, lambda work: work)
+
+
+def stepped_together(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
+    """Losses and gradients' norms in the first step of two models in a stack, and where two steps waited or copied."""
+    global waits
+    dataset = simulate(known_tasks()["mosi"], (8, 4, 4))
+    tensors = [SplitTensors(dataset, split, device) for split in ("train", "valid")]
+    config = TrainingConfig(batch_size=4)
+    made = [build(name, task_spec(dataset)).to(device) for _ in range(2)]
+    numbers, waited = [], []
+    for stage in range(len(made[0].stages)):
+        courses = [Course(one, dataset, *tensors, stage, "missing", config, seed) for seed, one in enumerate(made)]
+        if not courses[0].parameters:
+            continue
+        stack = Stack(made, [config] * 2, _Fixed())
+        with stack.ways.coins():
+            batches, waits = list(training_fields(courses, stack.ways.multiple)), []
+            taken = [stack.take(fields) for fields in batches]
+            waited, waits = waited + waits, None
+        numbers = numbers or [taken[0].flatten()]  # Adam's steps are as long for a gradient that is but rounding
+        stack.leave(range(2))
+    return torch.cat([x.cpu() for x in numbers]).numpy(), sorted(set(waited))
+
+
+def together(names: Sequence[str]) -> None:
+    """Print, by method, how far losses and norms in a stack are from the CPU's, as a share, and what waits."""
+    device, found = register_device(), {}
+    for name in names:
+        expected, _ = stepped_together(name, CPU)
+        with pretended():
+            given, waited = stepped_together(name, device)
+        off = np.abs(given - expected) / np.maximum(1.0, np.abs(expected))
+        found[name] = {"difference": float(off.max()), "waits": waited}
+    print(json.dumps(found))
+
+
 def main(name: str) -> None:
     """Print how far the device's results are from the CPU's, gradients as a share of the largest, and what waits."""
     device = register_device()
@@ -225,4 +268,4 @@ def main(name: str) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1])
+    together(sys.argv[2:]) if sys.argv[1] == "--together" else main(sys.argv[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,36 +85,83 @@ class SplitTensors:
 
         With `merge_single` a last row that would be alone goes with the batch before it.
         """
+        parts = self.parts(rows, kept, batch_size, training=training, merge_single=merge_single)
+        for own, _, fields in parts:
+            yield Batch([str(i) for i in self.split.ids[own]], **fields)
+
+    def parts(
+        self,
+        rows: NDArray[np.int64],
+        kept: Mapping[str, NDArray[np.bool_]] | None,
+        batch_size: int,
+        *,
+        training: bool,
+        merge_single: bool = False,
+        multiple: int = 1,
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor, dict[str, Any]]]:
+        """What :meth:`batches` makes its batches of, also for several models at once.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,) or (models, n)
+        kept : mapping of modality to bool ndarray, shape (n, T_m) or (models, n, T_m), or None
+        batch_size, training, merge_single
+            As of :meth:`batches`.
+        multiple : int
+            Batches are as long as a multiple of this, or as the longest sample of the split.
+
+        Yields
+        ------
+        ndarray of int, shape (N,) or (models, N)
+            The rows of a batch; and the same on the device.
+        dict
+            The fields of a `Batch` but for its ids; models stand first.
+        """
         index = torch.from_numpy(rows).to(self.device)
         masks = None if kept is None else {m: torch.from_numpy(kept[m]).to(self.device) for m in MODALITIES}
-        starts = list(range(0, len(rows), batch_size))
-        if merge_single and batch_size > 1 and len(starts) > 1 and len(rows) - starts[-1] == 1:
+        count = rows.shape[-1]
+        starts = list(range(0, count, batch_size))
+        if merge_single and batch_size > 1 and len(starts) > 1 and count - starts[-1] == 1:
             starts.pop()
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-            part = slice(start, stop)
-            some = None if masks is None else {m: masks[m][part] for m in MODALITIES}
-            yield self._cut(rows[part], index[part], some, training)
+        for start, stop in zip(starts, [*starts[1:], count], strict=True):
+            part = (..., slice(start, stop))
+            some = None if masks is None else {m: masks[m][*part, slice(None)] for m in MODALITIES}
+            yield rows[part], index[part], self._cut(rows[part], index[part], some, training, multiple)
 
-    def _cut(self, rows: NDArray[np.int64], index: Tensor, kept: Mapping[str, Tensor] | None, training: bool) -> Batch:
+    def _cut(
+        self,
+        rows: NDArray[np.int64],
+        index: Tensor,
+        kept: Mapping[str, Tensor] | None,
+        training: bool,
+        multiple: int = 1,
+    ) -> dict[str, Any]:
         features: dict[str, Tensor] = {}
         present: dict[str, Tensor] = {}
         frames: dict[str, Tensor] = {}
         complete: dict[str, Tensor] = {}
         for m in MODALITIES:
             longest = max(1, int(self.split.lengths[m][rows].max()))
-            complete[m] = self.features[m][index, :longest]  # (N, T_m, d_m)
+            longest = min(-(-longest // multiple) * multiple, self.features[m].shape[1])
+            complete[m] = self.features[m][index, :longest]  # (N, T_m, d_m), or models first, as of all below
             frames[m] = self.frames[m][index, :longest]  # (N, T_m)
             if kept is None:
                 features[m], present[m] = complete[m], frames[m]
             else:
-                present[m] = frames[m] & kept[m][:, :longest]
-                features[m] = complete[m] * present[m][:, :, None]
+                present[m] = frames[m] & kept[m][..., :longest]
+                features[m] = complete[m] * present[m][..., None]
         labels, intensity = self.labels[index], None if self.intensity is None else self.intensity[index]
         if not training:
             labels = torch.full_like(labels, -1)
             intensity = None if intensity is None else torch.full_like(intensity, float("nan"))
-        ids = [str(i) for i in self.split.ids[rows]]
-        return Batch(ids, labels, intensity, features, present, frames, complete if training else None)
+        return {
+            "labels": labels,
+            "intensity": intensity,
+            "features": features,
+            "present": present,
+            "frames": frames,
+            "complete": complete if training else None,
+        }
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """One pass over the complete split, in order, as training batches."""

@@ -102,7 +102,7 @@ class Work:
         Seconds that a cell may take.
     tried : tuple of (Setting, draw)
         Not empty: the cell is a trial, which predicts the validation split in these, with the test split closed.
-    together : int
+    together : int or "auto"
         How many cells may be trained at once where they differ in little.
     """
 
@@ -113,7 +113,7 @@ class Work:
     fresh: bool
     timeout: float | None
     tried: tuple[tuple[Setting, int], ...] = ()
-    together: int = 1
+    together: int | str = 1
 
 
 def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:

@@ -35,7 +35,7 @@ class Means:
         The shard that is computed.
     cluster : Cluster or None
     say : callable
-    together : int
+    together : int or "auto"
         How many cells may be trained at once where they differ in little.
     """
 
@@ -46,7 +46,7 @@ class Means:
     part: tuple[int, int] | None
     cluster: Cluster | None
     say: Callable[[str], None]
-    together: int = 1
+    together: int | str = 1
 
     def left(self, grid: Grid, store: Store) -> list[Cell]:
         """The cells of the shard that are not done; tells of damaged ones, and how many fall to the shard."""

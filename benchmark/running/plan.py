@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.data.source import Identity
-from benchmark.running.cell import state_of
+from benchmark.running.arithmetic import NATIVE
+from benchmark.running.cell import device_of, state_of
 from benchmark.running.choice import Choice, is_of_shard
+from benchmark.running.expected import expected
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.progress import Estimates, tell_time
 from benchmark.running.store import DONE, Store
@@ -37,6 +39,8 @@ def plan_run(
     part: tuple[int, int] | None,
     fresh: bool,
     jobs: int,
+    device: str,
+    together: int | str,
     on_data: Callable[[Identity], None],
 ) -> dict[str, Any]:
     """The content of a :class:`benchmark.report.results.Plan`; computes no cell.
@@ -51,6 +55,10 @@ def plan_run(
     fresh : bool
         Done cells would be computed anew.
     jobs : int
+    device : {"auto", "cpu", "cuda"}
+        On a GPU the time is that of `benchmark.running.expected`, for all that is left to train.
+    together : int or "auto"
+        How many cells are trained at once there.
     on_data : callable
         Called with what each task's data are.
     """
@@ -72,14 +80,17 @@ def plan_run(
         said = tuning.planned_words(tell_time([each.testing for each in trials if each.testing != 0.0], 1))
     rows = [(each.cell.row.label, each.cell.task.name, each.cell.seed, each.state, each.cell.key) for each in found]
     frame = pd.DataFrame(rows, columns=["method", "task", "seed", "state", "key"])
-    left = [each.seconds for each in found if each.seconds != 0.0]
+    left = [each for each in found if each.seconds != 0.0]
+    on_gpu = device_of(device, NATIVE).type == "cuda" and left
     seconds = [math.nan if each.seconds is None else each.seconds for each in found]
     return {
         "grid": built.name,
         "cells": frame.assign(seconds=pd.Series(seconds, dtype=float)),
         "settings": len(built.settings),
         "jobs": jobs,
-        "time": tell_time(left, jobs),
+        "time": expected([each.cell for each in left], together)
+        if on_gpu
+        else tell_time([each.seconds for each in left], jobs),
         "tuning": said,
     }
 

@@ -25,7 +25,7 @@ from benchmark.running.store import (
     FAILED,
     Store,
 )
-from benchmark.running.together import grouped, run_together
+from benchmark.running.together import at_once, grouped, run_together
 
 if TYPE_CHECKING:
     from benchmark.running.cluster import Cluster
@@ -53,7 +53,7 @@ def run_grid(
     on_wait: Callable[[int], None] = lambda cells: None,
     timeout: float | None = None,
     cluster: Cluster | None = None,
-    together: int = 1,
+    together: int | str = 1,
 ) -> int:
     """Run cells; each is on disk the moment it is done.
 
@@ -77,7 +77,7 @@ def run_grid(
         Seconds; a cell that takes longer fails.
     cluster : Cluster, optional
         Its workers compute the cells, and `jobs` does not count.
-    together : int
+    together : int or "auto"
         How many cells that differ in little are trained at once, in one worker; not with a `cluster` or a `timeout`.
 
     Returns
@@ -180,8 +180,9 @@ def _outcomes(
         yield from cluster.outcomes(cells, before, work)
         return
     here = cells[0].arithmetic == NATIVE or not arithmetic.fault()
+    most = at_once(work.together, work.device, len(cells), jobs)
     if jobs == 1 and work.timeout is None and here:
-        for group in grouped(cells, work.together):
+        for group in grouped(cells, most):
             if len(group) == 1:
                 yield group[0], run_cell(group[0], before[group[0].key], work)
             else:
@@ -195,7 +196,7 @@ def _outcomes(
         parallel = joblib.Parallel(
             n_jobs=workers, return_as="generator_unordered", pre_dispatch="all" if jobs > 1 else 1, batch_size=1
         )
-        groups = ((group, {cell.key: before[cell.key] for cell in group}) for group in grouped(cells, work.together))
+        groups = ((group, {cell.key: before[cell.key] for cell in group}) for group in grouped(cells, most))
         calls = (joblib.delayed(run_together)(group, stamps, work, os.getpid()) for group, stamps in groups)
         for outcomes in parallel(calls):
             for outcome in outcomes:

@@ -27,18 +27,26 @@ from benchmark.running.cell import (
 from benchmark.running.grid import Cell
 from benchmark.running.mechanisms import Mechanisms
 from benchmark.running.processes import leave_with
-from benchmark.running.stacked import Member, NotTogether, train_together
+from benchmark.running.stack import NotTogether
+from benchmark.running.stacked import Member, train_together
 from benchmark.running.store import DONE, Store, logged
 
 _MAY_DIFFER = ("learning_rate", "weight_decay", "clip_norm", "epochs", "patience", "selection", "min_epochs")
 _ON_A_GPU = 32  # cells trained at once there, unless its memory holds fewer
+_ON_A_CPU = 8
 
 
-def at_once(together: int | str, device: str) -> int:
-    """How many cells are trained at once; ``auto`` is many on a GPU, and one on a CPU, where arithmetic decides."""
-    if together == "auto":
-        return _ON_A_GPU if device_of(device, NATIVE).type == "cuda" else 1
-    return int(together)
+def at_once(together: int | str, device: str, cells: int, jobs: int) -> int:
+    """How many cells are trained at once, at most.
+
+    ``auto`` is many on a GPU, and on a CPU as many as leave every worker its share; there it is measured besides
+    whether that is faster.
+    """
+    if together != "auto":
+        return int(together)
+    if device_of(device, NATIVE).type == "cuda":
+        return _ON_A_GPU
+    return max(1, min(_ON_A_CPU, -(-cells // jobs)))
 
 
 def grouped(cells: Iterable[Cell], most: int) -> list[list[Cell]]:
@@ -61,7 +69,8 @@ def run_together(
 ) -> list[Outcome]:
     """:func:`benchmark.running.cell.run_cell` for cells that may be trained at once; one by one where that cannot be.
 
-    Where the device's memory does not hold them all, they go in halves. With a time limit they go one by one.
+    Where the device's memory does not hold them all, they go in halves. They go one by one with a time limit; in
+    portable arithmetic, whose bits may not depend on what else is computed; and where it was left open and is faster.
 
     Parameters
     ----------
@@ -74,7 +83,7 @@ def run_together(
         The process this worker works for.
     """
     found: dict[str, Outcome] = {}
-    if len(cells) > 1 and work.timeout is None:
+    if len(cells) > 1 and work.timeout is None and cells[0].arithmetic == NATIVE:
         if parent is not None:
             leave_with(parent)
         torch.set_num_threads(1)
@@ -111,14 +120,17 @@ def _computed(cells: Sequence[Cell], before: Mapping[str, str], work: Work) -> d
                     looks.append(Mechanisms(method, cell.training.clip_norm))
                     calls = (logged(paths[cell.key]), looks[-1].on_stage)
                     members.append(Member(method, cell.training, cell.seed, torch.get_rng_state(), *calls))
-                train_together(members, dataset, trains_on=own[0].row.trains_on, device=device)
+                if_faster = work.together == "auto" and device.type == "cpu"
+                trains_on = own[0].row.trains_on
+                train_together(members, dataset, trains_on=trains_on, device=device, if_faster=if_faster)
                 for cell, member, look in zip(own, members, looks, strict=True):
                     key = cell.key
                     fault: BaseException | None = member.fault
                     if fault is None:
                         try:
-                            of = (work, dataset, member.method, look, member.history, started)
-                            outcome = write_trained(paths[key], cell, *of)
+                            outcome = write_trained(
+                                paths[key], cell, work, dataset, member.method, look, member.history, started
+                            )
                             sides.pop(key).__exit__(None, None, None)
                             found[key] = outcome
                         except (Exception, SystemExit) as error:

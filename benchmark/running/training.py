@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -145,6 +146,8 @@ class Course:
     ----------
     parameters : list of Parameter
         Those to train; where there are none, there is nothing to do in this stage.
+    examined : (ndarray of int, shape (n,), and dict of modality to bool ndarray, shape (n, T_m), or None)
+        Rows of the validation split that the model is validated on, and their masks.
     """
 
     def __init__(
@@ -167,7 +170,8 @@ class Course:
         incomplete = (self.stage.trains_on or trains_on) == "missing"
         self.mrm = MRM(**config.mrm.model_dump()) if incomplete else None
         self.entropy = [seed, _VALIDATION_MASKS, number]
-        self.examined = _validation_batches(validation, self.mrm, config.validation_draws, self.entropy)
+        rows = np.tile(np.arange(len(validation)), config.validation_draws if incomplete else 1)
+        self.examined = rows, _draw(self.mrm, self.entropy, validation, len(rows))
         lower = metric(dataset.task.scored[0]).lower_is_better
         self.keeper = Keeper(config.selection, config.min_epochs, lower, config.patience)
         self.epoch = 0  # the last one that was trained
@@ -178,15 +182,28 @@ class Course:
         epoch = self.epoch + 1 if epoch is None else epoch
         return training_batches(self.training, self.mrm, self.config.batch_size, self.seed, self.number, epoch)
 
-    def examine(self, terms: Mapping[str, float], started: float) -> dict[str, Any]:
+    def drawn(self) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]] | None]:
+        """The rows of the next epoch in order, and their masks: what :meth:`batches` is cut from."""
+        return _drawn(self.training, self.mrm, self.seed, self.number, self.epoch + 1)
+
+    def examine(self, terms: Mapping[str, float], started: float, outputs: Tensor | None = None) -> dict[str, Any]:
         """Validate the model after an epoch, and keep it where it is the best so far; gives the epoch's record.
+
+        Parameters
+        ----------
+        terms : mapping of str to float
+            Of the loss.
+        started : float
+            When the epoch began, by `time.perf_counter`.
+        outputs : Tensor, shape (n, K), optional
+            The model's for `examined`, where they are known already.
 
         Raises
         ------
         TrainingError
             Where an output is NaN or infinite.
         """
-        valid_loss, valid_score = _validate(self.method, self.dataset, self.validation, self.examined)
+        valid_loss, valid_score = self._judged(self._outputs() if outputs is None else outputs)
         self.epoch += 1
         record = {
             "stage": self.stage.name,
@@ -202,6 +219,35 @@ class Course:
             state = self.method.state_dict().items()
             self._best = {k: x.clone() if isinstance(x, Tensor) else copy.deepcopy(x) for k, x in state}
         return record
+
+    @cached_property
+    def _examined_batches(self) -> list[Batch]:
+        return list(self.validation.batches(*self.examined, _VALIDATION_BATCH, training=False))
+
+    @torch.no_grad()
+    def _outputs(self) -> Tensor:
+        self.method.eval()
+        return torch.cat([outputs_of(self.method, batch) for batch in self._examined_batches])
+
+    def _judged(self, outputs: Tensor) -> tuple[float, float]:
+        """The task's loss and its primary score; raises TrainingError where an output is NaN or infinite."""
+        rows, _ = self.examined
+        split, target = self.validation.split, self.dataset.target
+        if not torch.isfinite(outputs).all():
+            row = int((~torch.isfinite(outputs)).any(1).int().argmax())
+            hint = lack_of_frames(self._examined_batches[row // _VALIDATION_BATCH], row % _VALIDATION_BATCH)
+            raise TrainingError(f"a logit of validation sample {split.ids[rows[row]]} became NaN or infinite{hint}")
+        index = torch.from_numpy(rows).to(outputs.device)
+        if target.kind == INTENSITY:
+            assert self.validation.intensity is not None
+            loss = F.l1_loss(outputs[:, 0], self.validation.intensity.to(outputs.device)[index])
+        else:
+            loss = F.cross_entropy(outputs, self.validation.labels.to(outputs.device)[index])
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the validation loss became {float(loss)}")
+        first = self.dataset.task.scored[0]
+        score = scores(target=target, y_true=split.labels[rows], y_pred=outputs.cpu().numpy(), metrics=[first])
+        return float(loss), score[first]
 
     @property
     def over(self) -> bool:
@@ -339,48 +385,13 @@ def training_batches(
 
     A last batch of one sample goes with the one before it: batch normalisation, and every loss over pairs, need two.
     """
-    n = len(training)
-    order = np.random.default_rng([seed, _SHUFFLE, stage, epoch]).permutation(n)
-    kept = _draw(mrm, [seed, _TRAINING_MASKS, stage, epoch], training, n)
-    masks = None if kept is None else {m: kept[m][order] for m in MODALITIES}
+    order, masks = _drawn(training, mrm, seed, stage, epoch)
     return training.batches(order, masks, batch_size, training=True, merge_single=True)
 
 
-def _validation_batches(
-    validation: SplitTensors, mrm: MRM | None, draws: int, entropy: list[int]
-) -> tuple[NDArray[np.int64], list[Batch]]:
-    rows = np.tile(np.arange(len(validation)), draws if mrm is not None else 1)
-    kept = _draw(mrm, entropy, validation, len(rows))
-    return rows, list(validation.batches(rows, kept, _VALIDATION_BATCH, training=False))
-
-
-@torch.no_grad()
-def _validate(
-    method: Method, dataset: Dataset, validation: SplitTensors, examined: tuple[NDArray[np.int64], list[Batch]]
-) -> tuple[float, float]:
-    """The task's loss and its primary score; raises TrainingError where an output is NaN or infinite."""
-    method.eval()
-    rows, batches = examined
-    outputs = torch.cat([outputs_of(method, batch) for batch in batches])
-    if not torch.isfinite(outputs).all():
-        row = int((~torch.isfinite(outputs)).any(1).int().argmax())
-        hint = lack_of_frames(batches[row // _VALIDATION_BATCH], row % _VALIDATION_BATCH)
-        raise TrainingError(
-            f"a logit of validation sample {validation.split.ids[rows[row]]} became NaN or infinite{hint}"
-        )
-    index = torch.from_numpy(rows).to(outputs.device)
-    if dataset.target.kind == INTENSITY:
-        assert validation.intensity is not None
-        loss = F.l1_loss(outputs[:, 0], validation.intensity[index])
-    else:
-        loss = F.cross_entropy(outputs, validation.labels[index])
-    if not torch.isfinite(loss):
-        raise TrainingError(f"the validation loss became {float(loss)}")
-    first = dataset.task.scored[0]
-    score = scores(
-        target=dataset.target,
-        y_true=validation.split.labels[rows],
-        y_pred=outputs.cpu().numpy(),
-        metrics=[first],
-    )
-    return float(loss), score[first]
+def _drawn(
+    training: SplitTensors, mrm: MRM | None, seed: int, stage: int, epoch: int
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]] | None]:
+    order = np.random.default_rng([seed, _SHUFFLE, stage, epoch]).permutation(len(training))
+    kept = _draw(mrm, [seed, _TRAINING_MASKS, stage, epoch], training, len(training))
+    return order, None if kept is None else {m: kept[m][order] for m in MODALITIES}

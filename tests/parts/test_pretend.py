@@ -8,6 +8,7 @@ import pytest
 import torch.utils.backend_registration
 
 from benchmark import methods
+from tests.running.test_stacked import TOGETHER
 from tests.waiting import HUNG
 
 pytestmark = pytest.mark.skipif(
@@ -28,3 +29,13 @@ def test_another_device_gives_what_the_cpu_gives(name):
     assert found["logits"] < 1e-4
     assert found["gradients"] < 1e-5
     assert bool(found["waits"]) == (name in WAITING), found["waits"]
+
+
+def test_a_step_of_a_stack_waits_for_nothing_and_gives_what_the_cpu_gives():
+    run = [sys.executable, "-m", "tests.pretend", "--together", *sorted(TOGETHER)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=HUNG)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found.keys() == TOGETHER
+    assert {name: own["waits"] for name, own in found.items() if own["waits"]} == {}
+    assert {name: own["difference"] for name, own in found.items() if own["difference"] > 1e-4} == {}

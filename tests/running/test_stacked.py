@@ -17,8 +17,10 @@ from benchmark.parts import Dropout, masked_mean
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import MODALITIES
 from benchmark.protocol.training_config import TrainingConfig
-from benchmark.running import stacked, training
-from benchmark.running.stacked import Member, NotTogether, train_together
+from benchmark.running import recorded, stackable, stacked, training
+from benchmark.running.recorded import Recorded, Ways
+from benchmark.running.stack import NotTogether
+from benchmark.running.stacked import Member, train_together
 from benchmark.running.training import TrainingError, train
 
 CPU = torch.device("cpu")
@@ -168,6 +170,97 @@ def test_each_member_throws_its_own_coins(tiny):
     masks = torch.func.vmap(Dropout(0.5), randomness="different")(torch.ones(3, 40, 10))
     assert not masks[0].equal(masks[1]) and not masks[1].equal(masks[2])
     assert abs(float((masks == 0).double().mean()) - 0.5) < 0.1
+
+
+class OnTheCpu(Ways):
+    """Recorded steps, each of which is computed again where a GPU would replay it."""
+
+    def on(self, device):
+        return self
+
+    def stepping(self, step):
+        return Recorded(step, lambda work: self.recordings.append(work) or work)
+
+
+@pytest.mark.parametrize("name", ["corrkd", "late_fusion", "small"])
+def test_recorded_steps_are_the_ordinary_ones(tiny, name, monkeypatch):
+    monkeypatch.setattr(OnTheCpu, "recordings", [], raising=False)
+    cls = METHODS.get(name, Small)
+    ways = [{"seed": seed, "epochs": 2 + seed} for seed in range(2)]  # a stack of other size is recorded anew
+    members = [member(cls, tiny, **way) for way in ways]
+    train_together(members, tiny, trains_on="missing", device=CPU, ways=OnTheCpu())
+    assert len(OnTheCpu.recordings) >= 2
+    for given, way in zip(members, ways, strict=True):
+        assert_equal(given, alone(cls, tiny, **way), tiny)
+
+
+def test_none_is_recorded_without_a_gpu(tiny, monkeypatch):
+    monkeypatch.setattr(recorded, "Recorded", None)
+    monkeypatch.setattr(recorded, "compiled", None)
+    monkeypatch.setattr(torch, "autocast", None)
+    members = [member(Small, tiny, seed) for seed in range(2)]
+    ways = Ways(graphs=True, bf16=True, compiled=True)
+    train_together(members, tiny, trains_on="missing", device=CPU, ways=ways)
+    assert_equal(members[1], alone(Small, tiny, 1), tiny)
+
+
+@pytest.mark.parametrize("name", ["late_fusion", "small"])
+def test_compiled_steps_are_the_ordinary_ones(tiny, name):
+    class Compiled(OnTheCpu):
+        def stepping(self, step):
+            return step
+
+        def deriving(self, derive):
+            return recorded.compiled(derive, backend="eager")
+
+    cls = METHODS.get(name, Small)
+    members = [member(cls, tiny, seed, epochs=2) for seed in range(2)]
+    train_together(members, tiny, trains_on="missing", device=CPU, ways=Compiled())
+    assert_equal(members[1], alone(cls, tiny, 1, epochs=2), tiny)
+
+
+def test_members_are_validated_in_one_pass(tiny, monkeypatch):
+    expected = [alone(Small, tiny, seed) for seed in range(3)]
+    monkeypatch.setattr(training.Course, "_outputs", lambda self: pytest.fail("validated by itself"))
+    members = [member(Small, tiny, seed) for seed in range(3)]
+    train_together(members, tiny, trains_on="missing", device=CPU)
+    for given, one in zip(members, expected, strict=True):
+        assert_equal(given, one, tiny)
+
+
+def test_members_that_cannot_be_are_validated_one_by_one(tiny):
+    class Looks(Small):
+        def predict(self, batch):
+            outputs = super().predict(batch)
+            return outputs if self.training else outputs + 0 * outputs.sum().item()
+
+    members = [member(Looks, tiny, seed) for seed in range(2)]
+    train_together(members, tiny, trains_on="missing", device=CPU)
+    assert_equal(members[1], alone(Looks, tiny, 1), tiny)
+
+
+@pytest.mark.parametrize("gained", [0.8, 1.2])
+def test_only_where_it_is_faster_if_that_is_asked_for(tiny, monkeypatch, gained):
+    monkeypatch.setattr(stacked, "gain", lambda courses: gained)
+    members = [member(Small, tiny, seed) for seed in range(2)]
+    if gained < 1:
+        with pytest.raises(NotTogether, match=r"takes 1.25 times as long"):
+            train_together(members, tiny, trains_on="missing", device=CPU, if_faster=True)
+    else:
+        train_together(members, tiny, trains_on="missing", device=CPU, if_faster=True)
+        assert_equal(members[1], alone(Small, tiny, 1), tiny)
+
+
+def test_a_lack_of_memory_is_told_as_one(tiny):
+    class Large(Small):
+        def loss(self, batch):
+            if len(batch) > stackable._TRIED // 2 and batch.places is not None:
+                raise torch.OutOfMemoryError("planted")
+            return super().loss(batch)
+
+    members = [member(Large, tiny, seed) for seed in range(2)]
+    with pytest.raises(torch.OutOfMemoryError):
+        train_together(members, tiny, trains_on="missing", device=CPU)
 
 
 def test_loss_weights_that_differ_between_members_are_seen(tiny):

@@ -1,6 +1,7 @@
 """Cells that are trained at once are stored as those that are trained alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.running import together
 from benchmark.running.choice import check_how
-from benchmark.running.stacked import NotTogether
+from benchmark.running.stack import NotTogether
 from benchmark.running.store import DONE, FAILED, Store
-from benchmark.running.together import grouped, run_together
+from benchmark.running.together import at_once, grouped, run_together
 from tests.running.small_grid import run, small_grid, work_in
 
 
@@ -86,6 +87,36 @@ def test_one_that_fails_is_stored_as_failed_and_the_others_as_done(tmp_path, cor
     assert failed == 1
     assert [store.read(cell.key)["state"] for cell in corrkd.cells] == [DONE, FAILED, DONE]
     assert store.read(corrkd.cells[1].key)["error"] == "ValueError: planted"
+
+
+def test_portable_cells_go_one_by_one(tmp_path, corrkd, monkeypatch):
+    monkeypatch.setattr(together, "train_together", lambda *_, **__: pytest.fail("trained together"))
+    done = []
+    monkeypatch.setattr(together, "run_cell", lambda cell, *_: done.append(cell))
+    cells = [replace(cell, definition={**cell.definition, "arithmetic": "portable"}) for cell in corrkd.cells]
+    run_together(cells, {cell.key: "" for cell in cells}, work_in(Store(tmp_path / "out"), corrkd, together=8))
+    assert done == cells
+
+
+def test_how_many_are_left_open_depends_on_the_workers():
+    assert at_once(5, "cpu", 100, 2) == 5
+    assert at_once("auto", "cpu", 5, 2) == 3  # so that both have work
+    assert at_once("auto", "cpu", 100, 2) == 8
+    assert at_once("auto", "cuda", 100, 2) == 32
+
+
+@pytest.mark.parametrize(("given", "measured"), [("auto", True), (8, False)])
+def test_whether_it_is_faster_is_measured_where_that_is_left_open(tmp_path, corrkd, monkeypatch, given, measured):
+    asked = []
+
+    def train_together(*_, if_faster, **__):
+        asked.append(if_faster)
+        raise NotTogether("planted")
+
+    monkeypatch.setattr(together, "train_together", train_together)
+    store = Store(tmp_path / "out")
+    assert run(corrkd, store, together=given)[1] == 0
+    assert asked == [measured]
 
 
 @pytest.mark.parametrize("given", [0, "all", 2.5])
