@@ -25,6 +25,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.methods.cards import card
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.methods.loading import load
+from benchmark.methods.mechanism_check import check_mechanism
 from benchmark.methods.registry import Entry
 from benchmark.methods.search_check import check_search_space
 from benchmark.methods.violations import NotApplicable, Violation
@@ -419,7 +420,7 @@ def _traces(subject: Subject, dataset: Dataset, **changes: Any) -> list[Tensor]:
     return traces or [_outputs(subject.train_anew(dataset, **changes), tested)]  # of one with nothing to train
 
 
-CHECKS: dict[str, Callable[[Subject], None]] = {
+CHECKS: dict[str, Callable[[Subject], str | None]] = {
     "contract": check_contract,
     "any setting": check_any_setting,
     "finite loss": check_finite_loss,
@@ -432,6 +433,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "masked frames": check_masked_frames,
     "inputs untouched": check_inputs_untouched,
     "hyper-parameters": check_hyperparameters,
+    "mechanism": functools.partial(check_mechanism, task=TASKS[0]),
     "search space": functools.partial(check_search_space, tasks=TASKS),
 }
 
@@ -446,9 +448,9 @@ class Result:
 
 
 def examine(
-    entry: Entry, harness: Harness, checks: Mapping[str, Callable[[Subject], None]] = CHECKS
+    entry: Entry, harness: Harness, checks: Mapping[str, Callable[[Subject], str | None]] = CHECKS
 ) -> Iterator[Result]:
-    """Run checks on a method; a method that raises fails the check it raised in.
+    """Run checks on a method; a method that raises fails the check it raised in, and a text is a remark on one passed.
 
     Parameters
     ----------
@@ -461,7 +463,7 @@ def examine(
     subject = Subject(entry, harness)
     for name, check in checks.items():
         try:
-            check(subject)
+            remark = check(subject)
         except NotApplicable as error:
             yield Result(name, "not applicable", str(error))
         except Violation as error:
@@ -469,7 +471,7 @@ def examine(
         except Exception as error:
             yield Result(name, "failed", _where(error))
         else:
-            yield Result(name, "passed")
+            yield Result(name, "passed", remark or "")
 
 
 def _where(error: Exception) -> str:
