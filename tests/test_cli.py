@@ -243,7 +243,17 @@ def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     code, _, _ = run(capsys, *arguments, "--out", out, "--jobs", 1)
     assert code == 0
     tables = sorted((out / "tables").iterdir())
-    kinds = ("inter", "intra", "intervals", "threshold", "augmentation", "methods", "mechanisms", "robustness")
+    kinds = (
+        "inter",
+        "intra",
+        "intervals",
+        "threshold",
+        "augmentation",
+        "methods",
+        "mechanisms",
+        "robustness",
+        "accounts",
+    )
     stems = {*(f"mosi_{kind}" for kind in kinds), "overall"}
     written = {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "tex", "csv")}
     assert {table.name for table in tables} == {*written, "matrix.csv"}
