@@ -53,6 +53,11 @@ def shell(*arguments, **options):
         (["--grid", "smoke", "--out", ""], "--out: the name is empty; write . for this folder"),
         (["--grid", "smoke", "--data", ""], "--data: the name is empty"),
         (["--report-only", ""], "--report-only: the name is empty"),
+        (["--grid", "smoke", "--table", "x", "decimal=1"], "--table x: unknown key 'decimal'; did you mean decimals"),
+        (
+            ["--grid", "smoke", "--methods", "constant", "--table", "x", "methods=mutl"],
+            "unknown method of table x 'mutl'; .*there are: constant",
+        ),
         (["--grid", "smoke", "--device", "tpu"], "--device.*invalid choice"),
         (
             ["--grid", "smoke", "--plan", "--report-only"],

@@ -66,14 +66,17 @@ class Layout:
     @property
     def size(self) -> tuple[str, float, float]:
         """The largest at which it fits, or the smallest; see `_SIZES`."""
-        fitting = (size for size in _SIZES if _needs(self, *size[1:]) <= WIDTHS[self.width])
-        return next(fitting, _SIZES[-1])
+        return next((size for size in _SIZES if _fits(self, size)), _SIZES[-1])
 
 
 def fit(layout: Layout) -> bool:
     """Whether a table fits at 80 % of the text's size or more; an estimate, from the widths of Computer Modern."""
-    size = layout.size[1:]
-    return _needs(layout, *size) <= WIDTHS[layout.width] and _height(layout, size[0]) <= _HEIGHT
+    return _fits(layout, layout.size)
+
+
+def _fits(layout: Layout, size: tuple[str, float, float]) -> bool:
+    _, scale, gap = size
+    return _needs(layout, scale, gap) <= WIDTHS[layout.width] and _height(layout, scale) <= _HEIGHT
 
 
 def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:

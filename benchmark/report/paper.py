@@ -153,7 +153,7 @@ def _check(
         for one in wanted:
             if one not in there:
                 more = "; --metrics has others scored" if what == "metric" else ""
-                raise BenchmarkError(unknown(f"{what} of table {name}", one, there) + more)
+                raise BenchmarkError(unknown(f"{what} of table {name}", one, set(there)) + more)
 
 
 def _without_absent(table: PaperTable, known: Sequence[Task], printed: Printed) -> tuple[PaperTable, list[str]]:

@@ -10,6 +10,7 @@ import pytest
 from benchmark import methods
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.scores import TASK
+from benchmark.files.manifest import read_manifest
 from benchmark.report import compose
 from benchmark.report.compose import gather, write
 from benchmark.report.results import Results
@@ -84,6 +85,29 @@ def test_without_cells_only_metrics_that_are_stored_can_be_asked_for(old):
         "unknown metric in --metrics 'auroc'; did you mean accuracy? there are: accuracy, f1, f1_nonneg; others need the "
         f"cells, which are not in {old}"
     )
+
+
+def test_tables_for_a_paper_are_kept_in_the_manifest_and_written_again(old, tmp_path):
+    said = []
+    write(content(old, tables={"main": {"columns": ["Avg."], "decimals": 1}}), old, said.append)
+    assert f"tables for a paper: {old / 'tables' / 'paper'}" in said
+    manifest = read_manifest(old / "manifest.json")
+    assert manifest["tables"] == {"main": {"columns": ["Avg."], "decimals": 1}} and manifest["grid"] == "quick"
+    again = content(old, earlier=manifest["tables"] | {"../x": {}, "y": {"colums": []}}, only=["mult", "corrkd"])
+    files, lines = again.paper
+    assert list(files) == ["main.tex", "main.md", "main.csv"]
+    assert [line.split(" &")[0] for line in files["main.tex"].splitlines() if "&" in line][1:] == [
+        "MulT",
+        r"CorrKD $^{\diamond}$",
+    ]
+    assert lines[0].startswith("not written: tables of an earlier report: the table's name '../x' must be of letters")
+    assert lines[1].startswith(
+        "not written: tables of an earlier report: table 'y': unknown key 'colums'; did you mean"
+    )
+    elsewhere = content(old, tables={"main": {"columns": ["gone"]}})
+    with pytest.raises(BenchmarkError, match=r"^unknown column of table main 'gone'; there are: "):
+        write(elsewhere, tmp_path / "elsewhere", said.append)
+    assert not (tmp_path / "elsewhere").exists(), "it is told before anything is written"
 
 
 def test_metrics_are_asked_of_cells(tmp_path):

@@ -30,6 +30,7 @@ def ran(tmp_path_factory):
         "noise": [2.0, {"l": 1.0}],
         "random": True,
         "subsets": ["l", "a", "v", "la", "lv", "av"],
+        "tables": {"main": {"decimals": 1}},
     }
     benchmark.run(grid, methods=["constant", "random", "linear"], out=out, jobs=1, say=lambda line: None)
     return out
@@ -147,13 +148,21 @@ def test_a_line_of_scores_that_is_gone_is_found(run):
     assert "has " in wrong(benchmark.verify(run, say=silent))["scores"]
 
 
+@pytest.mark.parametrize("stem", ["mosi_inter", "paper/main"])
 @pytest.mark.parametrize("suffix", ["csv", "md", "tex"])
-def test_one_changed_cell_of_a_table_is_found(run, suffix):
-    file = run / "tables" / f"mosi_inter.{suffix}"
+def test_one_changed_cell_of_a_table_is_found(run, suffix, stem):
+    file = run / "tables" / f"{stem}.{suffix}"
     text = file.read_text()
     digit = next(i for i in range(len(text) - 1, -1, -1) if text[i].isdigit())
     file.write_text(text[:digit] + ("1" if text[digit] == "0" else "0") + text[digit + 1 :])
-    assert f"tables/mosi_inter.{suffix}: line " in wrong(benchmark.verify(run, say=silent))["tables"]
+    assert f"tables/{stem}.{suffix}: line " in wrong(benchmark.verify(run, say=silent))["tables"]
+
+
+def test_a_table_for_a_paper_that_is_gone_or_that_nobody_asked_for_is_told(run):
+    shutil.move(run / "tables" / "paper" / "main.md", run / "tables" / "paper" / "other.md")
+    told = {finding.what for finding in benchmark.verify(run, say=silent).findings if finding.state == UNKNOWN}
+    assert "tables/paper/main.md is not here; --report-only writes it" in told
+    assert "tables/paper/other.md: none of this report, such as --metrics and --table give" in told
 
 
 @pytest.mark.parametrize("name", ["lav@0.5#0", "lav@0.1/0.5/0.9#0", "lav@0.0~1.0/0.0/0.0#0", "lav?@0.5#0"])

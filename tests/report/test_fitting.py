@@ -1,0 +1,76 @@
+"""How large a table for a paper is set, and what is said where it does not fit."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from benchmark.report import fitting
+from benchmark.report.content import Block, Cell, Table
+from benchmark.report.fitting import Layout, fit, misfit, to_paper_latex
+from tests.report.paper_tex import Tex
+
+CELL = Cell("72.5")
+
+
+def layout(columns=1, rows=2, width="one", cell=CELL, names=("TFR-Net", "MulT"), cites={}, note="Note."):  # noqa: B006
+    labels = [f"p=0.{i}" for i in range(columns)]
+    names = [*names, *(f"m{i}" for i in range(len(names), rows))][:rows]
+    block = Block("", [(name, [cell] * columns) for name in names])
+    table = Table("t", "", "mosi", "file", "paper", "Caption.", note, names, labels, pd.DataFrame(), [block])
+    return Layout(table, [("", labels)], width, cites)
+
+
+def test_widths_are_those_of_computer_modern():
+    assert fitting._width("0123456789") == pytest.approx(50.0, abs=0.1)  # 5 points a digit
+    assert fitting._width("72.46") == pytest.approx(22.78, abs=0.1)
+    assert fitting._width("p=0.5") == pytest.approx(5.56 + 7.78 + 5 + 2.78 + 5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "wider",
+    [
+        {"cell": Cell("72.5", "± 1.0")}, {"cell": Cell("−1172.5")}, {"cell": Cell("1172.5", rank=1)},
+        {"cell": Cell("72.5", mark="▼▼")}, {"names": ("A longer name", "MulT")}, {"cites": {"TFR-Net": "k"}}, {"columns": 4},
+    ],
+)  # fmt: skip
+def test_what_takes_room_is_counted(wider):
+    usual = layout(columns=3)
+    assert fitting._needs(layout(**{"columns": 3} | wider), 1.0, 6.0) > fitting._needs(usual, 1.0, 6.0) + 4
+
+
+def test_what_stands_above_columns_takes_room_too():
+    own = layout(columns=2)
+    wide = Layout(own.table, [("On a task with a long name", ["p=0.0", "p=0.1"])], "one", {})
+    assert fitting._needs(wide, 1.0, 6.0) > fitting._needs(own, 1.0, 6.0) + 40
+
+
+@pytest.mark.parametrize(
+    ("columns", "size", "gap"), [(4, "", "6pt"), (5, "", "4pt"), (6, r"\small", "4pt"), (7, r"\footnotesize", "3pt")]
+)
+def test_a_table_is_as_large_as_fits(columns, size, gap):
+    own = layout(columns)
+    tex = to_paper_latex(own)
+    assert len(Tex(tex).head) == columns + 1 and fit(own) and misfit(own, []) == ""
+    assert [s for s in (r"\small", r"\footnotesize") if f"\n{s}\n" in tex] == ([size] if size else [])
+    assert rf"\setlength{{\tabcolsep}}{{{gap}}}" in tex and "resizebox" not in tex
+
+
+def test_where_it_does_not_fit_following_what_is_said_helps():
+    others = [(layout(11, width="two"), "give it two columns (width: two)"), (layout(11), "do nothing")]
+    said = misfit(layout(11), others)
+    share, less = re.fullmatch(
+        r"takes (\d+)% of a column of text at 80 % of the text's size \(an estimate\), and is written so; give it two "
+        r"columns \(width: two\) or leave out (\d) of its 11 columns",
+        said,
+    ).groups()
+    assert int(share) > 100 and "\n\\footnotesize\n" in to_paper_latex(layout(11))
+    assert fit(layout(11 - int(less))) and not fit(layout(12 - int(less)))
+    assert fit(layout(11, width="two")) and Tex(to_paper_latex(layout(11, width="two"))).float == "table*"
+
+
+def test_a_table_that_is_too_high_is_told():
+    (spare,) = re.fullmatch(r"is too high for a page .*; leave out (\d+) rows", misfit(layout(rows=60), [])).groups()
+    assert 0 < int(spare) < 30 and fit(layout(rows=60 - int(spare)))
+    assert not fit(layout(rows=40, note="A long note. " * 100)) and fit(layout(rows=40, note=""))
+    assert r"\small" in to_paper_latex(layout(rows=40, note="")), "as in one that is too wide"
