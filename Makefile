@@ -36,7 +36,7 @@ docs: $(VENV)/.installed  ## the documentation as a site, in results/site
 speed: $(VENV)/.installed  ## seconds an epoch of every method, MulT and CorrKD beside plain ones; leave the machine alone
 	$(BIN)/python -m tests.speed --out results/speed $(if $(MMSA),--mmsa $(MMSA))
 
-gpu: $(VENV)/.installed  ## what one GPU gives, in at most eight minutes; where there is none, what stacking gives on the CPU
+gpu: $(VENV)/.installed  ## what one GPU gives, in at most eight minutes; where there is none, all of it in small on the CPU
 	$(BIN)/python -m tests.speed.gpu --out results/reference/gpu
 
 faults: $(VENV)/.installed  ## crashes, full disks, damaged inputs; writes tests/faults/README.md

@@ -36,7 +36,7 @@ from benchmark.protocol.method import Method
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.evaluation import predict_settings, represent_test
-from benchmark.running.recorded import Recorded, Ways
+from benchmark.running.recorded import Ways
 from benchmark.running.stack import Stack, training_fields
 from benchmark.running.training import Course, train
 from tests.batches import moved, random_batch, small_task, without_dropout
@@ -57,6 +57,8 @@ ON_THE_CPU = ("lstm", "gru", "lstm_cell", "gru_cell")  # whole networks, which a
 
 waits: list[str] | None = None
 """Where the program waited, while somebody listens."""
+copies_count = False
+"""Whether copies between devices that nothing waits for are noted, too: a recorded step may have none."""
 
 
 def register_device() -> torch.device:
@@ -120,7 +122,7 @@ def _run(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _waits(function: Any, args: Any, kwargs: Any, from_there: bool, from_here: bool, to_there: bool) -> bool:
     if function is aten._to_copy.default:
-        return from_there != to_there and not (to_there and kwargs.get("non_blocking"))
+        return from_there != to_there and (copies_count or not (to_there and kwargs.get("non_blocking")))
     if function is aten.copy_.default:
         return from_here
     if function in INDEXES:
@@ -212,17 +214,10 @@ def stepped(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
     return numbers, sorted(set(waited))
 
 
-class _Fixed(Ways):
-    """Steps from fixed buffers, as for a graph."""
-
-    def stepping(self, step: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return Recorded(step, lambda work: work)
-
-
 def stepped_together(name: str, device: torch.device) -> tuple[np.ndarray, list[str]]:
-    """Losses and gradients' norms in the first step of two models in a stack, and where two steps waited or copied."""
-    global waits
-    dataset = simulate(known_tasks()["mosi"], (8, 4, 4))
+    """Losses and gradients' norms in a step of two models in a stack, as it is recorded, and where it waited or copied."""
+    global waits, copies_count
+    dataset = simulate(known_tasks()["mosi"], (4, 4, 4))
     tensors = [SplitTensors(dataset, split, device) for split in ("train", "valid")]
     config = TrainingConfig(batch_size=4)
     made = [build(name, task_spec(dataset)).to(device) for _ in range(2)]
@@ -231,12 +226,12 @@ def stepped_together(name: str, device: torch.device) -> tuple[np.ndarray, list[
         courses = [Course(one, dataset, *tensors, stage, "missing", config, seed) for seed, one in enumerate(made)]
         if not courses[0].parameters:
             continue
-        stack = Stack(made, [config] * 2, _Fixed())
-        with stack.ways.coins():
-            batches, waits = list(training_fields(courses, stack.ways.multiple)), []
-            taken = [stack.take(fields) for fields in batches]
-            waited, waits = waited + waits, None
-        numbers = numbers or [taken[0].flatten()]  # Adam's steps are as long for a gradient that is but rounding
+        stack = Stack(made, [config] * 2, Ways(graphs=False))
+        with Ways().coins():
+            (fields,), waits, copies_count = training_fields(courses, Ways().multiple), [], True
+            taken = stack.take(fields)
+            waited, waits, copies_count = waited + waits, None, False
+        numbers = numbers or [taken.flatten()]  # Adam's steps are as long for a gradient that is but rounding
         stack.leave(range(2))
     return torch.cat([x.cpu() for x in numbers]).numpy(), sorted(set(waited))
 

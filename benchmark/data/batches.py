@@ -142,7 +142,7 @@ class SplitTensors:
         complete: dict[str, Tensor] = {}
         for m in MODALITIES:
             longest = max(1, int(self.split.lengths[m][rows].max()))
-            longest = min(-(-longest // multiple) * multiple, self.features[m].shape[1])
+            longest = -(-longest // multiple) * multiple  # a slice ends where the split does
             complete[m] = self.features[m][index, :longest]  # (N, T_m, d_m), or models first, as of all below
             frames[m] = self.frames[m][index, :longest]  # (N, T_m)
             if kept is None:

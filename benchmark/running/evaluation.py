@@ -17,7 +17,7 @@ from benchmark.protocol.missing import MODALITIES, Setting, frame_mask, frame_no
 from benchmark.running.store import setting_name
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
-_ON_A_GPU = 32  # times as many there, where a batch takes as long as its launches or longer
+_ON_A_GPU = 8  # times as many there, where a batch takes as long as its launches or longer
 _REPRESENTED_A_CATEGORY = 100
 _DIGEST = 16  # characters of one
 

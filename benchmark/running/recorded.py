@@ -18,12 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 Fields = dict[str, Any]
 Step = Callable[[Fields], Tensor]
 Replay = Callable[[], Tensor]
 
+_COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 _SHAPES = 12  # of batches that are recorded, at most; those of other shapes are computed as they come
 
 
@@ -163,14 +165,31 @@ class Recorded:
 
     def _watched(self, fields: Fields) -> Tensor:
         before = torch.get_rng_state()
-        result = self.step(fields)
-        if not torch.equal(before, torch.get_rng_state()):
+        with _Copies() as copies:
+            result = self.step(fields)
+        if copies.between_devices:  # a graph would copy again from where its first tensor was
+            self._give_up("its loss copies between the CPU and the device")
+        elif not torch.equal(before, torch.get_rng_state()):
             self._give_up("its loss draws numbers on the CPU")
         return result
 
     def _give_up(self, why: str) -> None:
         self.fault = why
         warnings.warn(f"steps are not recorded as CUDA graphs: {why}", stacklevel=2)
+
+
+class _Copies(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
+    """Within, notes whether anything is copied from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.between_devices = False
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function in _COPIES:
+            self.between_devices |= len({x.device for x in tree_leaves((args, result)) if isinstance(x, Tensor)}) > 1
+        return result
 
 
 class _CudaGraphs:

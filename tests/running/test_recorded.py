@@ -25,8 +25,15 @@ def fields(n, value):
 
 
 def again(work):
-    """What stands in for a graph of a GPU: the same work, on the same buffers."""
-    return work
+    """What stands in for a graph of a GPU: the same work, on the same buffers, into the same result."""
+    results = []
+
+    def replay():
+        result = work()
+        results.append(results[0].copy_(result) if results else result)
+        return results[0]
+
+    return replay
 
 
 def test_what_is_recorded_gives_what_the_step_gives():
@@ -40,7 +47,7 @@ def test_what_is_recorded_gives_what_the_step_gives():
 def test_each_shape_has_buffers_of_its_own_behind_its_first_step():
     step, runs = counting()
     recordings = []
-    run = Recorded(step, lambda work: recordings.append(work) or work)
+    run = Recorded(step, lambda work: recordings.append(work) or again(work))
     kept = [run(fields(n, value)) for value, n in enumerate((2, 2, 3, 2, 3))]
     assert len(recordings) == 2
     assert runs[1]["x"] is runs[3]["x"] and runs[4]["x"].shape == (3,)
@@ -70,6 +77,16 @@ def test_a_step_that_draws_on_the_cpu_is_not_recorded():
     run = Recorded(step, lambda work: pytest.fail("it was recorded"))
     with pytest.warns(UserWarning, match="draws numbers on the CPU"):
         assert run(fields(2, 0)) != run(fields(2, 0))
+
+
+def test_a_step_that_copies_between_devices_is_not_recorded():
+    def step(fields):
+        fields["x"].to("meta", non_blocking=True)
+        return fields["x"].double().sum()  # which copies, too, but stays where it is
+
+    run = Recorded(step, lambda work: pytest.fail("it was recorded"))
+    with pytest.warns(UserWarning, match="copies between the CPU and the device"):
+        assert [run(fields(2, i)) for i in range(3)] == [0.0, 2.0, 4.0]
 
 
 def test_so_many_shapes_are_recorded_and_no_more(monkeypatch):

@@ -1,5 +1,6 @@
 """Models that train at once are those that train alone: compared in float64, where rounding does not add up."""
 
+import importlib
 import inspect
 import math
 
@@ -192,6 +193,24 @@ def test_recorded_steps_are_the_ordinary_ones(tiny, name, monkeypatch):
     assert len(OnTheCpu.recordings) >= 2
     for given, way in zip(members, ways, strict=True):
         assert_equal(given, alone(cls, tiny, **way), tiny)
+
+
+def test_recorded_steps_throw_the_devices_coins(tiny, monkeypatch):
+    class Dropping(Small):
+        def __init__(self, task):
+            super().__init__(task, dropout=0.5)
+
+        def loss(self, batch):
+            places.append(pool._stretch)
+            return super().loss(batch)
+
+    pool, places = importlib.import_module("benchmark.parts.dropout"), []
+    monkeypatch.setattr(OnTheCpu, "recordings", [], raising=False)
+    monkeypatch.setattr(Recorded, "_watched", lambda self, fields: self.step(fields))  # a CPU's are drawn by the CPU
+    members = [member(Dropping, tiny, seed, epochs=2) for seed in range(2)]
+    train_together(members, tiny, trains_on="missing", device=CPU, ways=OnTheCpu())
+    assert len(OnTheCpu.recordings) == 2
+    assert [place is pool._stretch for place in places] == [True] * 4 + [False] * 4  # when it is tried; in four steps
 
 
 def test_none_is_recorded_without_a_gpu(tiny, monkeypatch):

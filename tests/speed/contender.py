@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -34,11 +35,11 @@ FRAMES, DIMS = 50, {"l": 300, "a": 74, "v": 35}
 CPU = torch.device("cpu")
 
 
-def mosi_sized(lengths: str) -> Dataset:
+def mosi_sized(lengths: str, sizes: Mapping[str, int] = SIZES) -> Dataset:
     """Random numbers in MOSI's shape: all of 50 frames (``full``), or 1 to 50 and few of them long (``varied``)."""
     rng = np.random.default_rng(0)
     splits = {}
-    for name, n in SIZES.items():
+    for name, n in sizes.items():
         drawn = np.full(n, FRAMES) if lengths == "full" else np.clip(rng.gamma(2.5, 5.0, n).astype(int), 1, FRAMES)
         real = np.arange(FRAMES)[None, :, None] < drawn[:, None, None]
         features = {m: (rng.standard_normal((n, FRAMES, d)) * real).astype(np.float32) for m, d in DIMS.items()}

@@ -161,7 +161,7 @@ def grid(name: str, device: torch.device, **chosen: Any) -> dict[str, Any]:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         results = benchmark.run(
-            name, out=out, device=device.type, together="auto", jobs=1, say=lambda _: None, **chosen
+            name, out=out, device=device.type, together="auto", jobs=1, portable=False, say=lambda _: None, **chosen
         )
     return {"grid": name, "seconds": time.perf_counter() - started, "failed": results.failed}
 
@@ -317,7 +317,7 @@ def _off(value: float | None) -> str:
 def plot(times: GpuTimes, file: Path) -> None:
     """Seconds of one model's epoch, alone and in a stack."""
     rows = [s for s in times.speeds if s["seconds"]]
-    rows.sort(key=lambda s: (s["samples"], max(s["seconds"].values())))
+    rows.sort(key=lambda s: (s["samples"], s["seconds"].get(ALONE, 0.0)))
     ways = [way for way in USUAL if any(way in s["seconds"] for s in rows)]
     figure, axes = plt.subplots(figsize=(7, 1.2 + 0.32 * len(rows)), layout="constrained")
     places, width = np.arange(len(rows)), 0.8 / max(1, len(ways))

@@ -13,7 +13,6 @@ import argparse
 import platform
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ import torch
 
 from benchmark import methods
 from benchmark.data.batches import SplitTensors, task_spec
-from benchmark.data.dataset import Dataset, Split
+from benchmark.data.dataset import Dataset
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.protocol.answers import stages_of
-from benchmark.protocol.missing import MODALITIES
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.stack import NotTogether
@@ -46,14 +44,8 @@ def trained_names() -> list[str]:
 
 def mosi_sized(samples: int) -> Dataset:
     """Random numbers in MOSI's shape with so many training samples, and as many for validation in proportion."""
-    whole = contender.mosi_sized("full")
-    sizes = {"train": samples, "valid": max(4, samples * contender.SIZES["valid"] // contender.SIZES["train"])}
-
-    def first(split: Split, n: int) -> Split:
-        features, lengths = ({m: x[m][:n] for m in MODALITIES} for x in (split.features, split.lengths))
-        return Split(split.ids[:n], features, lengths, split.labels[:n])
-
-    return replace(whole, splits={name: first(s, sizes.get(name, 4)) for name, s in whole.splits.items()})
+    in_proportion = max(4, samples * contender.SIZES["valid"] // contender.SIZES["train"])
+    return contender.mosi_sized("full", {"train": samples, "valid": in_proportion, "test": 4})
 
 
 def made(

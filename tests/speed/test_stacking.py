@@ -14,9 +14,9 @@ def test_a_row_has_gains_by_round_and_cells_an_hour():
 
 
 def test_data_are_cut_in_proportion():
-    dataset = stacking.mosi_sized(64)
-    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 64, "valid": 11, "test": 4}
-    assert dataset.splits["train"].features["l"].shape == (64, 50, 300)
+    dataset = stacking.mosi_sized(1400)  # more than MOSI has
+    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 1400, "valid": 249, "test": 4}
+    assert dataset.splits["train"].features["v"].shape == (1400, 50, 35)
 
 
 def test_seconds_are_of_an_epoch_of_each_stage_but_the_first():
