@@ -177,6 +177,8 @@ def run(
             if todo or part is not None:
                 leave_word(folder, choice, asked_with, against, built.cells)
             failed = means.compute(built, store, todo)
+            for further in built.in_draws[1:]:
+                means.extend(further, store)
         if tuning and chosen:
             open_test(tuning, chosen, means)
     results = _results(

@@ -137,6 +137,12 @@ class Setting:
         return numbers[self.modalities.index(modality)] if isinstance(numbers, tuple) else numbers
 
     @property
+    def by_chance(self) -> bool:
+        """Whether another draw gives other masks or another noise."""
+        some = any(0.0 < self.ratio_of(m) < 1.0 or self.noise_of(m) > 0.0 for m in self.modalities)
+        return some or self.available.endswith(RANDOM)
+
+    @property
     def share(self) -> float:
         """The mean of the ratios of the available modalities: what the column ``ratio`` of a csv file holds."""
         return float(np.mean(self.ratio))
@@ -189,8 +195,9 @@ def settings_for(settings: Sequence[Setting], modalities: str) -> list[Setting]:
         return list(settings)
     found: dict[tuple[object, ...], Setting] = {}
     for s in settings:
-        if s.available == SUBSETS[-1] + RANDOM and not isinstance(s.ratio, tuple) and not isinstance(s.noise, tuple):
-            s = replace(s, available=modalities + RANDOM)
+        if s.available == SUBSETS[-1] + RANDOM:
+            ratio, noise = ([of(m) for m in modalities] for of in (s.ratio_of, s.noise_of))
+            s = Setting(modalities + RANDOM, ratio, s.pattern, noise)  # type: ignore[arg-type]
         if s.modalities == SUBSETS[-1] or set(s.modalities) < own or s.available == modalities + RANDOM:
             shown = [m for m in s.modalities if m in own]
             alike = tuple((m, s.ratio_of(m), s.noise_of(m)) for m in shown)

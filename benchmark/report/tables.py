@@ -120,6 +120,7 @@ def build_tables(
             values = by_kind[kind]
             columns = list(values["condition"].cat.categories)
             by = ["metric", "method", "condition"]
+            draws = _draws(scores[(scores["task"] == task) & (scores["source"] == source) & (scores["kind"] == kind)])
             summary = over_seeds(values, by).sort_values(by, ignore_index=True).astype(dict.fromkeys(by, str))
             for shown in wanted:
                 titles = titled(shown, target)
@@ -136,7 +137,7 @@ def build_tables(
                         source=str(source),
                         kind=kind,
                         lead=lead(str(task), str(source)),
-                        caption=_caption(values, summary, titles, kind, selection, target) + tell_fewer(fewer),
+                        caption=_caption(values, summary, titles, kind, selection, target, draws) + tell_fewer(fewer),
                         methods=methods,
                         columns=columns,
                         summary=summary,
@@ -277,8 +278,20 @@ def _tell_counts(names: Sequence[str], target: str, counts: Mapping[str, str]) -
     return f" ({', '.join(told)})"
 
 
+def _draws(scores: pd.DataFrame) -> str:
+    """Of how many draws numbers are means; empty where there is one draw of everything."""
+    found = scores.groupby(["method", "available", "ratio"], observed=True)["draw"].nunique()
+    return number_range(found[found > 1]) if (found > 1).any() else ""
+
+
 def _caption(
-    values: pd.DataFrame, summary: pd.DataFrame, titles: dict[str, str], kind: str, selection: str, target: str
+    values: pd.DataFrame,
+    summary: pd.DataFrame,
+    titles: dict[str, str],
+    kind: str,
+    selection: str,
+    target: str,
+    draws: str,
 ) -> str:
     counts = {name: number_range(values.loc[values["metric"] == name, "n"].dropna()) for name in titles}
     seeds = summary.loc[summary["metric"].isin(list(titles)) & (summary["seeds"] > 0), "seeds"]
@@ -287,6 +300,9 @@ def _caption(
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
     parts = [f"{tell_metrics(list(titles), target, counts)}; {ACROSS[kind]}."]
     parts.append(f"Cells are {spread}; {BEST}.")
+    if draws:
+        by = "the noise" if kind == "noise" else "what is missing by chance"
+        parts.append(f"The score of a seed is the mean over {draws} draws of {by}.")
     absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
     if absent:
         parts.append(f"The data have no {MODALITY_NAMES[absent[0]]}, in {COMPLETE} neither.")

@@ -323,7 +323,7 @@ class _Verification:
 
     def recomputed(self, count: int, jobs: int, on_outcome: Callable[[Cell, Outcome], None]) -> Iterator[Finding | str]:
         """Cells trained again, and their outputs bit by bit."""
-        cells, settings, draw, lacking = self._again()
+        cells, tested, lacking = self._again()
         yield from (_found(UNKNOWN, what) for what in lacking)
         chosen = sorted(cells, key=lambda cell: cell.key)  # keys are hashes: as good as drawn by lot
         chosen = chosen[:count] if count else chosen
@@ -331,12 +331,12 @@ class _Verification:
         listed = {cell["key"]: cell["outputs"] for cell in self.manifest.get("cells", [])}
         for arithmetic in dict.fromkeys(cell.arithmetic for cell in chosen):
             own = [cell for cell in chosen if cell.arithmetic == arithmetic]
-            for result in repeat(own, stored, listed, settings, draw, jobs=jobs, on_outcome=on_outcome):
+            for result in repeat(own, stored, listed, tested, jobs=jobs, on_outcome=on_outcome):
                 yield from _told(result)
         yield f"{len(chosen)} of {len(cells)} cells that can be, on {processor(NATIVE)['model']}"
 
-    def _again(self) -> tuple[list[Cell], list[Setting], int, list[str]]:
-        """The cells that can be computed again, in which settings and draw, and why others cannot be."""
+    def _again(self) -> tuple[list[Cell], list[tuple[Setting, int]], list[str]]:
+        """The cells that can be computed again, in which settings and draws, and why others cannot be."""
         if self.done:
             sources, cells, lacking = sources_of(self.done.values(), self.tasks, self.data), [], dict[str, None]()
             for record in self.done.values():
@@ -345,10 +345,10 @@ class _Verification:
                 except BenchmarkError as error:
                     lacking[f"{record['label']}: {error}"] = None
             tested = [place for cell in cells for place in self.store.predictions(cell.key).settings]
-            return cells, list(dict.fromkeys(s for s, _ in tested)), tested[0][1] if tested else 0, list(lacking)
+            return cells, list(dict.fromkeys(tested)), list(lacking)
         grid, listed = self.manifest.get("grid"), {cell["key"]: cell for cell in self.manifest.get("cells", [])}
         if grid not in grid_names():
-            return [], [], 0, [f"grid {grid!r} is none that comes with the benchmark, and no cells are here"]
+            return [], [], [f"grid {grid!r} is none that comes with the benchmark, and no cells are here"]
         built = choose(
             grid,
             methods=[row["label"] for row in self.manifest.get("methods", [])],
@@ -359,7 +359,8 @@ class _Verification:
         cells = [cell for cell in built.cells if listed.get(cell.key, {}).get("outputs")]
         others = len(listed) - len(cells)
         said = [f"{others} of {len(listed)} cells are of other code or data, or no digests of their outputs are stored"]
-        return cells, built.settings, built.draw, said if others else []
+        tested = [(setting, own.draw) for own in built.in_draws for setting in own.settings]
+        return cells, tested, said if others else []
 
     def _gathered(self) -> Content | str:
         """All that follows from what is stored, or why nothing can."""

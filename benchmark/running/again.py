@@ -98,16 +98,18 @@ def sources_of(records: Iterable[Mapping[str, Any]], tasks: Mapping[str, Task], 
     return list(found)
 
 
+def _silent(cell: Cell, outcome: Outcome) -> None: ...
+
+
 def repeat(
     cells: Sequence[Cell],
     stored: Mapping[str, Predictions],
     digests: Mapping[str, str],
-    settings: Sequence[Setting],
-    draw: int,
+    tested: Sequence[tuple[Setting, int]],
     *,
     jobs: int,
     device: str = "auto",
-    on_outcome: Callable[[Cell, Outcome], None] = lambda cell, outcome: None,
+    on_outcome: Callable[[Cell, Outcome], None] = _silent,
 ) -> list[Repeat]:
     """Compute cells again, in a folder of their own that is gone afterwards.
 
@@ -119,24 +121,28 @@ def repeat(
         Those there are.
     digests : mapping of key to str
         From :func:`benchmark.files.manifest.outputs_digest`; they serve where there are no predictions.
-    settings : sequence of Setting
-    draw : int
+    tested : sequence of (Setting, int)
+        In which settings and draws.
     jobs : int
     device : {"auto", "cpu", "cuda"}
     on_outcome : callable
         Called as each ends.
     """
-    grid = Grid("verify", list(cells), list(settings), draw)
     failures: dict[str, str] = {}
 
     def note(cell: Cell, outcome: Outcome) -> None:
         if outcome.state != DONE:
             failures[cell.key] = outcome.error
-        on_outcome(cell, outcome)
+        said(cell, outcome)
 
     with tempfile.TemporaryDirectory(prefix="corrkd-verify-") as folder:
         store = Store(Path(folder))
-        run_grid(grid, store, cells, jobs=jobs, device=device, fresh=False, on_outcome=note)
+        said = on_outcome
+        for draw in dict.fromkeys(draw for _, draw in tested):
+            grid = Grid("verify", list(cells), [setting for setting, own in tested if own == draw], draw)
+            left = [cell for cell in cells if cell.key not in failures]
+            run_grid(grid, store, left, jobs=jobs, device=device, fresh=False, on_outcome=note)
+            said = _silent  # behind the first draw, nothing is trained any more
         return [
             Repeat(cell, failures[cell.key])
             if cell.key in failures

@@ -97,6 +97,15 @@ class Grid:
     draw: int
     tried: tuple[tuple[Setting, int], ...] = ()
     """Settings and draws in which trials predict the validation split; see `benchmark.running.tuning`."""
+    draws: int = 1
+    """In how many draws, from `draw` on, cells are tested; see `in_draws`."""
+
+    @property
+    def in_draws(self) -> list[Grid]:
+        """The grid in each of its draws: behind the first one only settings that chance has a part in."""
+        chance = [setting for setting in self.settings if setting.by_chance]
+        further = range(self.draw + 1, self.draw + self.draws) if chance else ()
+        return [replace(self, draws=1), *(replace(self, settings=chance, draw=own, draws=1) for own in further)]
 
     @cached_property
     def setting_names(self) -> dict[str, frozenset[str]]:
@@ -195,4 +204,4 @@ def build(
                 f"rows {same.row.label!r} and {cell.row.label!r} are the same method with the same hyper-parameters; "
                 "leave one out"
             )
-    return Grid(name, cells, config.settings, config.draw)
+    return Grid(name, cells, config.settings, config.draw, draws=config.draws)

@@ -98,6 +98,9 @@ class GridConfig(Strict):
         Test every subset at every ratio, not only ratios on all modalities and subsets without missing frames.
     draw : int
         Which draw of the test masks.
+    draws : int
+        How many draws, from that one on: settings that chance has a part in are tested in each of them, and tables are
+        of the means over them.
     metrics : list of str
         Print a table of each of these, as with ``--metrics``.
     tables : dict of name to PaperTable
@@ -132,6 +135,7 @@ class GridConfig(Strict):
     patterns: list[str] = ["scattered"]
     crossed: bool = False
     draw: int = Field(default=0, ge=0, lt=2**31)
+    draws: int = Field(default=1, ge=1, le=100)
     metrics: list[str] = []
     tables: dict[str, PaperTable] = {}
     against: str | None = None

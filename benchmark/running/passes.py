@@ -77,6 +77,13 @@ class Means:
                 together=self.together,
             )
 
+    def extend(self, grid: Grid, store: Store) -> None:
+        """Test the done cells of a grid that lack some of its settings; trains nothing."""
+        again = replace(self, fresh=False, say=lambda line: None)
+        todo = [cell for cell in again.left(grid, store) if state_of(store, cell, grid) == EXTEND]
+        if todo:
+            again.compute(grid, store, todo)
+
     def own(self, grid: Grid) -> list[Cell]:
         """The cells that fall to the shard; all of them without one."""
         return [cell for cell in grid.cells if is_of_shard(cell, self.part)]
@@ -116,7 +123,4 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
 
 def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> None:
     """Open the test split for the trials, now that every choice is stored, and test those that are done."""
-    grid, again = tuning.opened(chosen), replace(means, fresh=False)
-    todo = [cell for cell in again.left(grid, tuning.store) if state_of(tuning.store, cell, grid) == EXTEND]
-    if todo:
-        again.compute(grid, tuning.store, todo)
+    means.extend(tuning.opened(chosen), tuning.store)

@@ -68,7 +68,7 @@ def plan_run(
     estimates = Estimates(store, trials=tuning.store if tuning else None, fresh=fresh)
 
     def planned(grid: Grid, own: Store) -> list[_Planned]:
-        cells = [(cell, state_of(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
+        cells = [(cell, _state(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
         return [_Planned(cell, state, estimates.left(cell) if fresh or state != DONE else 0.0) for cell, state in cells]
 
     said, found = "", []
@@ -93,6 +93,12 @@ def plan_run(
         else tell_time([each.seconds for each in left], jobs),
         "tuning": said,
     }
+
+
+def _state(store: Store, cell: Cell, grid: Grid) -> str:
+    """A cell's state in the first draw in which it is not done."""
+    states = (state_of(store, cell, own) for own in grid.in_draws)
+    return next((state for state in states if state != DONE), DONE)
 
 
 def _trials(tuning: Tuning, trials: Sequence[_Planned], estimates: Estimates, *, fresh: bool) -> list[_Planned]:

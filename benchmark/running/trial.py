@@ -45,12 +45,7 @@ class Trial:
 
 def drawn(settings: Sequence[Setting]) -> tuple[Tried, ...]:
     """A grid's settings, each in all of `DRAWS`; once where its masks are the same in every draw."""
-    return tuple((s, draw) for s in settings for draw in (DRAWS if _by_chance(s) else DRAWS[:1]))
-
-
-def _by_chance(setting: Setting) -> bool:
-    some = any(0.0 < setting.ratio_of(m) < 1.0 or setting.noise_of(m) > 0.0 for m in setting.modalities)
-    return some or setting.kind == "random"
+    return tuple((s, draw) for s in settings for draw in (DRAWS if s.by_chance else DRAWS[:1]))
 
 
 def tried_in(tried: Sequence[Tried], modalities: str) -> tuple[Tried, ...]:

@@ -62,6 +62,10 @@ def test_setting_survives_its_text(available, data, pattern):
         ({"ratio": {"x": 0.5}}, "ratio names 'x', which is no available modality; use l, a, v"),
         ({"available": "la", "noise": {"v": 1}}, "noise names 'v', which is no available modality; use l, a"),
         ({"ratio": (0.1, 0.2)}, r"ratio=\(0.1, 0.2\) must be one number, or one for each of l, a, v"),
+        (
+            {"ratio": (0.1, 0.2, 0.3, 0.4)},
+            r"ratio=\(0.1, 0.2, 0.3, 0.4\) must be one number, or one for each of l, a, v",
+        ),
         ({"ratio": (0.1, 0.2, 1.2)}, r"ratio=1.2 is outside \[0, 1\]"),
         ({"noise": -0.5}, r"noise=-0.5 is outside \[0, 1000\]"),
         ({"noise": float("nan")}, "noise=nan is outside"),
@@ -79,6 +83,14 @@ def test_one_setting_has_one_form():
     assert Setting("lav", (0, 1, 1), "burst") == Setting("lav", [0.0, 1.0, 1.0])
     assert Setting(ratio=1.0, noise=3.0) == Setting(ratio=1.0), "where nothing is there, there is no noise"
     assert Setting("lav", (0, 0, 1), noise=2).noise == (2.0, 2.0, 0.0)
+    assert str(Setting("lav", -0.0, noise=-0.0)) == "lav@0.0", "there is one zero"
+
+
+def test_a_setting_says_what_each_modality_loses_and_what_all_lose_in_the_mean():
+    setting = Setting("lv", (0.1, 0.9), noise=2)
+    assert [setting.ratio_of(m) for m in "lv"] == [0.1, 0.9] and setting.share == pytest.approx(0.5)
+    assert [setting.noise_of(m) for m in MODALITIES] == [2.0, 0.0, 2.0], "none in what is not there"
+    assert [Setting("lav?", noise={"a": 3}).noise_of(m) for m in MODALITIES] == [0.0, 3.0, 0.0]
 
 
 def test_setting_refuses_what_is_no_pattern():
@@ -202,16 +214,41 @@ def test_each_sample_has_its_own_subset_each_as_likely():
     assert [list(row) for row in np.unique(of_two, axis=0)] == [[0, 1, 0], [1, 0, 0], [1, 1, 0]]
 
 
-@given(id_lists, modalities, st.integers(0, 3), ratios, st.randoms(use_true_random=False))
-def test_a_samples_subset_and_its_frames_are_the_same_anywhere(ids, modality, draw, ratio, random):
-    setting = Setting("lav?", ratio)
-    together = dict(zip(ids, frame_mask(ids, 8, modality, setting, draw), strict=True))
+@given(
+    id_lists,
+    modalities,
+    st.integers(0, 3),
+    st.lists(ratios, min_size=3, max_size=3),
+    patterns,
+    st.randoms(use_true_random=False),
+)
+def test_a_samples_subset_and_its_frames_are_the_same_anywhere(ids, modality, draw, own, pattern, random):
+    setting, whole = Setting("lav?", own, pattern), Setting("lav", own, pattern)
+    lengths = {sample_id: random.randint(1, 8) for sample_id in ids}
+    masks = frame_mask(ids, 8, modality, setting, draw, lengths=list(lengths.values()))
+    together = dict(zip(ids, masks, strict=True))
     random.shuffle(ids)
     for sample_id in ids:
-        alone = frame_mask([sample_id], 5, modality, setting, draw)[0]
+        of_one = {"draw": draw, "lengths": [lengths[sample_id]]}
+        alone = frame_mask([sample_id], 5, modality, setting, **of_one)[0]
         assert (alone == together[sample_id][:5]).all()
         if alone.any():
-            assert (alone == frame_mask([sample_id], 5, modality, Setting("lav", ratio), draw)[0]).all()
+            assert (alone == frame_mask([sample_id], 5, modality, whole, **of_one)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("available", "draw", "expected"),
+    [
+        ("lav?", 0, "av lav lv l av lv a v"),
+        ("lav?", 2, "la la av lav av l lv lv"),
+        ("av?", 0, "v v a v av a v a"),
+    ],
+)
+def test_own_subsets_are_the_same_everywhere(available, draw, expected):
+    """Written down once: another platform, process or version of NumPy must give the same subsets."""
+    ids = ["video1$_$0", "ünïcode", *"abcdef"]
+    there = {m: frame_mask(ids, 1, m, Setting(available), draw)[:, 0] for m in MODALITIES}
+    assert ["".join(m for m in MODALITIES if there[m][i]) for i in range(len(ids))] == expected.split()
 
 
 def test_data_of_two_modalities_have_the_settings_that_differ_for_them():
@@ -221,6 +258,27 @@ def test_data_of_two_modalities_have_the_settings_that_differ_for_them():
     ]  # fmt: skip
     expected = [Setting(), Setting("l"), Setting("la?"), Setting("lav", (0.1, 0.5, 0.0)), Setting(noise={"l": 1})]
     assert settings_for(given, "la") == expected and settings_for(given, "lav") == given
+    patterns = [Setting(ratio=0.5, pattern=pattern) for pattern in PATTERNS]
+    assert settings_for(patterns, "av") == patterns
+    own = [Setting("lav?", (0.1, 0.5, 0.9), "burst", {"v": 2.0}), Setting("lav?", (0.2, 0.5, 0.9), "burst", {"v": 2.0})]
+    assert settings_for(own, "av") == [Setting("av?", (0.5, 0.9), "burst", (0.0, 2.0))], (
+        "what differs in language alone"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "by_chance"),
+    [
+        (Setting(), False), (Setting("l"), False), (Setting(ratio=1.0), False), (Setting("la", (0.0, 1.0)), False),
+        (Setting(ratio=0.5), True), (Setting("la", (0.0, 0.5)), True), (Setting(noise=1.0), True),
+        (Setting(noise={"v": 0.5}), True), (Setting("la?"), True), (Setting("lav?", 1.0), True),
+    ],
+)  # fmt: skip
+def test_a_setting_is_by_chance_where_another_draw_gives_other_masks_or_noise(setting, by_chance):
+    assert setting.by_chance == by_chance
+    if not setting.noise and setting.ratio != 1.0:
+        drawn = [[frame_mask(IDS, 9, m, setting, draw).tobytes() for m in MODALITIES] for draw in (0, 1)]
+        assert (drawn[0] != drawn[1]) == by_chance
 
 
 @given(id_lists, st.integers(0, 9), st.integers(1, 7), modalities, st.integers(0, 3), st.randoms(use_true_random=False))

@@ -14,6 +14,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.report import findings
 from benchmark.report.findings import DIFFERS, FILE, RIGHT, UNKNOWN, WRONG, tell_recomputed
 from benchmark.report.marks import digests_of, read_mark
+from benchmark.running import evaluation
 from benchmark.running.store import Store, write_record
 from tests.running.portable import GRID
 
@@ -252,6 +253,28 @@ def test_cells_computed_again_are_compared_bit_by_bit(run):
         and "From seed to seed, Avg. of a method moves" in page.read_text()
     )
     assert found.state == DIFFERS and f"({key}): outputs differ by up to 0.25" in found.what  # it is native
+
+
+@pytest.mark.parametrize("name", ["lav@0.0~2.0#0", "lav@0.0~1.0/0.0/0.0#0", "lav@0.1/0.5/0.9#0", "lav?@0.5#0"])
+def test_an_output_of_a_setting_of_any_kind_is_compared_when_it_is_computed_again(run, name):
+    for key in Store(run).stored_keys():
+        if key != first_cell(run)[1]:
+            shutil.rmtree(Store(run).path(key))  # one is enough
+    store, key = first_cell(run)
+    arrays = dict(np.load(store.path(key) / "predictions.npz"))
+    arrays["logits"][list(arrays["settings"]).index(name), 0, 0] += 0.25
+    write_again(store, key, arrays)
+    verdict = benchmark.verify(run, recompute=0, jobs=1, say=silent)
+    (found,) = (finding for finding in verdict.findings if finding.check == "recomputed")
+    assert f"({key}): outputs differ by up to 0.25" in found.what
+
+
+def test_noise_that_is_another_one_when_it_is_computed_again_is_found(run, monkeypatch):
+    usual = evaluation.frame_noise
+    monkeypatch.setattr(evaluation, "frame_noise", lambda *arguments: -usual(*arguments))
+    verdict = benchmark.verify(run, recompute=0, jobs=1, say=silent)
+    told = [finding.what for finding in verdict.findings if finding.check == "recomputed"]
+    assert len(told) == 2 and all(what.startswith("linear on mosi") and "outputs differ" in what for what in told)
 
 
 def test_a_portable_cell_that_comes_out_otherwise_is_wrong(tmp_path):

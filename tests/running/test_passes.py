@@ -8,7 +8,7 @@ import benchmark
 from benchmark.running.choice import choose
 from benchmark.running.store import DONE, FAILED, Store
 from benchmark.running.tuning import Tuning
-from tests.api_calls import keys, quiet
+from tests.api_calls import GRID, keys, quiet
 from tests.running.test_tuning import PLUGIN, _no_pages, grid, only_pair, run, told  # noqa: F401 - a fixture
 
 # In the training that is the given one, by a file that counts them, a signal.
@@ -155,6 +155,33 @@ def test_two_processes_give_what_one_gives(tmp_path):
 def test_trials_of_a_portable_grid_are_portable(tmp_path):
     tuning = Tuning(choose(grid(tmp_path, methods=["planted"], seeds=1), portable=True, tune=1), tmp_path / "out")
     assert [cell.arithmetic for cell in [*tuning.trials.cells, *tuning.plain.cells]] == ["portable"] * 3
+
+
+def test_settings_of_chance_are_tested_in_every_draw_and_nothing_is_trained_twice(tmp_path):
+    noisy = {**GRID, "seeds": 1, "noise": [2.0]}
+    single, other = (
+        benchmark.run({**noisy, "draw": draw}, out=tmp_path / f"draw{draw}", jobs=1, say=quiet) for draw in (0, 1)
+    )
+    before = stored(single.out)
+    both = benchmark.run({**noisy, "draws": 2}, out=tmp_path / "draw0", jobs=1, say=quiet)
+    assert keys(both.out) == keys(other.out) and stored(both.out) == before
+    for key in keys(both.out):
+        found, second = Store(both.out).read(key), Store(other.out).read(key)
+        chance = {"lav@0.5#1", "lav@0.0~2.0#1"}
+        assert set(found["settings"]) == {"lav@0.0#0", "lav@0.5#0", "l@0.0#0", "lav@0.0~2.0#0"} | chance
+        assert {name: found["outputs"][name] for name in chance} == {name: second["outputs"][name] for name in chance}
+        assert {name: found["masks"][name] for name in chance} == {name: second["masks"][name] for name in chance}
+    means = [results.table("mosi", "noise").loc["f1", "noise=2.0"] for results in (single, other, both)]
+    assert means[2].to_numpy() == pytest.approx((means[0].to_numpy() + means[1].to_numpy()) / 2)
+    parts = both._content.parts["tables"]
+    assert "the mean over 2 draws of the noise." in parts["mosi_noise"].caption
+    assert "draws of" not in parts["mosi_inter"].caption
+    plans = [benchmark.plan({**noisy, "draws": draws}, out=both.out, jobs=1, say=quiet) for draws in (2, 3)]
+    assert [set(plan.cells["state"]) for plan in plans] == [{DONE}, {"to extend"}]
+    said = []
+    verdict = benchmark.verify(both.out, recompute=0, jobs=1, say=said.append)
+    assert verdict.state("recomputed") == verdict.state("cells") == verdict.state("data and masks") == "right"
+    assert len(said) == 2, "each cell is told once"
 
 
 def test_a_method_without_a_space_of_its_own_is_tuned_over_the_training_settings(tmp_path):
