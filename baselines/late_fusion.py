@@ -1,6 +1,6 @@
 """A floor that every comparison asks for: one model a modality, whose answers are averaged over what is present.
 
-The rule is the mean rule of Kittler, Hatef, Duin and Matas, "On Combining Classifiers", IEEE Transactions on Pattern
+The rule is the sum rule of Kittler, Hatef, Duin and Matas, "On Combining Classifiers", IEEE Transactions on Pattern
 Analysis and Machine Intelligence 20(3), 1998. The models and their sizes are ours: see ``cards/late_fusion.yaml``.
 """
 
