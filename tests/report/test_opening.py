@@ -227,7 +227,7 @@ def test_too_few_seeds_for_a_test():
     tests = [compared("mult", 3.0, NAN), compared("misa", -3.0, NAN)]
     found = told(ONE, Evidence(pd.DataFrame(BEST).assign(best=NAN), pd.DataFrame(tests)))
     assert found["differences"] == (
-        f"No test against corrkd (◆): that takes three seeds of each method. Best by F1 {AVERAGE}: mult with 61.0 points "
+        f"There is no test against corrkd: that takes three seeds of each method. Best by F1 {AVERAGE}: mult with 61.0 points "
         "[58.0, 64.0]. Brackets hold 95 % intervals."
     )
     assert "likeness" not in found
