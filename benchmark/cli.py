@@ -36,9 +36,9 @@ exit status: 0 all cells done; 1 some failed (the report is written), or a check
 TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to do; with a run, and --plan, all others
     "inspect": ("tasks",),
     "list": ("plugin", "tasks", "verbose"),
-    "leaderboard": ("out",),
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
+    "leaderboard": ("out",),
     "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
