@@ -16,12 +16,12 @@ from benchmark.running.store import Store
 CELLS = "cells"
 """Under this name is one digest of all cells, of each its ``cell.json``, which holds those of its other files."""
 
-_FILES = ("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json")
+_FILES = ("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json", "tuning.json")
 
 
 def digests_of(folder: Path) -> dict[str, str]:
     """SHA-256 of what a verification looks at in an output folder, by name; what is not there is left out."""
-    paths = [*(folder / name for name in _FILES), *sorted((folder / "tables").glob("*.*"))]
+    paths = [*(folder / name for name in _FILES), *sorted((folder / "tables").rglob("*.*"))]
     found = {path.relative_to(folder).as_posix(): _digest(path) for path in paths if path.is_file()}
     store = Store(folder)
     if keys := store.stored_keys():

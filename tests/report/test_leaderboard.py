@@ -240,6 +240,10 @@ def test_the_setting_that_is_chosen_decides_the_score_and_the_order(browser):
     assert browser.evaluate(shown)[-2:] == ["–", "–"]  # not tested there
     browser.evaluate(f"{SIMULATED}.tHead.querySelector('.by-score button').click()")
     assert browser.evaluate(methods) == ["misa", "mult", "corrkd", "mult", "linear"]
+    choose(browser, "setting", "{l,a,v}")  # in which all have a score
+    assert browser.evaluate(methods) == ["misa", "mult", "linear", "corrkd", "mult"]
+    choose(browser, "setting", "{l} p=0.5")
+    assert browser.evaluate(methods)[:3] == ["misa", "mult", "corrkd"]
     assert browser.evaluate(shown)[-2:] == ["–", "–"]
     offered = browser.evaluate("[...document.querySelectorAll('#setting option')].map((o) => o.value)")
     assert offered[:2] == ["Avg.", "{l,a,v}"] and {"{l}", "{a,v}", "{l} p=0.5"} <= set(offered)

@@ -12,7 +12,9 @@ from tests.report.folders import by_means, write_folder, write_verdict
 @pytest.fixture
 def folder(tmp_path):
     folder = write_folder(tmp_path / "run", by_means({"mult": 60.0}))
-    (folder / "tables").mkdir()
+    (folder / "tables" / "paper").mkdir(parents=True)
+    (folder / "tables" / "paper" / "mosi.tex").write_text("\\end")
+    (folder / "tuning.json").write_text("{}")
     (folder / "tables" / "mosi_inter.csv").write_text("method\n")
     (folder / "cells" / "abc").mkdir(parents=True)
     (folder / "cells" / "abc" / "cell.json").write_text("{}")
@@ -22,6 +24,7 @@ def folder(tmp_path):
 def test_what_is_as_it_was_verified_has_its_mark(folder):
     assert set(digests_of(folder)) == {
         *("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json", "tables/mosi_inter.csv"),
+        *("tables/paper/mosi.tex", "tuning.json"),
         CELLS,
     }
     mark = read_mark(folder)
