@@ -208,18 +208,23 @@ def is_former(where: Where) -> bool:
 
 
 def _configuration(manifest: Mapping[str, Any], task: str, source: str, method: str) -> str:
-    tunings = [Tuning.of_record(own) for own in manifest.get("tuning", [])]
-    for own in tunings:
+    described = {row["label"]: row["description"] for row in manifest.get("methods", [])}.get(method, "")
+    variant = _WITH.search(described)
+    set_by = _set_by(str(manifest.get("command", "")), method)
+    told = [
+        *([_tuned(manifest, task, source, method)] if method.endswith(SUFFIX) else []),
+        *([variant[1]] if variant else []),
+        *([f"with {', '.join(set_by)}"] if set_by else []),
+    ]
+    return ", ".join(told) or DEFAULT
+
+
+def _tuned(manifest: Mapping[str, Any], task: str, source: str, method: str) -> str:
+    for own in map(Tuning.of_record, manifest.get("tuning", [])):
         if (own.task, own.source, own.tuned) == (task, source, method):
             chosen = own.values[own.order[0]]
             return f"tuned: {_listed(chosen)}" if chosen else "tuned: the default was chosen"
-    described = {row["label"]: row["description"] for row in manifest.get("methods", [])}.get(method, "")
-    found = _WITH.search(described)
-    set_by = _set_by(str(manifest.get("command", "")), method)
-    given = [*([found[1]] if found else []), *([f"with {', '.join(set_by)}"] if set_by else [])]
-    if method.endswith(SUFFIX):  # of trials that the manifest does not have
-        given = ["tuned", *given]
-    return ", ".join(given) or DEFAULT
+    return "tuned"  # in trials that the manifest does not have
 
 
 def _listed(values: Mapping[str, Any]) -> str:

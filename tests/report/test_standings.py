@@ -67,8 +67,8 @@ def test_a_row_says_what_sets_it_apart(tmp_path):
     )
     assert found == {
         "mult": "with training.epochs=5",
-        "mult tuned": "tuned: learning_rate=0.003, mrm.max_ratio=0.5",
-        "misa tuned": "tuned: the default was chosen",
+        "mult tuned": "tuned: learning_rate=0.003, mrm.max_ratio=0.5, with training.epochs=5",
+        "misa tuned": "tuned: the default was chosen, with training.epochs=5, width=7",
         "w/o SCD": "corrkd with scd_weight=0.0, with training.epochs=5",
         "linear": "with c=3, training.epochs=5",
         "misa": "with training.epochs=5, width=7",
