@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
-from jinja2 import Environment
-from markupsafe import Markup
 
-from benchmark.names import visible
 from benchmark.report.content import Picture, Section, Table
+from benchmark.report.html import fill
 from benchmark.report.opening import FAILED, FILES, NOTHING, SIMULATED, UNFINISHED, Sentence, banners
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
@@ -74,14 +70,11 @@ def render_page(
     str
         HTML in which every text from outside is escaped, and whose one script is allowed by its hash.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
-    template = environment.from_string(_text("page.html.j2"))
-    script = _text("page.js")
     methods = provenance.get("methods") or {}
     lead = _lead(sections)
-    return template.render(
-        script=script,
-        script_hash=_content_hash(script),
+    return fill(
+        "page.html.j2",
+        "page.js",
         grid=provenance.get("grid"),
         command=provenance.get("command"),
         tasks=[_in_order(task) for task in provenance.get("tasks") or ()],
@@ -103,20 +96,6 @@ def render_page(
         words=_words,
         columns=lambda rows: list(dict.fromkeys(key for row in rows for key in row)),
     )
-
-
-def _shown(value: Any) -> Any:
-    """What stands in the page for a value; autoescaping comes after it."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")
-
-
-def _content_hash(script: str) -> str:
-    """What a Content-Security-Policy calls a script that it allows."""
-    return "sha256-" + b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
 def _words(key: object) -> str:
