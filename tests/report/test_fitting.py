@@ -39,6 +39,11 @@ def test_what_takes_room_is_counted(wider):
     assert fitting._needs(layout(**{"columns": 3} | wider), 1.0, 6.0) > fitting._needs(usual, 1.0, 6.0) + 4
 
 
+def test_bold_digits_are_wider():
+    usual, bold = (fitting._needs(layout(cell=Cell("1172.55", rank=rank)), 1.0, 6.0) for rank in (2, 1))
+    assert bold == pytest.approx(usual + 0.15 * (6 * 5 + 2.77), abs=0.1)
+
+
 def test_what_stands_above_columns_takes_room_too():
     own = layout(columns=2)
     wide = Layout(own.table, [("On a task with a long name", ["p=0.0", "p=0.1"])], "one", {})

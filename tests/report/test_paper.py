@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -159,6 +160,17 @@ def test_the_drop_is_better_the_less_it_is_and_where_it_comes_from(scores, evide
     own = evidence.intervals.query("metric == 'f1' and method == 'mult' and condition == 'AUDC'")
     assert numbers[AREA, "mult"] == pytest.approx(own["mean"].iloc[0])
     assert "drop = {l,a,v} less Avg. AUDC = area under" in md and Tex(tex).head == ["Method", "drop", "AUDC"]
+
+
+def test_a_smaller_drop_is_marked_as_better(scores, evidence):  # noqa: F811
+    names = {m: m for m in dict.fromkeys(evidence.intervals["method"])}
+    surely = evidence.comparisons.assign(p_holm=0.01)
+    tests = surely.query("purpose == 'reference' and metric == 'f1' and condition == 'drop'")
+    signs = {row.method: "▲" if row.difference < 0 else "▼" for row in tests.itertuples() if row.difference}
+    evidence = replace(evidence, comparisons=surely)
+    assert signs
+    _, body = markdown_rows(one(scores, evidence, names=names, against="corrkd", columns=[DROP], width="two")[1])
+    assert {row[0]: row[1][-1] for row in body if row[1][-1] in "▲▼"} == signs
 
 
 def three_tasks(names=("corrkd", "mult", "constant")):
