@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -69,11 +71,13 @@ def test_noise_is_added_to_the_frames_that_are_there_and_to_nothing_else(small_m
     monkeypatch.setattr(evaluation, "_NUMBERS_A_BATCH", numbers)
     noisy = [
         Setting(), Setting(noise=0.5), Setting(noise=1.0), Setting(noise={"a": 1.0}), Setting("la", 0.5, noise=2.0),
-        Setting("la", 0.5), Setting("lav", 1.0),
+        Setting("la", 0.5), Setting("lav", 1.0), Setting("la", noise=2.0),
     ]  # fmt: skip
-    method = Keeping(task_spec(small_mosi))
-    predict_settings(method, small_mosi, noisy, draw=1, device=CPU)
-    split = small_mosi.splits["test"]
+    method, dataset = Keeping(task_spec(small_mosi)), copy.deepcopy(small_mosi)
+    split = dataset.splits["test"]
+    for m in MODALITIES:
+        split.features[m][:, 0, 0] = -0.0  # a bit that adding a zero would change
+    predict_settings(method, dataset, noisy, draw=1, device=CPU)
     for n, sample_id in enumerate(split.ids):
         for m in MODALITIES:
             by_noise, length = method.seen[str(sample_id), m], split.lengths[m][n]
@@ -87,6 +91,7 @@ def test_noise_is_added_to_the_frames_that_are_there_and_to_nothing_else(small_m
             assert seen[3].tobytes() == (seen[2] if m == "a" else clean).tobytes(), "noise in audio alone"
             assert np.array_equal(seen[4], (clean + 2 * unit) * kept), "missing frames stay zero"
             assert np.array_equal(seen[5], clean * kept) and not seen[6].any()
+            assert np.array_equal(by_noise[7], (clean + 2 * unit) * (m != "v")), "two settings of one noise"
 
 
 def test_digests_of_masks_cover_noise_and_change_for_no_other_setting(small_mosi):
