@@ -182,7 +182,7 @@ class _Copies(TorchDispatchMode):  # type: ignore[no-untyped-call] # of torch
     """Within, notes whether anything is copied from one device to another."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.between_devices = False
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
