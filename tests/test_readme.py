@@ -129,6 +129,20 @@ def test_the_table_of_methods_is_complete(page):
             assert entries[name].paper in said, name
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_methods_and_floors_are_as_many_as_the_page_says(page):
+    words = (
+        "no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+    )
+    words += "seventeen eighteen nineteen twenty".split()
+    rows = re.findall(
+        r"^\| `\w+` \|(.*) \|$", README.partition("## The methods")[2].partition("## The grids")[0], flags=re.M
+    )
+    floors = sum(row.endswith("floor") for row in rows)
+    others, said = re.search(r"(\w+) other methods and (\w+) floors", PAGES[page]).groups()
+    assert (words.index(others.lower()), words.index(said)) == (len(rows) - floors - 1, floors)  # less CorrKD
+
+
 def test_the_tables_of_grids_are_complete():
     from benchmark.running.grid_file import grid_names
 
