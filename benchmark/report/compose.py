@@ -35,6 +35,7 @@ from benchmark.running.choice import check_against
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.paper import PaperTable, Tables, as_tables, told
 from benchmark.running.store import Store, lacking
+from benchmark.running.tuned import TRIALS
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,8 @@ def gather(
     empty = [store.out for store in stores if not store.stored_keys()]
     if empty and len(stores) > 1:
         raise BenchmarkError(f"no cells are stored in {empty[0]}; only folders with cells can be put together")
+    if empty and Store(empty[0] / TRIALS).stored_keys() and not (empty[0] / "scores.csv").is_file():
+        raise BenchmarkError(f"only trials are stored in {empty[0]}; the command that made them, given again, goes on")
     manifest = read_manifest(folders[0] / "manifest.json")
     if empty:  # a folder with scores but without cells, such as the reference results
         collection = Collection(read_scores(folders[0] / "scores.csv"))

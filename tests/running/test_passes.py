@@ -5,6 +5,7 @@ import json
 import pytest
 
 import benchmark
+from benchmark import BenchmarkError
 from benchmark.running.choice import choose
 from benchmark.running.store import DONE, FAILED, Store
 from benchmark.running.tuning import Tuning
@@ -118,6 +119,12 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path, training, where):
     there = stored(tmp_path / "out")
     assert len(there) == training - 1
     assert (tmp_path / "out" / "tuning.json").exists() == (where == "a row")
+    if where == "a trial":
+        assert (
+            len(benchmark.plan(**options, out=tmp_path / "out", tune=2, say=quiet).cells.query("state == 'done'")) == 1
+        )
+    with pytest.raises(BenchmarkError, match=r"only trials are stored in .*, given again, goes on"):
+        benchmark.report(tmp_path / "out", say=quiet).scores  # noqa: B018
     on = run(tmp_path, "out", 2, **options)
     assert there.items() <= stored(on.out).items()
 
