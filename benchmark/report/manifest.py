@@ -170,7 +170,7 @@ def tell_tuning(budgets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         hours = own.get("hours")
         within = "" if hours is None else f", or as many as an equal share of {hours:g} h allowed,"
         seed = "" if own.get("seed") is None else f", each trained once, with seed {own['seed']}"
-        draws = f", draws {', '.join(map(str, own['draws']))}" if own.get("draws") else ""
+        draws = f" (draws {', '.join(map(str, own['draws']))})" if own.get("draws") else ""
         where = ", ".join(dict.fromkeys(pair["method"] for pair in pairs))
         yield (
             f"The default and {configurations}{within} of {where}{seed}; {own.get('rule') or 'chosen by validation'}"

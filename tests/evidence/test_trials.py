@@ -102,8 +102,8 @@ def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):
     opened = "opened before the choice was made, as an earlier budget does"
     assert f"{opened}, for trials of mult (2 of 5 trials)" in table
     page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
-    said = "The default and 4 random configurations of mult, misa, each trained once, with seed 10000; chosen by lot, draws"
-    assert f"{said} 0, 1, 2." in page and "Trials that failed: 1 of 5 of mult on mosi." in page
+    said = "The default and 4 random configurations of mult, misa, each trained once, with seed 10000; chosen by lot"
+    assert f"{said} (draws 0, 1, 2)." in page and "Trials that failed: 1 of 5 of mult on mosi." in page
     assert (
         "opened for trials before the choice was made, as an earlier budget does: 2 of 5 of mult on mosi; choices"
         in page
