@@ -86,6 +86,8 @@ def note_of(
     over = f"over {seeds} {'seed' if seeds == '1' else 'seeds'}"
     intervals = pd.concat([task.intervals for task in tasks.values()])
     spread = {"mean": f"means {over}", "deviation": f"mean ± standard deviation {over}"}.get(table.show)
+    if table.show == "deviation" and (numbers["seeds"] == 1).any():
+        spread = f"means {over}" if seeds == "1" else f"{spread}, none where there is one seed"
     if spread is None:
         spread = f"means {over} [{interval_words(intervals)}]" if not intervals.empty else f"means {over}"
     parts.append(f"Cells are {spread}; {best}.")

@@ -330,6 +330,19 @@ def test_rows_of_fewer_seeds_and_absent_numbers():
     assert r"$\dagger$ of fewer seeds than the other rows, and so not ranked: MulT 2 of 3." in read.note
 
 
+def test_one_seed_has_no_deviation():
+    scores = make_scores()  # noqa: F811
+    for own, said in (
+        (scores[scores["seed"] == 0], "Cells are means over 1 seed; best"),
+        (scores, " over 3 seeds; best"),
+    ):
+        assert said in one(own, columns=["l"], show="deviation")[0]
+    some = scores[(scores["method"] != "mult") | (scores["seed"] == 0)]
+    assert (
+        "deviation over 1–3 seeds, none where there is one seed; best" in one(some, columns=["l"], show="deviation")[1]
+    )
+
+
 def test_data_of_two_sources_are_told_apart():
     scores = pd.concat([make_scores(), make_scores(source="file")], ignore_index=True)  # noqa: F811
     tex, *_ = one(scores, columns=["Avg."])
