@@ -129,7 +129,7 @@ def make_representations(methods=FIVE, categories=2, *, samples=60, source="simu
     return [
         Representation(
             "mosi", source, method, 0, Setting(), tuple(CATEGORIES[categories]), labels,
-            (centres[np.arange(samples) % categories] / (1 + i) + rng.normal(size=(samples, 8))).astype(np.float32),
+            (centres[np.arange(samples) % categories] * (2 - i / 20) + rng.normal(size=(samples, 8))).astype(np.float32),
         )
         for i, method in enumerate(m for m in methods if m != "constant")
     ]  # fmt: skip

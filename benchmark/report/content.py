@@ -37,6 +37,19 @@ def leads(tasks: Iterable[tuple[str, str]]) -> str:
     return " ".join(lead(", ".join(names), source) for source, names in by_source.items())
 
 
+def title_and_mark(about: str) -> tuple[str, str]:
+    """That sentence as a figure bears it: its tasks as a title, and as a mark in a corner which are simulated.
+
+    The mark is ``simulated``, with the tasks behind it where others are real; empty where none is simulated.
+    """
+    said = re.findall(r"(.+?): (simulated data|data from file)\.(?: |$)", about, flags=re.DOTALL)
+    title = ", ".join(dict.fromkeys(task for tasks, _ in said for task in tasks.split(", "))) or about.rstrip(".")
+    simulated = [tasks for tasks, what in said if what.startswith("simulated")]
+    if len(simulated) in (0, len(said)):
+        return title, "simulated" if simulated else ""
+    return title, f"simulated: {', '.join(simulated)}"
+
+
 @dataclass(frozen=True)
 class Cell:
     """One number as printed.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -41,7 +42,7 @@ _LOSSES: dict[str, Any] = {"train_loss": "-", "valid_loss": (0, (3, 1.2))}
 
 
 def training_curves(
-    histories: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
+    histories: pd.DataFrame, looks: Mapping[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
 ) -> Picture | None:
     """Training and validation loss of every seed, for one task and source.
 
@@ -180,7 +181,7 @@ def representation_plots(
     -------
     Picture or None
         A panel a method, with the silhouette score (Euclidean, of the representations as they are) below it. Methods
-        whose samples are too few, all alike or not finite are left out; None if that is all.
+        whose silhouette is not above 0 or not there (see :func:`silhouette`) are left out; None if these are all.
 
     References
     ----------
@@ -189,8 +190,9 @@ def representation_plots(
     """
     shown: dict[str, Representation] = {}
     for representation in representations:
-        if can_be_embedded(representation.values):
-            shown.setdefault(representation.method, representation)
+        shown.setdefault(representation.method, representation)
+    scores = {method: silhouette(representation) for method, representation in shown.items()}
+    shown = {method: representation for method, representation in shown.items() if scores[method] > 0}
     if not shown:
         return None
     methods = order_methods(list(shown), order)
@@ -214,7 +216,7 @@ def representation_plots(
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
             axes.set_title(method, fontsize=size)
-            axes.set_xlabel(_silhouette(shown[method]))
+            axes.set_xlabel(f"silhouette {scores[method]:.2f}")
         for axes in grid.flat[len(methods) :]:
             axes.set_axis_off()
         handles = [
@@ -229,6 +231,8 @@ def representation_plots(
         f"{about} {what}, {counts} test samples, of one trained model a method (seed {', '.join(map(str, seeds))}); "
         "below it the silhouette score of the categories in the representations themselves, not in the plot."
     )
+    if left := _not_apart(scores):
+        caption += f" Not shown, for want of a silhouette above 0: {left}."
     alt = f"{what}, a panel a method, samples marked by category, for {', '.join(methods)}. {about}"
     stem = f"{prefix or file_prefix(first.task)}_tsne"
     return Picture(stem, "Representations", caption, alt, figure)
@@ -246,9 +250,28 @@ def embed(values: NDArray[np.floating]) -> NDArray[np.floating]:
         return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(values.astype(np.float64))
 
 
-def _silhouette(representation: Representation) -> str:
+def silhouette(representation: Representation) -> float:
+    """How far apart the categories lie in the representations, -1 to 1; below 0, samples are nearer to others' than to
+    their own. NaN where there is one category alone, or samples that cannot be embedded.
+    """
     categories = len(set(representation.categories))
-    if not 1 < categories < len(representation.values):
-        return "silhouette –"
-    score = silhouette_score(representation.values, representation.categories)
-    return f"silhouette {score:.2f}".replace("-", "−")
+    if not can_be_embedded(representation.values) or not 1 < categories < len(representation.values):
+        return math.nan
+    return float(silhouette_score(representation.values, representation.categories))
+
+
+def tell_unseparated(representations: Sequence[Representation]) -> str:
+    """What stands in place of the t-SNE where no silhouette is above 0; else empty."""
+    scores = {own.method: silhouette(own) for own in reversed(representations)}
+    if not scores or any(score > 0 for score in scores.values()):
+        return ""
+    return (
+        "No t-SNE of the representations is shown: a picture of clusters would mislead where no silhouette is above 0 "
+        f"({_not_apart(scores)})."
+    )
+
+
+def _not_apart(scores: Mapping[str, float]) -> str:
+    """The methods whose silhouette is not above 0, with it."""
+    left = {method: score for method, score in scores.items() if not score > 0}
+    return ", ".join(f"{m} ({'none' if math.isnan(s) else f'{s:.2f}'.replace('-', '−')})" for m, s in left.items())

@@ -1,18 +1,17 @@
-"""Curves and dots, and what all figures share: sizes for a two-column paper, style, legends, the bytes of a file.
+"""What all figures share: sizes for a two-column paper, style, how each method looks, the bytes of a file.
 
 Figures are made of data frames alone, and the same input gives the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from math import ceil
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.artist import Artist
@@ -21,19 +20,28 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
-from benchmark.evidence.statistics import AVERAGE, FLOORS, of_primary
+from benchmark.evidence.statistics import FLOORS
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import PATTERNS, Setting
-from benchmark.report.content import Picture, Table, file_prefix, lead, leads
-from benchmark.report.tables import COMPLETE, compared_metrics, number_range, order_methods, sentence
+from benchmark.report.content import lead, title_and_mark
+from benchmark.report.tables import number_range
 from benchmark.report.verdicts import interval_words
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
-# Okabe and Ito's palette, without black and with its yellow darkened to stand out from white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00")
+# Okabe and Ito's palette, without black and with its yellow darkened to stand out from white; then two darker ones.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00", "#332288", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
+GREY = "#B8B8B8"
+"""Of methods that are drawn alike, behind the others."""
+
+FIRST = (
+    *("corrkd", "linear", "mult", "misa", "smil", "lnln", "gcnet", "cubemlp", "self_mm"),
+    *("mctn", "transm", "dmd", "tfr_net", "hrlf", "late_fusion", "moddrop", "momke", "mplmm"),
+    *("dicmor", "cmad", "ebmc", "p_rmf"),
+)
+"""Names whose place here says how they look, so that no two of them look alike: add to it at its end only."""
+
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -59,21 +67,55 @@ STYLE: dict[str, Any] = {
 }
 
 RATIO = "ratio p of missing frames"
-MOST_METRICS = {True: 6, False: 4}
-"""Panels side by side in the overview, where they share a y axis and where each has its own."""
 
 Look = dict[str, Any]
 
 
-def method_looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Colour, marker and line of each method, to tell them apart in grey too; the floors are grey dashes and dots."""
-    cycle = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), itertools.cycle(DASHES), strict=False)
-    looks: dict[str, Look] = {
-        method: {"color": colour, "marker": marker, "linestyle": dash}
-        for method, (colour, marker, dash) in zip([m for m in methods if m not in FLOORS], cycle, strict=False)
-    }
-    looks |= {m: {"color": "#777777", "marker": "", "linestyle": d} for m, d in zip(FLOORS, ("--", ":"), strict=True)}
-    return looks
+class Looks(dict[str, Look]):
+    """How each method is drawn: colour, marker and line, by its name.
+
+    Parameters
+    ----------
+    looks : mapping of str to dict
+    grey : collection of str
+        Those that are all drawn alike, thin, behind the others and without a name.
+    said : str
+        What a caption says of who is drawn how; possibly empty.
+    """
+
+    def __init__(self, looks: Mapping[str, Look], grey: Collection[str] = (), said: str = "") -> None:
+        super().__init__(looks)
+        self.grey, self.said = frozenset(grey), said
+
+    def coloured(self, methods: Sequence[str]) -> list[str]:
+        """Those of the methods that are neither grey nor floors."""
+        return [method for method in methods if method not in self.grey and method not in FLOORS]
+
+
+def look_of(method: str) -> Look:
+    """Colour, marker and line of a method by its name alone, so that it has them in every figure of every grid.
+
+    A row trained the other way, such as ``mult+mrm``, has the colour of the method and its marker, hollow.
+    """
+    if method in FLOORS:
+        return {"color": "#777777", "marker": "", "linestyle": ("--", ":")[FLOORS.index(method)]}
+    base, turned = method.removesuffix("+mrm").removesuffix("-mrm"), method.endswith(("+mrm", "-mrm"))
+    if turned and base:
+        own = look_of(base)
+        return own | {"markerfacecolor": "white", "markeredgewidth": 0.8, "linestyle": (0, (2.5, 1.2))}
+    if method in FIRST:
+        place = FIRST.index(method)
+        steps = place, place, place // len(COLOURS)
+    else:
+        number = int(hashlib.sha256(method.encode(errors="surrogatepass")).hexdigest()[:8], 16)
+        steps = number, number // len(COLOURS), number // len(COLOURS) // len(MARKERS)
+    choices = zip(("color", "marker", "linestyle"), (COLOURS, MARKERS, DASHES), steps, strict=True)
+    return {what: of[step % len(of)] for what, of, step in choices}
+
+
+def method_looks(methods: Sequence[str]) -> Looks:
+    """The look of each method, none grey."""
+    return Looks({method: look_of(method) for method in [*methods, *FLOORS]})
 
 
 def styled() -> AbstractContextManager[None]:
@@ -81,11 +123,26 @@ def styled() -> AbstractContextManager[None]:
     return style.context(["default", STYLE])
 
 
-def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, sizes in inches, that says at its top which data it shows."""
+def new_figure(width: float, height: float, about: str) -> Figure:
+    """An empty figure, sizes in inches, with the tasks at its top and in a corner, small, that they are simulated.
+
+    Parameters
+    ----------
+    width, height : float
+    about : str
+        The sentence that says which data it shows, from :func:`benchmark.report.content.leads`.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
-    title = title.rstrip(".")
-    figure.suptitle(title, fontsize=fitting_size([title], 0.85 * width, 8), fontweight="bold")  # bold takes more room
+    figure.set_label(about)
+    title, mark = title_and_mark(about)
+    size = fitting_size([mark or "x"], 0.3 * width, 6)
+    beside = text_width(mark, size) + 0.1 if mark else 0.0
+    # Bold takes more room.
+    figure.suptitle(title, fontsize=fitting_size([title], 0.85 * (width - 2 * beside), 8), fontweight="bold")
+    if mark:
+        at = 1 - 0.03 / width, 1 - 0.03 / height
+        corner = figure.text(*at, mark, size=size, color="#666666", ha="right", va="top")
+        corner.set_in_layout(False)
     return figure
 
 
@@ -189,228 +246,23 @@ def describe_samples(rows: pd.DataFrame) -> str:
     return f"n = {number_range(rows['n'].dropna())} test samples, {seeds} {'seed' if seeds == '1' else 'seeds'}"
 
 
-def draw(table: Table, looks: dict[str, Look]) -> Picture:
-    """The picture that belongs to a table.
-
-    Parameters
-    ----------
-    table : Table
-        Of kind ``intra`` for degradation curves, mean against p with a band; of kind ``inter`` for dots with error
-        bars by condition. See :func:`interval` for the columns of its summary that bands and bars come from.
-    looks : dict of str to dict
-        From :func:`method_looks`; the same for all figures of a report.
-
-    Returns
-    -------
-    Picture
-        One column wide for one metric. Categories are panels, side by side (``intra``) or stacked (``inter``).
-    """
-    summary = table.summary
-    titles = {name: table.metrics[name] for name in compared_metrics(list(table.metrics))}
-    words = axis_label(next(iter(titles)))
-    curves = table.kind == "intra"
-    panels, names = len(titles), table.methods
-    width = ONE_COLUMN if panels == 1 and (curves or len(names) <= 5) else TWO_COLUMNS
-    rows, columns, height = (1, panels, 2.1) if curves else (panels, 1, 1.2 * panels + 0.6)
-    if curves:
-        summary = summary.assign(ratio=summary["condition"].str.removeprefix("p=").astype(float))
-    with styled():
-        figure = new_figure(width, height, table.lead)
-        grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-        for axes, (name, title) in zip(grid.flat, titles.items(), strict=True):
-            shown = summary[summary["metric"] == name]
-            handles = plot_curves(axes, shown, names, looks) if curves else _dots(axes, shown, table, looks)
-            if shown["mean"].isna().all():  # no test sample shows the category
-                axes.set_yticks([])
-            if panels > 1:
-                add_title(axes, title, (width - 0.6) / columns)
-        if curves:
-            grid[0, 0].set_ylabel(words)
-            label_ratios(grid[0], width)
-        else:
-            figure.supylabel(words, fontsize=7.5)
-        add_legend(figure, handles, names, 2.6 if curves else 1.7)
-    what = f"Curves: {words} against the ratio p of missing frames" if curves else f"Dots: {words} by modalities"
-    alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
-    shown = summary[summary["metric"].isin(list(titles))]
-    caption = f"{table.lead} {what}; {describe_interval(shown, 'bands' if curves else 'bars')}."
-    caption += tell_floors(names)
-    return Picture(table.stem, "", caption, alt, figure)
-
-
-def small_multiples(
-    intervals: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None
-) -> Picture | None:
-    """Degradation curves of all tasks and metrics: scattered frames missing, all modalities available.
-
-    Parameters
-    ----------
-    intervals : DataFrame
-        Columns `task, source, method, metric, kind, ratio, mean, std, seeds, low, high, n`.
-    looks : dict of str to dict
-        From :func:`method_looks`.
-    order : sequence of str, optional
-        See :func:`benchmark.report.tables.order_methods`.
-
-    Returns
-    -------
-    Picture or None
-        Tasks down, and across the first metrics that all of them have; where the primary metric of a task is none of
-        these, each task's primary metric alone. None where no task has two ratios.
-    """
-    curves = intervals[intervals["kind"] == Setting().kind]
-    tasks = {
-        (str(task), str(source)): rows
-        for (task, source), rows in curves.groupby(["task", "source"], sort=False, observed=True)
-        if rows["ratio"].nunique() > 1
-    }
-    if not tasks:
-        return None
-    metrics = [list(rows["metric"].unique()) for rows in tasks.values()]
-    common = [name for name in metrics[0] if all(name in own for own in metrics)]
-    alike = all(own[0] in common for own in metrics)
-    share = alike and all(metric(name).percent for name in common[: MOST_METRICS[True]])
-    panels = [common[: MOST_METRICS[share]] if alike else own[:1] for own in metrics]
-    shown = pd.concat(rows[rows["metric"].isin(own)] for rows, own in zip(tasks.values(), panels, strict=True))
-    methods = order_methods(list(shown["method"]), order)
-    about, sources = leads(tasks), {source for _, source in tasks}
-    columns = len(panels[0])
-    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
-    with styled():
-        figure = new_figure(width, 1.25 * len(tasks) + 0.65, about)
-        grid = figure.subplots(len(tasks), columns, squeeze=False, sharex=True, sharey="row" if share else False)
-        for ((task, source), rows), own, line in zip(tasks.items(), panels, grid, strict=True):
-            named = [task, *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
-            line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
-            for name, axes in zip(own, line, strict=True):
-                handles = plot_curves(axes, rows[rows["metric"] == name], methods, looks)
-        for name, axes in zip(panels[0] if alike else (), grid[0], strict=False):
-            add_title(axes, axis_label(name), (width - 0.6) / columns - 0.35 * (not share))
-        label_ratios(grid[-1], width)
-        add_legend(figure, handles, methods)
-    what = "Scores against the ratio p of missing frames, which are scattered over all modalities"
-    caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
-    caption += tell_floors(methods)
-    if share and columns > 1:
-        caption += " The y axis is shared within a row."
-    across = " and a column a metric" if alike else ", of its primary metric"
-    alt = f"{what}, a row of panels a task{across}, for {', '.join(methods)}. {about}"
-    return Picture("overview", "All tasks and metrics" if alike else "All tasks", caption, alt, figure)
-
-
-def pattern_curves(
-    intervals: pd.DataFrame, looks: dict[str, Look], order: Sequence[str] | None = None, *, prefix: str = ""
-) -> Picture | None:
-    """Degradation curves of one task and source by which frames go: scattered ones, a burst, all after an early end.
-
-    Parameters
-    ----------
-    intervals : DataFrame
-        Columns as in :func:`small_multiples`.
-    looks : dict of str to dict
-        From :func:`method_looks`.
-    order : sequence of str, optional
-        See :func:`benchmark.report.tables.order_methods`.
-    prefix : str
-        What the file's name begins with, by default the task.
-
-    Returns
-    -------
-    Picture or None
-        A panel a pattern, the primary metric against p. None where there are not two patterns.
-    """
-    intervals = of_primary(intervals)
-    complete = intervals["kind"] == Setting().kind
-    ends = intervals[complete & intervals["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
-    panels = {}
-    for pattern in PATTERNS:
-        rows = intervals[intervals["kind"] == Setting(ratio=0.5, pattern=pattern).kind]
-        rows = rows[~rows["ratio"].isin([0.0, 1.0])]
-        if not rows.empty:
-            panels[pattern] = pd.concat([ends, rows])
-    if len(panels) < 2:
-        return None
-    shown = pd.concat(panels.values())
-    task, about = about_one_task(shown)
-    words = axis_label(str(shown["metric"].iloc[0]))
-    methods = order_methods(list(shown["method"]), order)
-    with styled():
-        figure = new_figure(TWO_COLUMNS, 2.1, about)
-        grid = figure.subplots(1, len(panels), squeeze=False, sharex=True, sharey=True)[0]
-        for axes, (pattern, rows) in zip(grid, panels.items(), strict=True):
-            handles = plot_curves(axes, rows, methods, looks)
-            axes.set_title(pattern.replace("_", " "))
-        grid[0].set_ylabel(words)
-        label_ratios(grid, TWO_COLUMNS)
-        add_legend(figure, handles, methods)
-    names = " or ".join(pattern.replace("_", " ") for pattern in panels)
-    what = (
-        f"{sentence(words)} against the ratio p of missing frames by their pattern ({names}), all modalities available"
-    )
-    caption = f"{about} {what}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}."
-    caption += tell_floors(methods)
-    alt = f"{what}, a panel a pattern, for {', '.join(methods)}. {about}"
-    return Picture(f"{prefix or file_prefix(task)}_patterns", "Patterns of missing frames", caption, alt, figure)
-
-
 def about_one_task(rows: pd.DataFrame) -> tuple[str, str]:
     """The task of rows of one task and source, and the sentence that says which data they are from."""
     task, source = str(rows["task"].iloc[0]), str(rows["source"].iloc[0])
     return task, lead(task, source)
 
 
-def plot_curves(
-    axes: Axes, rows: pd.DataFrame, methods: Sequence[str], looks: dict[str, Look], *, along: str = "ratio"
-) -> list[Artist]:
-    """A line a method through its means, with a band, against the column `along`; gives the lines."""
-    handles: list[Artist] = []
-    alpha = min(0.15, 0.75 / len(methods))  # of many bands one above the other, each is fainter
-    for method in methods:
-        line = rows[rows["method"] == method].sort_values(along)
-        look = looks[method]
-        handles += axes.plot(line[along], line["mean"], **look)
-        axes.fill_between(line[along], *interval(line), color=look["color"], alpha=alpha, linewidth=0, zorder=1)
-    return handles
-
-
-def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: dict[str, Look]) -> list[Artist]:
-    """Dots with bars, side by side within each condition; a floor is a line across it, its bar at the line's end."""
-    place = {condition: i for i, condition in enumerate(table.columns)}
-    methods = [method for method in table.methods if method not in FLOORS]
-    step = 0.8 / max(1, len(methods))
-    handles: list[Artist] = []
-    for method in table.methods:
-        look, dots = looks[method], summary[summary["method"] == method]
-        at = dots["condition"].map(place).astype(float)
-        if method in FLOORS:
-            ends = np.stack([at - 0.45, at + 0.45, np.full(len(at), np.nan)], axis=1).ravel()
-            axes.vlines(at + 0.45, *interval(dots), color=look["color"], linewidth=0.7)
-            handles += axes.plot(ends, np.repeat(dots["mean"], 3), **look | {"linewidth": 0.9})
-            continue
-        at += (methods.index(method) - (len(methods) - 1) / 2) * step
-        axes.vlines(at, *interval(dots), color=look["color"], linewidth=0.7)
-        handles += axes.plot(at, dots["mean"], color=look["color"], marker=look["marker"], mew=0.0, linestyle="none")
-    axes.set_xticks(range(len(place)), list(place))
-    axes.set_xlim(-0.5, len(place) - 0.5)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="x", visible=False)
-    for i, condition in enumerate(place):
-        if i and condition in (AVERAGE, COMPLETE):
-            axes.axvline(i - 0.5, color="#AAAAAA", linewidth=0.6)
-    return handles
-
-
 def to_files(figure: Figure) -> dict[str, bytes]:
     """The figure as PNG and as PDF, by suffix, laid out once and for both.
 
-    The files hold no date or version, and the figure's title is among what they say of themselves.
+    The files hold no date or version; which data they show is among what they say of themselves.
     """
     dated = {"png": ["Software"], "pdf": ["CreationDate", "Creator", "Producer"]}
     files = {}
     with styled():
         for suffix, names in dated.items():
             buffer = io.BytesIO()
-            metadata = dict.fromkeys(names) | {"Title": figure.get_suptitle()}
+            metadata = dict.fromkeys(names) | {"Title": str(figure.get_label()).rstrip(".")}
             figure.savefig(buffer, format=suffix, dpi=300, metadata=metadata)
             figure.set_layout_engine("none")  # what the first layout gave stays
             files[suffix] = buffer.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
 from seaborn.utils import relative_luminance
 
 from benchmark.evidence.statistics import AVERAGE, FLOORS, INCOMPLETE, of_primary
@@ -29,6 +30,7 @@ from benchmark.report.figures import (
     new_figure,
     panel_grid,
     styled,
+    text_width,
 )
 from benchmark.report.tables import order_methods, sentence
 
@@ -128,37 +130,70 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
     ratios = sorted(shown["ratio"].unique())
     task, about = about_one_task(shown)
     said, words = metric(str(shown["metric"].iloc[0])), axis_label(str(shown["metric"].iloc[0]))
-    short: Callable[[float], str] = "{:.0f}".format if said.percent else short_number
-    limits = {"vmin": shown["mean"].min(), "vmax": shown["mean"].max(), "cmap": colours(said)}
-    rows, columns = panel_grid(len(methods), 3)
-    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
-    cell = (width - 0.7) / columns / len(ratios) - 0.015  # inches across; labels and colour bar take the rest
-    with styled():
-        figure = new_figure(width, rows * (0.14 * len(subsets) + 0.25) + 0.55, about)
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        size = fitting_size(methods, cell * len(ratios), 8)
-        numbers = fitting_size([short(mean) for mean in shown["mean"]], 0.8 * cell, 6)
-        for i, axes in enumerate(grid.flat):
-            if i >= len(methods):
-                axes.set_axis_off()
-                continue
-            means = shown[shown["method"] == methods[i]].pivot(index="available", columns="ratio", values="mean")
-            means = means.reindex(index=subsets, columns=ratios)
-            mesh = heat_map(axes, means, means.map(short), numbers, **limits)
-            axes.set_title(methods[i], fontsize=size, pad=3)
-            axes.set_yticklabels([Setting(subset).condition for subset in subsets], rotation=0, fontsize=6)
-            ticks = [format_ratio(ratio) for ratio in ratios] if i + columns >= len(methods) else []
-            axes.set_xticks(
-                axes.get_xticks() if ticks else [], ticks, rotation=0, fontsize=fitting_size(["0.00"], cell, 6)
-            )
-        figure.supxlabel(RATIO, fontsize=7.5)
-        figure.colorbar(mesh, ax=grid, label=words, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
+    panels = {}
+    for method in methods:
+        means = shown[shown["method"] == method].pivot(index="available", columns="ratio", values="mean")
+        panels[method] = (
+            means.reindex(index=subsets, columns=ratios)
+            .set_axis([Setting(subset).condition for subset in subsets], axis=0)
+            .set_axis([format_ratio(ratio) for ratio in ratios], axis=1)
+        )
+    figure = method_panels(panels, said, about, across=RATIO)
     what = f"{sentence(words)} by the modalities available (down) and the ratio of frames missing in them (across)"
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
     return Picture(
         f"{prefix or file_prefix(task)}_mixed", "Modalities and frames missing at once", caption, alt, figure
     )
+
+
+def method_panels(
+    panels: Mapping[str, pd.DataFrame], said: Metric, about: str, *, across: str, down: str = "", steep: bool = False
+) -> Figure:
+    """A heat map a method, in one scale of colours.
+
+    Parameters
+    ----------
+    panels : mapping of method to DataFrame
+        Scores, with the labels of their rows and columns, which are the same in all.
+    said : Metric
+    about : str
+        Which data it is, from :func:`benchmark.report.content.lead`.
+    across, down : str
+        What the labels are of.
+    steep : bool
+        Write the labels of the columns upwards.
+    """
+    methods, first = list(panels), next(iter(panels.values()))
+    short: Callable[[float], str] = "{:.0f}".format if said.percent else short_number
+    numbers = np.concatenate([means.to_numpy().ravel() for means in panels.values()])
+    limits = {"vmin": np.nanmin(numbers), "vmax": np.nanmax(numbers), "cmap": colours(said)}
+    rows, columns = panel_grid(len(methods), 3)
+    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
+    cell = (width - 0.7) / columns / len(first.columns) - 0.015  # inches across; labels and colour bar take the rest
+    below = 0.07 + text_width(max(first.columns, key=len), 6) if steep else 0.15
+    ticks = min(6.0, 72 * cell) if steep else fitting_size(list(first.columns), cell, 6)
+    with styled():
+        figure = new_figure(width, rows * (0.15 * len(first) + 0.25) + below + 0.4, about)
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        names = fitting_size(methods, cell * len(first.columns), 8)
+        size = fitting_size([short(number) for number in numbers if np.isfinite(number)], 0.8 * cell, 6)
+        for i, axes in enumerate(grid.flat):
+            if i >= len(methods):
+                axes.set_axis_off()
+                continue
+            means = panels[methods[i]]
+            mesh = heat_map(axes, means, means.map(lambda mean: "" if pd.isna(mean) else short(mean)), size, **limits)
+            axes.set_title(methods[i], fontsize=names, pad=3)
+            axes.set_yticklabels(means.index, rotation=0, fontsize=6)
+            axes.set_xticklabels(means.columns, rotation=90 if steep else 0, fontsize=ticks)
+            axes.tick_params(labelbottom=i + columns >= len(methods))
+        figure.supylabel(down, fontsize=7.5)
+        figure.supxlabel(across, fontsize=7.5)
+        figure.colorbar(mesh, ax=grid, label=axis_label(said.name), pad=0.01, aspect=10 * rows).outline.set_linewidth(
+            0.0
+        )
+    return figure
 
 
 def confusion_matrices(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,25 +11,21 @@ from benchmark.evidence.statistics import of_primary
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
 from benchmark.report.content import Picture, Table, file_prefix
+from benchmark.report.curves import describe_bars, draw, label_ends, plot_curves
 from benchmark.report.figures import (
     ONE_COLUMN,
     RATIO,
     TWO_COLUMNS,
-    Look,
+    Looks,
     about_one_task,
-    add_legend,
     axis_label,
-    describe_interval,
     describe_samples,
-    draw,
     fitting_size,
     new_figure,
-    panel_grid,
-    plot_curves,
     styled,
     tell_floors,
 )
-from benchmark.report.heatmaps import colours, heat_map, short_number
+from benchmark.report.heatmaps import method_panels
 from benchmark.report.tables import order_methods, sentence
 
 NOISE = "noise (standard deviations)"
@@ -38,7 +34,7 @@ Named = Mapping[str, Setting]
 
 
 def setting_picture(
-    table: Table, intervals: pd.DataFrame, named: Named, looks: dict[str, Look], order: Sequence[str] | None
+    table: Table, intervals: pd.DataFrame, named: Named, looks: Looks, order: Sequence[str] | None
 ) -> Picture | None:
     """The picture that belongs to a table of settings of any kind; None where it would show nothing."""
     if table.kind == "noise":
@@ -53,7 +49,7 @@ def setting_picture(
 def noise_curves(
     intervals: pd.DataFrame,
     named: Named,
-    looks: dict[str, Look],
+    looks: Looks,
     order: Sequence[str] | None = None,
     *,
     prefix: str = "",
@@ -65,8 +61,8 @@ def noise_curves(
     intervals : DataFrame
         Columns `task, source, method, metric, condition, mean, std, seeds, low, high, n`.
     named : mapping of condition to Setting
-    looks : dict of str to dict
-        From :func:`benchmark.report.figures.method_looks`.
+    looks : Looks
+        From :func:`benchmark.report.highlight.stand_out`.
     order : sequence of str, optional
         See :func:`benchmark.report.tables.order_methods`.
     prefix : str
@@ -92,7 +88,7 @@ def noise_curves(
 def random_curves(
     intervals: pd.DataFrame,
     named: Named,
-    looks: dict[str, Look],
+    looks: Looks,
     order: Sequence[str] | None = None,
     *,
     prefix: str = "",
@@ -111,7 +107,7 @@ def random_curves(
 def _panels(
     intervals: pd.DataFrame,
     panels: Mapping[str, Mapping[str, float]],
-    looks: dict[str, Look],
+    looks: Looks,
     order: Sequence[str] | None,
     *,
     label: str,
@@ -137,18 +133,19 @@ def _panels(
     methods = order_methods(list(shown["method"]), order)
     width = ONE_COLUMN if len(found) == 1 else TWO_COLUMNS
     with styled():
-        figure = new_figure(width, 2.1, about)
-        grid = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)[0]
-        for axes, (title, rows) in zip(grid, found.items(), strict=True):
-            handles = plot_curves(axes, rows, methods, looks, along="place")
+        figure = new_figure(width, 2.2, about)
+        grid = figure.subplots(1, len(found), squeeze=False, sharex=True, sharey=True)
+        size = fitting_size([label], 0.75 * width / len(found), 7.5)
+        for axes, (title, rows) in zip(grid[0], found.items(), strict=True):
+            plot_curves(axes, rows, methods, looks, along="place")
             axes.set_title(title)
-        grid[0].set_ylabel(words)
-        size = fitting_size([label], 0.85 * width / len(found), 7.5)
-        for axes in grid:
             axes.set_xlabel(label, fontsize=size)
-        add_legend(figure, handles, methods)
+        grid[0, 0].set_ylabel(words)
+        label_ends(figure, grid, methods, looks)
     said = f"Curves: {words} against {what}" + (f", a panel by {per}" if per and len(found) > 1 else "")
-    caption = f"{about} {said}; {describe_samples(shown)}; {describe_interval(shown, 'bands')}." + tell_floors(methods)
+    caption = (
+        f"{about} {said}; {describe_samples(shown)}; {describe_bars(shown, looks)}.{looks.said}{tell_floors(methods)}"
+    )
     alt = f"{said}, for {', '.join(methods)}. {about} The numbers are in the table above."
     return Picture(stem if not stem.startswith("_") else file_prefix(task) + stem, "", caption, alt, figure)
 
@@ -188,33 +185,13 @@ def imbalance_heatmap(
     methods = order_methods(list(shown["method"]), order)
     task, about = about_one_task(shown)
     said, words = metric(str(shown["metric"].iloc[0])), axis_label(str(shown["metric"].iloc[0]))
-    short: Callable[[float], str] = "{:.0f}".format if said.percent else short_number
-    limits = {"vmin": shown["mean"].min(), "vmax": shown["mean"].max(), "cmap": colours(said)}
-    rows, columns = panel_grid(len(methods), 3)
-    width = ONE_COLUMN if columns == 1 else TWO_COLUMNS
-    cell = (width - 0.7) / columns / len(across) - 0.015  # inches across
     ticks = [f"{format_ratio(a)}/{format_ratio(v)}" for a, v in across]
-    with styled():
-        figure = new_figure(width, rows * (0.16 * len(own["l"]) + 0.25) + 0.95, about)
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for i, axes in enumerate(grid.flat):
-            if i >= len(methods):
-                axes.set_axis_off()
-                continue
-            found = shown[shown["method"] == methods[i]].set_index("condition")["mean"]
-            numbers = [[found.get(names[ratio, *pair], np.nan) for pair in across] for ratio in own["l"]]
-            means = pd.DataFrame(numbers, index=[format_ratio(ratio) for ratio in own["l"]], columns=ticks)
-            texts = means.map(lambda mean: "" if pd.isna(mean) else short(mean))
-            mesh = heat_map(axes, means, texts, fitting_size(["00"], 0.8 * cell, 6), **limits)
-            axes.set_title(methods[i], fontsize=fitting_size(methods, cell * len(across), 8), pad=3)
-            axes.set_yticklabels(means.index, rotation=0, fontsize=6)
-            below = i + columns >= len(methods)
-            axes.set_xticks(
-                axes.get_xticks() if below else [], ticks if below else [], rotation=90, fontsize=min(6, 72 * cell)
-            )
-        figure.supylabel("ratio in language", fontsize=7.5)
-        figure.supxlabel("ratios in audio / vision", fontsize=7.5)
-        figure.colorbar(mesh, ax=grid, label=words, pad=0.01, aspect=10 * rows).outline.set_linewidth(0.0)
+    panels = {}
+    for method in methods:
+        found = shown[shown["method"] == method].set_index("condition")["mean"]
+        numbers = [[found.get(names[ratio, *pair], np.nan) for pair in across] for ratio in own["l"]]
+        panels[method] = pd.DataFrame(numbers, index=[format_ratio(ratio) for ratio in own["l"]], columns=ticks)
+    figure = method_panels(panels, said, about, across="ratios in audio / vision", down="ratio in language", steep=True)
     what = f"{sentence(words)} by the ratio of frames missing in language (down) and in audio and vision (across)"
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"

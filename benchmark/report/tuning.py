@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from scipy.optimize import isotonic_regression
 
 from benchmark.evidence.comparisons import ALPHA
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import Block, Cell, Picture, Table
-from benchmark.report.figures import COLOURS, TWO_COLUMNS, about_one_task, axis_label, new_figure, styled
+from benchmark.report.curves import label_ends
+from benchmark.report.figures import (
+    GREY,
+    TWO_COLUMNS,
+    Look,
+    Looks,
+    about_one_task,
+    axis_label,
+    look_of,
+    new_figure,
+    styled,
+)
 from benchmark.report.tables import number_range, order_methods
 
 COLOURED = 3
 """Methods in colour besides the reference: those whose place changes most."""
 
-MOST_LABELS = 14
-"""As many names, one above the other, as the lowest panel holds."""
-
-_GREY = {"color": "#B0B0B0", "linewidth": 0.7, "zorder": 2}
+_GREY = {"color": GREY, "linewidth": 0.7, "zorder": 2}
 _PANELS = {"valid": "chosen by: validation", "test": "what was chosen, on test", "rank": "order on test"}
-_CONNECTOR = {"arrowstyle": "-", "linewidth": 0.4, "color": "#999999", "shrinkA": 1.0, "shrinkB": 0.0}
-_LABEL = 6.0  # points
 
 
 def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
@@ -142,7 +145,7 @@ def tuning_figure(
     _, about = about_one_task(budgets)
     words = axis_label(str(budgets["metric"].iloc[0]))
     methods = order_methods(list(budgets["method"]), order)
-    lines = dict.fromkeys(methods, _GREY) | _coloured(budgets, against)
+    lines = Looks(dict.fromkeys(methods, _GREY) | _coloured(budgets, against))
     shown = {name: title for name, title in _PANELS.items() if budgets[name].notna().any()}
     ranked = "rank" in shown
     height = max(1.7, 0.12 * len(methods) + 0.5)
@@ -155,6 +158,7 @@ def tuning_figure(
             axes.set_title(title)
             axes.set_xlabel("random configurations tried besides the default")
             axes.set_ylabel("rank (1 is best)" if name == "rank" else words)
+        label_ends(figure, [[axes] for axes in figure.axes], methods, lines)
     thick = f"; {against} is thick" if against in methods else ""
     what = "Expected score of the best of the default and n random configurations, against n"
     end = "below, the order of the methods by the latter" if ranked else "no order, since not all methods were tested"
@@ -173,52 +177,26 @@ def tuning_figure(
     )  # fmt: skip
 
 
-def _coloured(budgets: pd.DataFrame, against: str | None) -> dict[str, dict[str, Any]]:
+def _coloured(budgets: pd.DataFrame, against: str | None) -> dict[str, Look]:
     """How the reference is drawn, and the methods whose place on test changes most with the budget."""
     spans = budgets.groupby("method", sort=False)["rank"].agg(lambda rank: rank.max() - rank.min())
     spans = spans[(spans > 0) & (spans.index != against)].sort_values(ascending=False, kind="stable")
-    found: dict[str, dict[str, Any]] = {
-        str(method): {"color": colour, "linewidth": 1.3, "zorder": 3}
-        for method, colour in zip(spans.index, COLOURS[:COLOURED], strict=False)
-    }
+    found = {str(method): look_of(str(method)) | {"linewidth": 1.3, "zorder": 3} for method in spans.index[:COLOURED]}
     if against in set(budgets["method"]):
-        found[str(against)] = {"color": "#222222", "linewidth": 2.2, "zorder": 4}
-    return found
+        found[str(against)] = look_of(str(against)) | {"linewidth": 2.2, "zorder": 4}
+    return {method: look | {"marker": ""} for method, look in found.items()}
 
 
-def _curves(axes: Axes, budgets: pd.DataFrame, name: str, lines: dict[str, dict[str, Any]]) -> None:
-    """A line a method, with its name beside its end."""
-    ends: dict[str, tuple[float, float]] = {}
+def _curves(axes: Axes, budgets: pd.DataFrame, name: str, lines: Mapping[str, Look]) -> None:
+    """A line a method, which bears its name as its id."""
     for method, line in lines.items():
         rows = budgets[(budgets["method"] == method) & budgets[name].notna()].sort_values("budget")
-        if len(rows):
-            axes.plot(rows["budget"], rows[name], **line)
-            ends[method] = float(rows["budget"].iloc[-1]), float(rows[name].iloc[-1])
-    last = int(budgets["budget"].max())
-    axes.set_xlim(0, last)
+        axes.plot(rows["budget"], rows[name], **line)[0].set_gid(method)
+    axes.set_xlim(0, int(budgets["budget"].max()))
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
-    low, high = axes.get_ylim()
-    places = spread([y for _, y in ends.values()], low, high)
     if name == "rank":
-        axes.set_ylim(high, low)
+        axes.yaxis.set_inverted(True)
         axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-    for (method, (x, y)), place in zip(ends.items(), places, strict=True):
-        colour = "#555555" if lines[method] is _GREY else lines[method]["color"]
-        to = 1.035 if name == "rank" else 1.07, place  # the panel of ranks is twice as wide
-        beside = axes.get_yaxis_transform()
-        axes.annotate("", (x, y), to, xycoords="data", textcoords=beside, annotation_clip=False, arrowprops=_CONNECTOR)
-        axes.text(*to, method, transform=beside, size=_LABEL, va="center", color=colour)
-
-
-def spread(places: Sequence[float], low: float, high: float) -> list[float]:
-    """Places of labels that do not touch, in their order, between two ends and as near as can be to their own."""
-    order = np.argsort(places, kind="stable")
-    gap = (high - low) / max(MOST_LABELS, len(order))
-    steps = gap * np.arange(len(order))
-    fitted = isotonic_regression(np.asarray(places, dtype=float)[order] - steps).x
-    found = np.empty(len(order))
-    found[order] = np.clip(fitted, low + gap / 2, high - gap / 2 - steps[-1]) + steps
-    return [float(place) for place in found]
 
 
 def tell_changes(changes: pd.DataFrame, against: str | None) -> str:

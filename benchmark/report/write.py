@@ -42,10 +42,18 @@ from benchmark.report.comparisons import (
     with_failures,
 )
 from benchmark.report.content import Picture, Section, Table, leads
-from benchmark.report.diagnostics import can_be_embedded, embed, representation_plots, training_curves
+from benchmark.report.curves import family_curves, pattern_curves, small_multiples
+from benchmark.report.diagnostics import (
+    embed,
+    representation_plots,
+    silhouette,
+    tell_unseparated,
+    training_curves,
+)
 from benchmark.report.drawing import MOST_PROCESSES, Drawing
-from benchmark.report.figures import method_looks, pattern_curves, small_multiples
+from benchmark.report.figures import method_looks
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
+from benchmark.report.highlight import stand_out
 from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.matrix import comparison_matrix
 from benchmark.report.mechanisms import mechanism_table, with_mechanisms
@@ -83,6 +91,7 @@ def write_report(
     lacking: Sequence[Mapping[str, Any]] = (),
     readings: Sequence[Mapping[str, Any]] = (),
     tunings: Sequence[Tuning] = (),
+    highlight: Sequence[str] = (),
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -120,6 +129,8 @@ def write_report(
         What the rows of a method with many of them are set to: :func:`benchmark.evidence.readings.readings_of`.
     tunings : sequence of Tuning
         The trials of methods that were tuned.
+    highlight : sequence of str
+        Methods that stand out in figures; by default as :func:`benchmark.report.highlight.stand_out` says.
 
     Returns
     -------
@@ -139,9 +150,7 @@ def write_report(
     several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
     processes = min(cores(), MOST_PROCESSES) if several and not lack_of_processes() else 1
     with _only_new_garbage(), Drawing(processes) as drawing:
-        places = {
-            id(r): drawing.compute(embed, r.values) for r in collection.representations if can_be_embedded(r.values)
-        }
+        places = {id(r): drawing.compute(embed, r.values) for r in collection.representations if silhouette(r) > 0}
         for section in sections(
             scores,
             provenance=provenance,
@@ -157,6 +166,7 @@ def write_report(
             lacking=lacking,
             readings=readings,
             tunings=tunings,
+            highlight=highlight,
             places=lambda representation: places[id(representation)](),
         ):
             made.append(section)
@@ -221,6 +231,7 @@ def sections(
     lacking: Sequence[Mapping[str, Any]] = (),
     readings: Sequence[Mapping[str, Any]] = (),
     tunings: Sequence[Tuning] = (),
+    highlight: Sequence[str] = (),
     places: Callable[[Representation], NDArray[np.floating]],
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
@@ -234,18 +245,21 @@ def sections(
     )
     tables = [table if table.kind == "imbalanced" else with_evidence(table, evidence, against) for table in tables]
     named = conditions_of(scores)
+    families = {method: ", ".join(map(str, card.get("groups") or ())) for method, card in cards.items()}
     order = order_methods([m for table in tables for m in table.methods], method_order)
     looks = method_looks(order)
     groups: dict[tuple[str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault((table.task, table.source), []).append(table)
-    blocks = rank_blocks(average_draws(scores))
-    sets = data_set_blocks(average_draws(scores))
+    values = average_draws(scores)
+    blocks, sets = rank_blocks(values), data_set_blocks(values)
     about = leads(counted_tasks(scores, blocks))
     together = (
         overall_table(scores, method_order),
         comparison_matrix(blocks, evidence.pairs, about=about),
-        _if_any(small_multiples, evidence.intervals, looks, order),
+        _if_any(
+            small_multiples, evidence.intervals, stand_out(values, order, against=against, highlight=highlight), order
+        ),
         critical_difference(
             sets,
             about=about,
@@ -269,14 +283,16 @@ def sections(
         def here(frame: pd.DataFrame, where: tuple[str, str] = (task, source)) -> pd.DataFrame:
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
 
+        seen = stand_out(here(values), first.methods, against=against, highlight=highlight)
         parts: list[Table | Picture | None] = []
         absent = never.get((task, source), {})
         for table in own:
             noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
-            parts += [noted, setting_picture(table, here(evidence.intervals), named, looks, order)]
+            parts += [noted, setting_picture(table, here(evidence.intervals), named, seen, order)]
 
         intervals, split = here(evidence.intervals), here(losses)
         accounts = accounts_table(scores, first, costs)
+        represented = [r for r in collection.representations if (r.task, r.source) == (task, source)]
         untold = unknown.get((task, source), [])
         parts += [
             robustness_table(scores, first),
@@ -294,9 +310,10 @@ def sections(
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
             _if_any(crossed_heatmap, intervals, order, prefix=prefix),
-            _if_any(pattern_curves, intervals, looks, order, prefix=prefix),
+            _if_any(pattern_curves, intervals, seen, order, prefix=prefix),
+            _if_any(family_curves, intervals, seen, families, order, reference=against, prefix=prefix),
             representation_plots(
-                [r for r in collection.representations if (r.task, r.source) == (task, source)],
+                represented,
                 order,
                 prefix=prefix,
                 places=places,
@@ -311,6 +328,7 @@ def sections(
         notes.append(tell_changes(here(changes), against))
         notes.append(_between_seeds(scores, task, source))
         notes.append(tell_unknown(split, untold))
+        notes.append(tell_unseparated(represented))
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
 

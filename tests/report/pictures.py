@@ -8,8 +8,9 @@ from matplotlib.text import Text
 
 from benchmark.report.accounts import accounts_table, pareto_figure
 from benchmark.report.content import lead
+from benchmark.report.curves import draw, pattern_curves, small_multiples
 from benchmark.report.diagnostics import representation_plots, training_curves
-from benchmark.report.figures import draw, method_looks, pattern_curves, small_multiples, styled
+from benchmark.report.figures import method_looks, styled
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices, crossed_heatmap
 from benchmark.report.matrix import comparison_matrix
 from benchmark.report.ranks import critical_difference
@@ -77,7 +78,7 @@ def drawn_texts(figure):
 
     def record(self, renderer, *args, **options):
         if self.get_visible() and self.get_text().strip():
-            drawn[id(self)] = (self.get_text(), self.get_window_extent(renderer).extents, self.get_parse_math())
+            drawn[id(self)] = (self.get_text().strip(), self.get_window_extent(renderer).extents, self.get_parse_math())
         draw_text(self, renderer, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch, styled():

@@ -5,7 +5,12 @@ import pytest
 from seaborn.utils import relative_luminance
 from sklearn.metrics import silhouette_score
 
-from benchmark.report.diagnostics import representation_plots, training_curves
+from benchmark.report.diagnostics import (
+    representation_plots,
+    silhouette,
+    tell_unseparated,
+    training_curves,
+)
 from benchmark.report.figures import method_looks
 from tests.report.pictures import assert_legible
 from tests.report_frames import FIVE, make_histories, make_representations
@@ -86,7 +91,21 @@ def test_representations_that_cannot_be_drawn_are_left_out():
     picture = representation_plots([*broken, fourth])
     assert [axes.get_title() for axes in picture.figure.axes] == ["tfr_net"]
     (one,) = make_representations(["mult"], 1)
-    assert representation_plots([one]).figure.axes[0].get_xlabel() == "silhouette –"
+    assert representation_plots([one]) is None, "one category alone lies apart from nothing"
+
+
+def test_no_cluster_is_drawn_where_no_silhouette_is_above_0():
+    apart, other = make_representations(FIVE[:2], 2)
+    mixed = dataclasses.replace(other, categories=np.random.default_rng(0).permutation(other.categories))
+    assert silhouette(mixed) < 0 < silhouette(apart)
+    both = representation_plots([apart, mixed], FIVE)
+    assert [axes.get_title() for axes in both.figure.axes] == ["corrkd"]
+    score = f"{silhouette(mixed):.2f}".replace("-", "−")
+    assert f"Not shown, for want of a silhouette above 0: mult ({score})." in both.caption
+    assert representation_plots([mixed], FIVE) is None
+    assert tell_unseparated([apart, mixed]) == tell_unseparated([]) == ""
+    assert "No t-SNE of the representations is shown: a picture of clusters would mislead" in tell_unseparated([mixed])
+    assert tell_unseparated([mixed]).endswith(f"(mult ({score})).")
 
 
 def test_categories_are_in_the_order_of_the_task_and_none_is_left_out():

@@ -101,7 +101,7 @@ def test_noise_curves_start_at_what_is_complete_and_show_where_noise_is():
         expected = [(0.0, own["{l,a,v}"]), *((x, own[f"{name}{x}"]) for x in (0.5, 1.0, 2.0, 4.0))]
         np.testing.assert_allclose(lines(axes)[looks["mult"]["color"]], expected)
     assert "against the noise that is added to the features" in picture.caption and picture.stem == "mosi_noise"
-    assert "bands are" in picture.caption and "n = 400 test samples, 2 seeds" in picture.caption
+    assert "bars are" in picture.caption and "n = 400 test samples, 2 seeds" in picture.caption
     assert noise_curves(intervals, {}, looks, METHODS) is None
 
 

@@ -16,7 +16,8 @@ from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
 from benchmark.report.comparisons import augmentation_table, interval_table, overall_table, with_evidence
-from benchmark.report.figures import draw, method_looks, small_multiples, to_files
+from benchmark.report.curves import draw, small_multiples
+from benchmark.report.figures import method_looks, to_files
 from benchmark.report.heatmaps import condition_heatmap, confusion_matrices
 from benchmark.report.ranks import critical_difference
 from benchmark.report.tables import build_tables, to_latex, to_markdown

@@ -11,7 +11,8 @@ from benchmark.evidence.comparisons import weigh
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import interval_table, with_evidence
-from benchmark.report.figures import draw, method_looks, small_multiples
+from benchmark.report.curves import draw, small_multiples
+from benchmark.report.figures import method_looks
 from benchmark.report.tables import build_tables, titled, to_csv, to_latex, to_markdown
 from benchmark.report.verdicts import drawn_words, margin_words, sensitivity, tell_never, verdict
 from tests.evidence.test_comparisons import ROWS, model
