@@ -60,6 +60,7 @@ def run(
     out: str | Path | None = None,
     against: str | None = None,
     metrics: Sequence[str] = (),
+    highlight: Sequence[str] = (),
     jobs: int | None = None,
     device: str = "auto",
     backend: str = "loky",
@@ -97,6 +98,8 @@ def run(
         The row that the others are tested against.
     metrics : sequence of str, optional
         Print a table of each of these, where a task has it; by default as the grid says, or one of all it lists.
+    highlight : sequence of str, optional
+        Methods that stand out in figures; by default as the grid says, or the reference and the two best others.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -138,7 +141,7 @@ def run(
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
-        choice.check(against, several(metrics), part)
+        choice.check(against, several(metrics), part, several(highlight))
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
@@ -184,6 +187,7 @@ def run(
         against=[against or choice.config.against],
         margin=[choice.config.margin],
         metrics=several(metrics) or choice.config.metrics,
+        highlight=several(highlight) or choice.config.highlight,
         keys={cell.key for cell in built.cells},
         planned=[planned(cell) for cell in built.cells],
         failed=failed,
@@ -277,6 +281,7 @@ def report(
     out: str | Path | None = None,
     against: str | None = None,
     metrics: Sequence[str] = (),
+    highlight: Sequence[str] = (),
     portable: bool | None = None,
     say: Say = print,
 ) -> Results:
@@ -292,7 +297,7 @@ def report(
         Only these rows.
     out : path, optional
         Where to write; by default the one folder.
-    tasks, seeds, set, plugins, data, against, metrics, portable, say
+    tasks, seeds, set, plugins, data, against, metrics, highlight, portable, say
         As in :func:`run`.
 
     Returns
@@ -339,6 +344,8 @@ def report(
         must_be_there=against is not None,
         margin=[choice.config.margin if choice else None, *(manifest.get("margin") for manifest in manifests)],
         metrics=several(metrics) or (choice.config.metrics if choice else manifests[0].get("metrics", ())),
+        highlight=several(highlight) or (choice.config.highlight if choice else manifests[0].get("highlight", ())),
+        highlight_must_be_there=bool(highlight),
         keys={cell.key for cell in cells},
         planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,

@@ -37,7 +37,7 @@ TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to d
     "list": ("plugin", "tasks", "verbose"),
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
-    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics"),
+    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics", "highlight"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
 
@@ -166,6 +166,10 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--metrics", nargs="+", metavar="METRIC", default=[],
         help="a table of each of these, such as mae or auroc (default: one table of those that the task lists)",
+    )  # fmt: skip
+    where.add_argument(
+        "--highlight", nargs="+", metavar="METHOD", default=[],
+        help="in figures, these in colour and all others grey (default: the reference and the two best others)",
     )  # fmt: skip
     where.add_argument(
         "--jobs", type=_at_least_one, metavar="N",
@@ -298,6 +302,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         "out": options.out,
         "against": options.against,
         "metrics": options.metrics,
+        "highlight": options.highlight,
         "set": parse_overrides(options.set),
         "portable": options.portable,
     }
@@ -308,7 +313,13 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     tune = {"configurations": options.tune, "hours": options.tune_hours}
     how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
-        print(api.plan(options.grid, **{name: value for name, value in chosen.items() if name != "metrics"}, **how))
+        print(
+            api.plan(
+                options.grid,
+                **{name: value for name, value in chosen.items() if name not in ("metrics", "highlight")},
+                **how,
+            )
+        )
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
     results = api.run(

@@ -131,6 +131,7 @@ class _Manifest(BaseModel):
     selection: str = ""
     against: str | None = None
     margin: float | None = Field(None, gt=0, le=50)
+    highlight: list[str] = []
     methods: list[_Row] = []
     versions: list[dict[str, Any]] = []
     machine: dict[str, Any] = {}

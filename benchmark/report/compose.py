@@ -27,7 +27,7 @@ from benchmark.report.diagnostics import embed
 from benchmark.report.findings import tell_recomputed
 from benchmark.report.manifest import build_manifest, provenance
 from benchmark.report.write import sections, write_report
-from benchmark.running.choice import check_against
+from benchmark.running.choice import check_against, check_highlight
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.store import Store, lacking
 
@@ -52,6 +52,8 @@ class Content:
         Of which tables are asked for; by default one of all that a task lists.
     margin : float
         Within how many points of the reference a method counts as alike.
+    highlight : tuple of str
+        Which methods were asked to stand out in figures.
     lacking : sequence of mapping
         `task, source, method, seed, key` of planned cells that are not computed.
     """
@@ -65,6 +67,7 @@ class Content:
     from_cells: bool
     metrics: tuple[str, ...] = ()
     margin: float = MARGIN
+    highlight: tuple[str, ...] = ()
     lacking: Sequence[Mapping[str, Any]] = ()
 
     @property
@@ -86,6 +89,7 @@ class Content:
             "costs": self.manifest.get("cells", []),
             "metrics": self.metrics,
             "margin": self.margin,
+            "highlight": self.highlight,
             "lacking": self.lacking,
             "readings": self.manifest.get("readings", []),
             "tunings": [Tuning.of_record(own) for own in self.manifest.get("tuning", [])],
@@ -113,6 +117,8 @@ def gather(
     only: Sequence[str] | None = None,
     metrics: Sequence[str] = (),
     margin: Sequence[float | None] = (),
+    highlight: Sequence[str] = (),
+    highlight_must_be_there: bool = False,
     planned: Sequence[Mapping[str, Any]] = (),
 ) -> Content:
     """Read what is stored and weigh it.
@@ -138,6 +144,8 @@ def gather(
         Of which tables are asked for.
     margin : sequence of float or None
         Within how many points of the reference a method counts as alike: the first that is told.
+    highlight : sequence of str
+        Which methods stand out in figures; `highlight_must_be_there` refuses those that are no rows.
     planned : sequence of mapping
         `task, source, method, seed, key` of cells that are to be there when all is computed.
 
@@ -178,6 +186,8 @@ def gather(
                 f"no cells are stored in {empty[0]}, so only the tests against "
                 f"{' and '.join(evidence.references()) or 'no row'} are there; leave --against out, or run the grid"
             )
+    if highlight_must_be_there:
+        check_highlight(highlight, [row.label for row in rows])
     texts = {row.label: methods.describe(row, entries) for row in rows}
     named = list(filter(None, against))
     reference = next((label for label in named if label in texts), named[0] if named else None)
@@ -196,6 +206,7 @@ def gather(
             against=reference,
             margin=alike,
             metrics=metrics,
+            highlight=highlight,
             lacking=open_cells,
         )
         found = read_tunings(*folders)
@@ -215,6 +226,7 @@ def gather(
         from_cells=not empty,
         metrics=tuple(metrics),
         margin=alike,
+        highlight=tuple(highlight),
         lacking=open_cells,
     )
 

@@ -31,6 +31,7 @@ def build_manifest(
     against: str | None,
     margin: float,
     metrics: Sequence[str] = (),
+    highlight: Sequence[str] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
@@ -49,6 +50,8 @@ def build_manifest(
         Within how many points of it they counted as alike.
     metrics : sequence of str
         Of which tables were asked for, where it is not one of all that a task lists.
+    highlight : sequence of str
+        Which methods were asked to stand out in figures.
     lacking : sequence of mapping
         Planned cells that are not computed.
     """
@@ -79,6 +82,7 @@ def build_manifest(
         "against": against,
         "margin": margin,
         **({"metrics": list(metrics)} if metrics else {}),
+        **({"highlight": list(highlight)} if highlight else {}),
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
         **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
@@ -208,6 +212,7 @@ def provenance(
         "against",
         "margin",
         "metrics",
+        "highlight",
         "not_computed",
         "readings",
         "tuning",

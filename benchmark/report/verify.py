@@ -350,6 +350,7 @@ class _Verification:
                     against=[manifest.get("against")],
                     margin=[manifest.get("margin")],
                     metrics=manifest.get("metrics", ()),
+                    highlight=manifest.get("highlight", ()),
                     keys={cell["key"] for cell in manifest.get("cells", [])},
                     planned=manifest.get("not_computed", ()),
                     only=labels or None,

@@ -101,6 +101,8 @@ class GridConfig(Strict):
         Print a table of each of these, as with ``--metrics``.
     against : str, optional
         The row that all others are tested against in the report.
+    highlight : list of str
+        Methods that stand out in figures, as with ``--highlight``.
     margin : float
         Points, of MAE and Corr hundredths, within which the report calls a method and that row alike.
     training : dict
@@ -131,6 +133,7 @@ class GridConfig(Strict):
     draw: int = Field(default=0, ge=0, lt=2**31)
     metrics: list[str] = []
     against: str | None = None
+    highlight: list[str] = []
     margin: float = Field(default=MARGIN, gt=0, le=50)
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}
