@@ -60,6 +60,7 @@ def run(
     against: str | None = None,
     metrics: Sequence[str] = (),
     tables: Tables | None = None,
+    highlight: Sequence[str] = (),
     jobs: int | None = None,
     device: str = "auto",
     backend: str = "loky",
@@ -99,6 +100,8 @@ def run(
         Print a table of each of these, where a task has it; by default as the grid says, or one of all it lists.
     tables : mapping of name to mapping, optional
         Tables for a paper, besides those of the grid: :class:`benchmark.running.paper.PaperTable`.
+    highlight : sequence of str, optional
+        Methods that stand out in figures; by default as the grid says, or the reference and the two best others.
     jobs : int, optional
         Worker processes; by default as many as this process may use cores.
     device : {"auto", "cpu", "cuda"}
@@ -140,7 +143,7 @@ def run(
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
-        choice.check(against, several(metrics), part)
+        choice.check(against, several(metrics), part, several(highlight))
         tables = as_tables(tables, "tables")
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
@@ -193,20 +196,19 @@ def run(
         metrics=several(metrics) or choice.config.metrics,
         tables=tables,
         earlier=choice.config.tables,
+        highlight=several(highlight) or choice.config.highlight,
         keys={cell.key for cell in built.cells},
         planned=[planned(cell) for cell in built.cells],
         failed=failed,
         say=say,
     )
     others = [] if part is None else [cell for cell in built.cells if store.readable(cell.key) is None]
-    if waits:  # which is said
-        return results
-    if others:
+    if others and not waits:  # which was said
         say(
             f"{len(others)} cells of other shards are not here, so no report is written; when all are done, give "
             f"--report-only with {folder} and, where shards have folders of their own, those"
         )
-    else:
+    elif not waits:
         write_results(results)
     return results
 
@@ -283,6 +285,7 @@ def report(
     against: str | None = None,
     metrics: Sequence[str] = (),
     tables: Tables | None = None,
+    highlight: Sequence[str] = (),
     portable: bool | None = None,
     say: Say = print,
 ) -> Results:
@@ -298,7 +301,7 @@ def report(
         Only these rows.
     out : path, optional
         Where to write; by default the one folder.
-    tasks, seeds, set, plugins, data, against, metrics, tables, portable, say
+    tasks, seeds, set, plugins, data, against, metrics, tables, highlight, portable, say
         As in :func:`run`.
 
     Returns
@@ -347,6 +350,8 @@ def report(
         metrics=several(metrics) or (choice.config.metrics if choice else manifests[0].get("metrics", ())),
         tables=as_tables(tables, "tables"),
         earlier=choice.config.tables if choice else {k: v for m in manifests for k, v in m.get("tables", {}).items()},
+        highlight=several(highlight) or (choice.config.highlight if choice else manifests[0].get("highlight", ())),
+        highlight_must_be_there=bool(highlight),
         keys={cell.key for cell in cells},
         planned=[planned(c) for c in cells] if choice else [c for m in manifests for c in m.get("not_computed", ())],
         only=only,

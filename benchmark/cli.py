@@ -39,7 +39,7 @@ TAKES: dict[str, tuple[str, ...]] = {  # options that go with what there is to d
     "check": ("plugin",),
     "verify": ("recompute", "plugin", "tasks", "data", "jobs"),
     "leaderboard": ("out",),
-    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics", "table"),
+    "report_only": ("grid", "plugin", "out", "against", "methods", "metrics", "table", "highlight"),
 }
 CHOOSE = ("tasks", "seeds", "set", "data", "portable")  # with --grid, which definitions of its rows a report shows
 
@@ -178,6 +178,10 @@ def parser() -> argparse.ArgumentParser:
         help="a table for a paper, such as: main columns=l,a,v,Avg. decimals=1 (docs/paper-tables.md)",
     )  # fmt: skip
     where.add_argument(
+        "--highlight", nargs="+", metavar="METHOD", default=[],
+        help="in figures, these in colour and all others grey (default: the reference and the two best others)",
+    )  # fmt: skip
+    where.add_argument(
         "--jobs", type=_at_least_one, metavar="N",
         help="worker processes (default: the cores that this process may use); not with dask, whose workers all work",
     )  # fmt: skip
@@ -314,6 +318,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         "against": options.against,
         "metrics": options.metrics,
         "tables": parse_tables(options.table) or None,
+        "highlight": options.highlight,
         "set": parse_overrides(options.set),
         "portable": options.portable,
     }
@@ -325,7 +330,8 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     tune = {"configurations": options.tune, "hours": options.tune_hours}
     how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
-        what = {name: value for name, value in chosen.items() if name not in ("metrics", "tables")}
+        of_reports = ("metrics", "tables", "highlight")
+        what = {name: value for name, value in chosen.items() if name not in of_reports}
         print(api.plan(options.grid, **what, **how))
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])

@@ -173,6 +173,7 @@ class _Manifest(BaseModel):
     against: str | None = None
     margin: float | None = Field(None, gt=0, le=50)
     tables: dict[str, dict[str, Any]] = {}
+    highlight: list[str] = []
     methods: list[_Row] = []
     versions: list[dict[str, Any]] = []
     machine: dict[str, Any] = {}

@@ -31,7 +31,7 @@ from benchmark.report.manifest import build_manifest, provenance
 from benchmark.report.paper import FOLDER, paper_files
 from benchmark.report.paper_columns import Printed
 from benchmark.report.write import sections, write_report
-from benchmark.running.choice import check_against
+from benchmark.running.choice import check_against, check_highlight
 from benchmark.running.grid_file import MARGIN
 from benchmark.running.paper import PaperTable, Tables, as_tables, told
 from benchmark.running.store import Store, lacking
@@ -58,6 +58,8 @@ class Content:
         Of which tables are asked for; by default one of all that a task lists.
     margin : float
         Within how many points of the reference a method counts as alike.
+    highlight : tuple of str
+        Which methods were asked to stand out in figures.
     lacking : sequence of mapping
         `task, source, method, seed, key` of planned cells that are not computed.
     tables : mapping of name to PaperTable
@@ -79,6 +81,7 @@ class Content:
     from_cells: bool
     metrics: tuple[str, ...] = ()
     margin: float = MARGIN
+    highlight: tuple[str, ...] = ()
     lacking: Sequence[Mapping[str, Any]] = ()
     tables: Mapping[str, PaperTable] = field(default_factory=dict)
     asked: Sequence[str] = ()
@@ -104,6 +107,7 @@ class Content:
             "costs": self.manifest.get("cells", []),
             "metrics": self.metrics,
             "margin": self.margin,
+            "highlight": self.highlight,
             "lacking": self.lacking,
             "readings": self.manifest.get("readings", []),
             "tunings": [Tuning.of_record(own) for own in self.manifest.get("tuning", [])],
@@ -143,6 +147,8 @@ def gather(
     only: Sequence[str] | None = None,
     metrics: Sequence[str] = (),
     margin: Sequence[float | None] = (),
+    highlight: Sequence[str] = (),
+    highlight_must_be_there: bool = False,
     planned: Sequence[Mapping[str, Any]] = (),
     tables: Tables | None = None,
     earlier: Tables | None = None,
@@ -170,6 +176,8 @@ def gather(
         Of which tables are asked for.
     margin : sequence of float or None
         Within how many points of the reference a method counts as alike: the first that is told.
+    highlight : sequence of str
+        Which methods stand out in figures; `highlight_must_be_there` refuses those that are no rows.
     planned : sequence of mapping
         `task, source, method, seed, key` of cells that are to be there when all is computed.
     tables, earlier : mapping of name to PaperTable or mapping
@@ -214,6 +222,8 @@ def gather(
                 f"no cells are stored in {empty[0]}, so only the tests against "
                 f"{' and '.join(evidence.references()) or 'no row'} are there; leave --against out, or run the grid"
             )
+    if highlight_must_be_there:
+        check_highlight(highlight, [row.label for row in rows])
     texts = {row.label: methods.describe(row, entries) for row in rows}
     asked = as_tables(tables, "tables")
     shown, remarks = _readable(earlier or {})
@@ -236,6 +246,7 @@ def gather(
             margin=alike,
             metrics=metrics,
             tables=told(shown),
+            highlight=highlight,
             lacking=open_cells,
         )
         found = read_tunings(*folders)
@@ -256,6 +267,7 @@ def gather(
         from_cells=not empty,
         metrics=tuple(metrics),
         margin=alike,
+        highlight=tuple(highlight),
         lacking=open_cells,
         tables=shown,
         asked=list(asked),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmark.errors import BenchmarkError, unknown
 from benchmark.evidence.statistics import AVERAGE, FLOORS, average_inter, of_primary
 from benchmark.protocol.metrics import metric
 from benchmark.report.figures import GREY, Looks, method_looks
@@ -19,13 +18,6 @@ BEST = 2
 
 _REFERENCE = {"linewidth": 2.2, "markersize": 4.4, "zorder": 4}
 _GREY = {"color": GREY, "marker": "", "linestyle": "-", "linewidth": 0.6, "zorder": 1.5}
-
-
-def check_highlight(names: Sequence[str], rows: Sequence[str]) -> None:
-    """Refuse a method that is no row; raises BenchmarkError."""
-    for name in names:
-        if name not in rows:
-            raise BenchmarkError(unknown("row in --highlight", name, rows))
 
 
 def stand_out(
@@ -54,8 +46,8 @@ def stand_out(
     said = [f"Thick: {against}, the reference"] if thick else []
     asked = [method for method in trained if method in highlight and method not in thick]
     coloured = [*thick, *asked]
-    if asked:
-        said.append(f"in colour: {', '.join(asked)}, as was asked for")
+    if set(highlight) & set(trained):
+        said += [f"in colour: {', '.join(asked)}, as was asked for"] if asked else []
     elif len(trained) <= MOST_COLOURED:
         coloured = trained
     else:

@@ -32,6 +32,7 @@ def build_manifest(
     margin: float,
     metrics: Sequence[str] = (),
     tables: Mapping[str, Any] = {},
+    highlight: Sequence[str] = (),
     lacking: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """All that the report says of a run's origin, from the cells that stand in it.
@@ -52,6 +53,8 @@ def build_manifest(
         Of which tables were asked for, where it is not one of all that a task lists.
     tables : mapping of name to mapping
         The tables for a paper, as they were asked for.
+    highlight : sequence of str
+        Which methods were asked to stand out in figures.
     lacking : sequence of mapping
         Planned cells that are not computed.
     """
@@ -83,6 +86,7 @@ def build_manifest(
         "margin": margin,
         **({"metrics": list(metrics)} if metrics else {}),
         **({"tables": dict(tables)} if tables else {}),
+        **({"highlight": list(highlight)} if highlight else {}),
         "methods": [{"label": label, "description": text} for label, text in methods.items()],
         **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
@@ -250,6 +254,7 @@ def provenance(
         "margin",
         "metrics",
         "tables",
+        "highlight",
         "not_computed",
         "readings",
         "tuning",

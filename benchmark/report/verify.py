@@ -377,6 +377,7 @@ class _Verification:
                     margin=[manifest.get("margin")],
                     metrics=manifest.get("metrics", ()),
                     earlier=manifest.get("tables"),
+                    highlight=manifest.get("highlight", ()),
                     keys={cell["key"] for cell in manifest.get("cells", [])},
                     planned=manifest.get("not_computed", ()),
                     only=labels or None,

@@ -58,14 +58,21 @@ class Choice:
     overrides: Overrides
     remarks: list[str]
 
-    def check(self, against: str | None, metrics: Sequence[str] = (), part: tuple[int, int] | None = None) -> None:
-        """Refuse a reference that is no row, a metric that no task has, or a time to divide between shards."""
+    def check(
+        self,
+        against: str | None,
+        metrics: Sequence[str] = (),
+        part: tuple[int, int] | None = None,
+        highlight: Sequence[str] = (),
+    ) -> None:
+        """Refuse a name that is no row, a metric that no task has, or a time to divide between shards."""
         if part is not None and self.config.tune is not None and self.config.tune.hours is not None:
             raise BenchmarkError(
                 "--tune-hours cannot be divided between shards, which do not know of each other's time; leave --shard "
                 "or --tune-hours out"
             )
         check_against(against, self.labels)
+        check_highlight(highlight, self.labels)
         targets = [source.task.as_target for source in self.tasks]
         said_in = "--metrics" if metrics else f"'metrics' of grid {self.name}"
         check_metrics(metrics or self.config.metrics, targets, said_in)
@@ -244,6 +251,13 @@ def check_against(label: str | None, labels: Sequence[str]) -> None:
         raise BenchmarkError(unknown("row in --against", label, labels))
 
 
+def check_highlight(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse a method that is no row; raises BenchmarkError."""
+    for name in names:
+        if name not in labels:
+            raise BenchmarkError(unknown("row in --highlight", name, labels))
+
+
 def check_metrics(names: Sequence[str], targets: Iterable[Target], where: str = "--metrics") -> None:
     """Refuse a metric that none of some targets has, saying where it was asked for; raises BenchmarkError."""
     known = list(dict.fromkeys(name for target in targets for name in metric_names(target)))
@@ -344,6 +358,7 @@ def spelled_call(function: str, *arguments: Any, **named: Any) -> str:
         "backend": "loky",
         "plugins": (),
         "metrics": (),
+        "highlight": (),
         "fresh": False,
         "together": 1,
     }

@@ -107,6 +107,8 @@ class GridConfig(Strict):
         Tables for a paper, as with ``--table``.
     against : str, optional
         The row that all others are tested against in the report.
+    highlight : list of str
+        Methods that stand out in figures, as with ``--highlight``.
     margin : float
         Points, of MAE and Corr hundredths, within which the report calls a method and that row alike.
     training : dict
@@ -139,6 +141,7 @@ class GridConfig(Strict):
     metrics: list[str] = []
     tables: dict[str, PaperTable] = {}
     against: str | None = None
+    highlight: list[str] = []
     margin: float = Field(default=MARGIN, gt=0, le=50)
     training: dict[str, Any] = {}
     set: dict[str, dict[str, Any]] = {}

@@ -111,7 +111,9 @@ def test_no_cluster_is_drawn_where_no_silhouette_is_above_0():
 def test_categories_are_in_the_order_of_the_task_and_none_is_left_out():
     bins = tuple(f"{value:+d}" if value else "0" for value in range(-6, 7))  # more than there are markers
     (one,) = make_representations(["mult"], 1)
-    shown = dataclasses.replace(one, names=bins, categories=np.array([bins[i % 13] for i in range(len(one.values))]))
+    at = np.arange(len(one.values)) % 13
+    values = one.values + 20 * at[:, None].astype(np.float32)  # each category lies apart
+    shown = dataclasses.replace(one, names=bins, categories=np.array(bins)[at], values=values)
     figure = representation_plots([shown]).figure
     assert [text.get_text() for text in figure.legends[0].get_texts()] == list(bins)
     drawn = figure.axes[0].lines

@@ -6,7 +6,8 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.statistics import average_draws
 from benchmark.report.figures import look_of
-from benchmark.report.highlight import check_highlight, stand_out
+from benchmark.report.highlight import stand_out
+from benchmark.running.choice import check_highlight
 from tests.report.test_tables import make_scores
 
 METHODS = [*"abcdefgh", "constant"]

@@ -1,10 +1,12 @@
 """What a run leaves word of in its folder, so that a later report knows it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 import benchmark
+from benchmark.errors import BenchmarkError
 
 GRID = {
     "description": "two floors",
@@ -48,6 +50,26 @@ def test_a_grids_margin_is_told_and_stays_with_what_is_stored():
     assert manifest(results)["margin"] == 0.4 and "lies within ±0.4 points)" in told()
     report(results.out, grid={**grid, "margin": 2})
     assert "lies within ±2 points)" in told()
+
+
+def test_what_is_to_stand_out_is_told_and_stays_with_what_is_stored():
+    results = run({**GRID, "highlight": ["linear", "not a row here"], "against": "constant"})
+
+    def told():
+        return (results.out / "report.html").read_text().count("n colour: linear, as was asked for")
+
+    assert manifest(results)["highlight"] == ["linear", "not a row here"] and told()
+    before = told()
+    report(results.out)
+    assert told() == before
+    report(results.out, highlight="constant")
+    assert not told() and manifest(results)["highlight"] == ["constant"]
+    refused = "row in --highlight 'lineer'; did you mean linear"
+    with pytest.raises(BenchmarkError, match=refused):
+        report(results.out, highlight=["lineer"])
+    with pytest.raises(BenchmarkError, match=refused):
+        run(GRID, highlight=["lineer"], out="nothing")
+    assert not Path("nothing").exists()
 
 
 def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeypatch):
