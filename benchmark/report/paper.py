@@ -83,7 +83,7 @@ def paper_files(
         If a table that is asked for names what is not there.
     """
     files: dict[str, str] = {}
-    lines: list[str] = []
+    lines = [f"table {name} is not written: there are no scores" for name in tables if scores.empty]
     known = [] if scores.empty or not tables else list(tasks_of(scores, evidence, printed))
     for name, table in tables.items() if known else ():
         try:

@@ -48,6 +48,11 @@ def one(scores, evidence=None, **options):  # noqa: F811
     return *files.values(), lines
 
 
+def test_without_scores_it_is_told_that_a_table_is_not_written():
+    files, lines = files_of(make_scores(["mult"]).iloc[:0], main={})
+    assert files == {} and lines == ["table main is not written: there are no scores"]
+
+
 def test_it_has_the_rows_columns_metrics_and_decimals_that_are_asked_for():
     scores = make_scores(["corrkd", "mult", "misa", "constant"])  # noqa: F811
     asked = ["av", "{l}", "p=0.3", "lav", "Avg."]
