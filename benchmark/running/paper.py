@@ -95,7 +95,7 @@ def as_tables(tables: Tables | None, where: str) -> dict[str, PaperTable]:
     """
     if not isinstance(tables or {}, Mapping):
         raise BenchmarkError(f"{where}: {one_line(repr(tables))} must name tables and what each shows")
-    found = {}
+    found: dict[str, PaperTable] = {}
     for name, content in (tables or {}).items():
         check_table_name(name, where)
         for other in found:  # on some disks they would be one file
