@@ -55,7 +55,7 @@ def test_without_scores_it_is_told_that_a_table_is_not_written():
 
 def test_it_has_the_rows_columns_metrics_and_decimals_that_are_asked_for():
     scores = make_scores(["corrkd", "mult", "misa", "constant"])  # noqa: F811
-    asked = ["av", "{l}", "p=0.3", "lav", "Avg."]
+    asked = ["va", "{l}", "p=0.3", "{v,a,l}", "Avg."]  # modalities in any order
     columns = ["{a,v}", "{l}", "p=0.3", "{l,a,v}", "Avg."]
     tex, md, csv, lines = one(
         scores, methods=["mult", "corrkd"], columns=asked, metrics=["accuracy"], decimals=1, cite={"mult": "tsai:2019"}
