@@ -284,6 +284,11 @@ def test_a_planned_run_refuses_what_it_will_not_have():
     choice = choose("quick", methods=["corrkd", "mult", "constant"])
     check_planned(as_tables({"x": {"columns": ["la", "p=0.3", AVERAGE, "intra"], "metrics": ["accuracy"]}}, ""), choice)
     check_planned(as_tables({"x": {"metrics": ["auroc"]}}, ""), choice, ["auroc"])
+    with pytest.raises(BenchmarkError, match=r"^unknown column of table x 'noise'; .* intra"):
+        check_planned(as_tables({"x": {"columns": ["noise"]}}, ""), choice)
+    for columns in (["inter"], [AVERAGE]):
+        with pytest.raises(BenchmarkError, match=r"^unknown column of table x"):
+            check_planned(as_tables({"x": {"columns": columns}}, ""), choose("intra", methods=["mult"], tasks=["mosi"]))
     for asked in ({"columns": ["p=0.35"]}, {"methods": ["misa"]}, {"metrics": ["auroc"]}, {"tasks": ["mosei"]}):
         with pytest.raises(BenchmarkError, match=r"^unknown (column|method|metric|task) of table x "):
             check_planned(as_tables({"x": asked}, ""), choice)
