@@ -29,6 +29,8 @@ from benchmark.report.standings import Score, Standing, Where, is_former, read_s
 
 OUT = Path("results") / "leaderboard.html"
 COMPLETE = Setting().condition
+MARK = "<title>Leaderboard</title>"
+"""In each page, by which it is known."""
 MOST = 80
 """Characters of a configuration that the page shows; a longer one is folded."""
 
@@ -82,7 +84,10 @@ def leaderboard(*folders: str | Path, out: str | Path | None = None, say: Callab
         raise BenchmarkError(f"a leaderboard is a page, and {path} is none; name a file that ends in .html")
     if not folders:
         raise BenchmarkError("no folder is named; give the output folders of some runs")
-    given = {Path(os.path.abspath(folder)): Path(folder) for folder in folders}  # noqa: PTH100 (links stay as they are)
+    with storing(path.parent):
+        if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+            raise BenchmarkError(f"{path} is there and is no leaderboard; name another file with --out")
+    given = {os.path.realpath(folder): Path(folder) for folder in folders}  # one that is named twice is shown once
     found: dict[Where, list[Standing]] = {}
     left_out: dict[Path, str] = {}
     for folder in given.values():

@@ -220,8 +220,9 @@ def _run(
         tested.append(f"in {count} {more}{'' if count == '1' else 's'}")
     train = "trained, with the defaults and tuned," if tuned else "trained"
     verb = "was" if len(methods) + len(floors) == 1 else "were"
+    trained = f"{seeds} {'seed' if seeds == '1' else 'seeds'}{' each' if verb == 'were' else ''}"
     text = (
-        f"{' and '.join(who)} {verb} {train} with {seeds} {'seed' if seeds == '1' else 'seeds'} each on {what} "
+        f"{' and '.join(who)} {verb} {train} with {trained} on {what} "
         f"{'they were' if places.several and verb == 'were' else 'and'} tested "
         f"{'on ' if complete.any() else ''}{' and '.join(tested)}."
     )
@@ -357,7 +358,7 @@ def _best(intervals: pd.DataFrame, order: Sequence[str], places: _Places) -> str
         first = _records(own.sort_values("mean", ascending=lower, kind="stable").head(1))[0]
         amount = _amount(first["mean"], [first["low"], first["high"]], name)
         text = f"{first['method']}{places.on(first)} with {amount}"
-        if "best" in own and own["best"].notna().any():
+        if "best" in own and first["best"] == 1 and len(own) > 1:  # where it is 0, the best row is not shown
             others = own[(own["best"] == 1) & (own["method"] != first["method"])]["method"]
             names = sorted(others, key=order.index)
             apart = "a test tells it from all others"

@@ -83,7 +83,7 @@ def paper_files(
         If a table that is asked for names what is not there.
     """
     files: dict[str, str] = {}
-    lines: list[str] = []
+    lines = [f"table {name} is not written: there are no scores" for name in tables if scores.empty]
     known = [] if scores.empty or not tables else list(tasks_of(scores, evidence, printed))
     for name, table in tables.items() if known else ():
         try:
@@ -124,7 +124,10 @@ def check_planned(tables: Mapping[str, PaperTable], choice: Choice, metrics: Seq
     BenchmarkError
         Names what is unknown, and all there is.
     """
-    columns = dict.fromkeys([*KINDS, AVERAGE, DROP, AREA, COMPLETE, "p=0.0"])
+    planned = {setting.kind.split("-")[0] for setting in choice.config.settings}  # inter-burst stands under inter
+    kinds = [kind for kind in KINDS if kind in planned]
+    whole = [AVERAGE, DROP] if "inter" in planned else []
+    columns = dict.fromkeys([*kinds, *whole, AREA, COMPLETE, "p=0.0"])
     for setting in choice.config.settings:
         columns[setting.condition] = None
         if setting.kind == "imbalanced":

@@ -201,8 +201,10 @@ def cells_of(table: PaperTable, group: Group, methods: Sequence[str], best: str)
 
 
 def condition_of(column: str) -> str:
-    """``la`` → ``{l,a}``; all else as it is."""
-    return COMPLETE if column == SUBSETS[-1] else Setting(column).condition if column in SUBSETS else column
+    """``la`` and ``{a,l}`` → ``{l,a}``; all else as it is."""
+    letters = column[1:-1].split(",") if column.startswith("{") and column.endswith("}") else list(column)
+    subset = next((own for own in SUBSETS if sorted(own) == sorted(letters)), None)
+    return column if subset is None else COMPLETE if subset == SUBSETS[-1] else Setting(subset).condition
 
 
 def kinds_of(groups: Sequence[Group]) -> list[str]:

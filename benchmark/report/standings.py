@@ -14,7 +14,7 @@ from typing import Any, cast
 import pandas as pd
 
 from benchmark._version import __version__
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, one_line
 from benchmark.evidence.readings import flat
 from benchmark.evidence.robustness import worst_cases
 from benchmark.evidence.scores import SETTING, read_scores, setting_of
@@ -119,11 +119,15 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
         raise BenchmarkError(f"{folder} is {'no output folder of a run' if any(folder.iterdir()) else 'empty'}")
     manifest = read_manifest(folder / "manifest.json")
     if not manifest:
-        raise BenchmarkError(
-            f"{folder / 'manifest.json'} is missing or cannot be used; --report-only {folder} writes it"
-        )
+        mend = f"--report-only {folder} writes it" if Store(folder).stored_keys() else "copy it from the run once more"
+        raise BenchmarkError(f"{folder / 'manifest.json'} is missing or cannot be used; {mend}")
     scores = read_scores(folder / "scores.csv")
-    primary = of_primary(average_draws(scores))
+    if scores.empty:
+        raise BenchmarkError(f"{folder / 'scores.csv'} has no scores: nothing is computed yet, or all of it failed")
+    try:
+        primary = of_primary(average_draws(scores))
+    except ValueError as error:  # scores that stand there twice
+        raise BenchmarkError(f"{folder / 'scores.csv'}: {one_line(str(error))}") from error
     values = primary.assign(condition=_conditions(primary))
     ends = read_evidence(folder, scores).intervals
     if ends.empty:

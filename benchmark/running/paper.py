@@ -66,6 +66,14 @@ class PaperTable(Strict):
         """``l,a,{l,a}`` is a list too."""
         return [part.strip() for part in _COMMA.split(value)] if isinstance(value, str) else value
 
+    @field_validator("tasks", "methods", "columns", "metrics")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        for one in value:
+            if value.count(one) > 1:
+                raise ValueError(f"{one_line(repr(one))} stands there twice; name it once")
+        return value
+
     @field_validator("cite")
     @classmethod
     def _citations(cls, value: dict[str, str]) -> dict[str, str]:
@@ -87,9 +95,12 @@ def as_tables(tables: Tables | None, where: str) -> dict[str, PaperTable]:
     """
     if not isinstance(tables or {}, Mapping):
         raise BenchmarkError(f"{where}: {one_line(repr(tables))} must name tables and what each shows")
-    found = {}
+    found: dict[str, PaperTable] = {}
     for name, content in (tables or {}).items():
         check_table_name(name, where)
+        for other in found:  # on some disks they would be one file
+            if other.lower() == name.lower():
+                raise BenchmarkError(f"{where}: tables {other!r} and {name!r} differ in case alone; rename one of them")
         if not isinstance(content, PaperTable):
             if not isinstance(content, Mapping):
                 raise BenchmarkError(f"{where}: table {name!r} must have keys, such as columns: [inter]")
@@ -130,6 +141,10 @@ def parse_tables(options: Sequence[Sequence[str]]) -> dict[str, PaperTable]:
                 )
             if of not in PaperTable.model_fields:
                 raise BenchmarkError(f"--table {name}: {unknown('key', key, PaperTable.model_fields)}")
+            if key in content or method in content.get("cite", {}):
+                raise BenchmarkError(
+                    f"--table {name}: {one_line(key)!r} stands there twice; give it once, as in columns=l,a"
+                )
             if of == "cite":
                 content.setdefault("cite", {})[method] = text
             else:

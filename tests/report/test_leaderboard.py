@@ -102,6 +102,46 @@ def test_a_folder_that_cannot_be_shown_is_left_out_and_told(tmp_path, capsys, mo
     assert 'href="../good/manifest.json"' in (tmp_path / "results" / "leaderboard.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (lambda own: own.iloc[:0], "scores.csv has no scores: nothing is computed yet, or all of it failed"),
+        (lambda own: pd.concat([own, own.iloc[:1]]), "scores.csv: 1 scores stand there twice, "),
+    ],
+)
+def test_a_folder_without_usable_scores_leaves_the_others_whole(tmp_path, fault, told):
+    good, other = (write_folder(tmp_path / name, by_means({"mult": 60.0})) for name in ("good", "other"))
+    fault(pd.read_csv(other / "scores.csv")).to_csv(other / "scores.csv", index=False)
+    found = benchmark.leaderboard(other, good, out=tmp_path / "x.html", say=silent)
+    assert len(found.rows) == 1 and told in found.left_out[other] and "\n" not in found.left_out[other]
+
+
+def test_a_broken_manifest_is_written_again_only_where_cells_are(tmp_path):
+    folder = write_folder(tmp_path / "own", by_means({"mult": 60.0}))
+    (folder / "manifest.json").write_text("{")
+    said = []
+    with pytest.raises(BenchmarkError, match="none of these"):
+        benchmark.leaderboard(folder, out=tmp_path / "x.html", say=said.append)
+    assert said[0].endswith("is missing or cannot be used; copy it from the run once more")
+
+
+def test_a_folder_that_is_named_twice_is_shown_once(tmp_path):
+    folder = write_folder(tmp_path / "own", by_means({"mult": 60.0}))
+    (tmp_path / "link").symlink_to(folder)
+    found = benchmark.leaderboard(tmp_path / "link", folder, out=tmp_path / "x.html", say=silent)
+    assert list(found.rows["folder"]) == [str(folder)]
+
+
+def test_a_page_that_is_no_leaderboard_is_not_written_over(tmp_path):
+    folder = write_folder(tmp_path / "own", by_means({"mult": 60.0}))
+    (folder / "report.html").write_text("a report")
+    with pytest.raises(BenchmarkError, match=r"report.html is there and is no leaderboard; name another file"):
+        benchmark.leaderboard(folder, out=folder / "report.html", say=silent)
+    assert (folder / "report.html").read_text() == "a report"
+    for _ in range(2):  # but a leaderboard is
+        benchmark.leaderboard(folder, out=tmp_path / "x.html", say=silent)
+
+
 def test_a_page_does_not_tell_where_folders_lie(tmp_path):
     good, broken = write_folder(tmp_path / "secret" / "good", by_means({"mult": 60.0})), tmp_path / "secret" / "broken"
     write_folder(broken, by_means({"mult": 60.0}))

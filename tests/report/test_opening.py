@@ -70,7 +70,7 @@ def test_what_was_run():
     assert "on mosi (simulated, 686 test samples) and" in told(ONE, alone)["run"]
     lone = make_scores(["mult"], seeds=1, settings=[("lav", 0.0), ("a", 0.0)], source="file")
     assert told(lone, evidence_of())["run"] == (
-        "1 method was trained with 1 seed each on mosi (from file, 686 test samples) and tested on samples with "
+        "1 method was trained with 1 seed on mosi (from file, 686 test samples) and tested on samples with "
         "everything there and in 1 other condition."
     )
     whole = told(make_scores(["constant"], settings=[("lav", 0.0)]), evidence_of())["run"]
@@ -208,6 +208,15 @@ def test_without_a_reference_the_best_is_named(against, before):
         f"{before}Best by F1 {AVERAGE}: mult with 61.0 points [58.0, 64.0] (no test tells corrkd from it). Brackets hold "
         "95 % intervals."
     )
+
+
+@pytest.mark.parametrize("shown", [BEST[:1], [interval("misa", 50.0, best=0), interval("tfr_net", 40.0, best=0)]])
+def test_nothing_is_said_of_tests_with_rows_that_are_not_shown(shown):
+    rows = [row["method"] for row in shown]
+    found = told(make_scores(rows), evidence_of(intervals=shown), against=None)
+    assert "test tells" not in found["differences"] and found["differences"].startswith("Best by F1")
+    one = found["run"].startswith("1 method was trained with 3 seeds on mosi")
+    assert one if len(rows) == 1 else " were trained with 3 seeds each on " in found["run"]
 
 
 def test_the_best_of_each_task_and_where_nothing_is_tested_or_defined():

@@ -48,9 +48,14 @@ def one(scores, evidence=None, **options):  # noqa: F811
     return *files.values(), lines
 
 
+def test_without_scores_it_is_told_that_a_table_is_not_written():
+    files, lines = files_of(make_scores(["mult"]).iloc[:0], main={})
+    assert files == {} and lines == ["table main is not written: there are no scores"]
+
+
 def test_it_has_the_rows_columns_metrics_and_decimals_that_are_asked_for():
     scores = make_scores(["corrkd", "mult", "misa", "constant"])  # noqa: F811
-    asked = ["av", "{l}", "p=0.3", "lav", "Avg."]
+    asked = ["va", "{l}", "p=0.3", "{v,a,l}", "Avg."]  # modalities in any order
     columns = ["{a,v}", "{l}", "p=0.3", "{l,a,v}", "Avg."]
     tex, md, csv, lines = one(
         scores, methods=["mult", "corrkd"], columns=asked, metrics=["accuracy"], decimals=1, cite={"mult": "tsai:2019"}
@@ -279,6 +284,11 @@ def test_a_planned_run_refuses_what_it_will_not_have():
     choice = choose("quick", methods=["corrkd", "mult", "constant"])
     check_planned(as_tables({"x": {"columns": ["la", "p=0.3", AVERAGE, "intra"], "metrics": ["accuracy"]}}, ""), choice)
     check_planned(as_tables({"x": {"metrics": ["auroc"]}}, ""), choice, ["auroc"])
+    with pytest.raises(BenchmarkError, match=r"^unknown column of table x 'noise'; .* intra"):
+        check_planned(as_tables({"x": {"columns": ["noise"]}}, ""), choice)
+    for columns in (["inter"], [AVERAGE]):
+        with pytest.raises(BenchmarkError, match=r"^unknown column of table x"):
+            check_planned(as_tables({"x": {"columns": columns}}, ""), choose("intra", methods=["mult"], tasks=["mosi"]))
     for asked in ({"columns": ["p=0.35"]}, {"methods": ["misa"]}, {"metrics": ["auroc"]}, {"tasks": ["mosei"]}):
         with pytest.raises(BenchmarkError, match=r"^unknown (column|method|metric|task) of table x "):
             check_planned(as_tables({"x": asked}, ""), choice)

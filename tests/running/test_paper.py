@@ -48,6 +48,10 @@ def test_the_command_line_says_the_same_as_a_mapping():
         (["x", "decimals=one"], "--table: table 'x': key 'decimals': input should be a valid integer (given: 'one')"),
         (["x", "show=all"], "--table: table 'x': key 'show': input should be 'mean', 'deviation' or 'interval' (given: 'all')"),
         (["x", "width=three"], "--table: table 'x': key 'width': input should be 'one' or 'two' (given: 'three')"),
+        (["x", "columns=l,a", "columns=v"], "--table x: 'columns' stands there twice; give it once, as in columns=l,a"),
+        (["x", "cite.mult=a", "cite.mult=b"], "--table x: 'cite.mult' stands there twice; give it once"),
+        (["x", "methods=mult,corrkd,mult"], "--table: table 'x': key 'methods': 'mult' stands there twice; name it once"),
+        (["x", "metrics=f1,f1"], "--table: table 'x': key 'metrics': 'f1' stands there twice; name it once"),
         (["x", "cite.mult=}"], "--table: table 'x': key 'cite': '}' cannot be a key of \\cite; use letters, digits"),
     ],
 )  # fmt: skip
@@ -60,6 +64,8 @@ def test_what_cannot_be_used_is_one_line(options, said):
 def test_a_table_has_one_name_and_has_keys():
     with pytest.raises(BenchmarkError, match=r"^--table x stands there twice; "):
         parse_tables([["x"], ["x", "decimals=1"]])
+    with pytest.raises(BenchmarkError, match=r"^--table: tables 'main' and 'Main' differ in case alone; rename one"):
+        parse_tables([["main"], ["Main"]])
     with pytest.raises(BenchmarkError, match=r"^tables: table 'x' must have keys, such as columns: "):
         as_tables({"x": ["l"]}, "tables")
     with pytest.raises(BenchmarkError, match=r"^tables: .* must name tables and what each shows"):
