@@ -11,6 +11,7 @@ prints what `tests/parts/test_pretend.py` looks at; ``--together METHOD ...`` of
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -264,3 +265,7 @@ def main(name: str) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     together(sys.argv[2:]) if sys.argv[1] == "--together" else main(sys.argv[1])
+    sys.stdout.flush()
+    os._exit(
+        0
+    )  # torch's threads for a device of Python's may end after what they need: "terminate called", now and then

@@ -61,7 +61,8 @@ class Doubled(SplitTensors):
 def _in_float64(monkeypatch):
     monkeypatch.setattr(stacked, "SplitTensors", Doubled)
     monkeypatch.setattr(training, "SplitTensors", Doubled)
-    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)  # noise in a stack is another, as dropout's coins are
+    # Noise in a stack is another, as dropout's coins are. Two names of one function of torch are more than its compiler takes.
+    monkeypatch.setattr(torch, "randn_like", lambda x: torch.zeros_like(x))
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
