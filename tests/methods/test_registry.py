@@ -213,7 +213,9 @@ def test_variants_are_rows_of_their_method():
     with pytest.raises(BenchmarkError, match=r"unknown method 'w/o SDC'; did you mean w/o SCD"):
         methods.rows(["w/o SDC"], entries, config.variants)
     few = Variant(method="few", set={})
-    with pytest.raises(BenchmarkError, match=r"^variant 'few': unknown method 'few'; (?!.*few).*there are: cmad, constant"):
+    with pytest.raises(
+        BenchmarkError, match=r"^variant 'few': unknown method 'few'; (?!.*few).*there are: cmad, constant"
+    ):
         methods.rows(["few"], entries, {"few": few})
     with pytest.raises(BenchmarkError, match="variant 'mult' has the name of a method"):
         methods.rows([], entries, {"mult": config.variants["w/o SCD"]})
@@ -270,7 +272,9 @@ def test_rows_stand_in_the_order_of_their_years(tmp_path):
 
 
 def test_an_unknown_method_names_its_neighbours():
-    with pytest.raises(BenchmarkError, match=r"unknown method 'mutl'; did you mean mult.*there are: cmad, constant, corrkd"):
+    with pytest.raises(
+        BenchmarkError, match=r"unknown method 'mutl'; did you mean mult.*there are: cmad, constant, corrkd"
+    ):
         methods.rows(["mutl"], methods.catalogue())
     with pytest.raises(BenchmarkError, match="trains on missing samples already"):
         methods.rows(["corrkd+mrm"], methods.catalogue())
