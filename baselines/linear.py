@@ -2,7 +2,7 @@
 
 Cox, "The Regression Analysis of Binary Sequences", Journal of the Royal Statistical Society B, 1958; Hoerl and Kennard,
 "Ridge Regression", Technometrics 12(1), 1970; fitted by scikit-learn. There is nothing to train by gradient: all is
-fitted when the stage starts, and kept in buffers.
+fitted when the stage starts, and kept in parameters without a gradient.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark import MODALITIES, Batch, Count, Method, Positive, Range, Stage, TaskSpec, register
 from benchmark.parts.pooling import masked_mean
@@ -41,8 +41,6 @@ class Linear(Method):
     per_task = {task: {"regularisation": 1000.0} for task in ("mosi_intensity", "mosei_intensity", "sims", "simsv2")}
     mean: Tensor
     scale: Tensor
-    weight: Tensor
-    bias: Tensor
     search_space = {
         "regularisation": Range(1.0, 1e5, log=True),
     }
@@ -55,15 +53,15 @@ class Linear(Method):
         width = sum(self.widths)  # d_l + d_a + d_v
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
-        self.register_buffer("weight", torch.zeros(task.num_outputs, width))
-        self.register_buffer("bias", torch.zeros(task.num_outputs))
+        self.weight = nn.Parameter(torch.zeros(task.num_outputs, width), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(task.num_outputs), requires_grad=False)
 
     def start_stage(self, stage: Stage, training_set: Iterable[Batch]) -> None:
         """Fit the scaler, then the regression, to the training split."""
         batches = list(training_set)
         pooled = torch.cat([self.pool(batch) for batch in batches]).cpu().double().numpy()  # (N, d_l + d_a + d_v)
         scaler = StandardScaler().fit(pooled)
-        # Into the buffers in place, so that their type and device stay; scikit-learn computes in float64.
+        # In place, so that their type and device stay; scikit-learn computes in float64.
         self.mean.copy_(torch.from_numpy(scaler.mean_))
         self.scale.copy_(torch.from_numpy(scaler.scale_))
         standard = scaler.transform(pooled)

@@ -68,6 +68,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         scores["target"] = np.where(own, CATEGORY, POLARITY)
     _refuse_two_targets(scores, path)
     _refuse_other_settings(scores, path)
+    _refuse_twice(scores, path)
     return scores[[*COLUMNS, *([SETTING] if SETTING in scores else [])]]
 
 
@@ -115,6 +116,20 @@ def _refuse_two_targets(scores: pd.DataFrame, path: Path) -> None:
         raise BenchmarkError(
             f"{path}: {' and '.join(TASK)} of {name!r} ({source}) are not the same in all lines; the file must be as a "
             "report writes it"
+        )
+
+
+def _refuse_twice(scores: pd.DataFrame, path: Path) -> None:
+    """Refuse two scores of the same thing; raises BenchmarkError."""
+    others = {"value", "n", "key", *TASK}
+    where = [column for column in [*COLUMNS, SETTING] if column in scores and column not in others]
+    twice = scores.assign(ratio=scores["ratio"].round(6)).duplicated(where)
+    if twice.any():
+        line = int(scores.index[twice][0])
+        first = scores.loc[line, where].drop("source").to_dict()
+        told = ", ".join(f"{column} {value}" for column, value in first.items())
+        raise BenchmarkError(
+            f"{path}, line {line + 2}: a second score of {told}; only one of the two can hold: remove the other line"
         )
 
 

@@ -23,7 +23,7 @@ from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
 from benchmark.methods.registry import Entry
 from benchmark.methods.search import tuned_over
-from benchmark.names import check_inside, without_formulas
+from benchmark.names import without_formulas
 from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
 from benchmark.report.findings import tell_recomputed
@@ -302,10 +302,7 @@ def write(content: Content, out: Path, say: Callable[[str], None]) -> None:
     elif content.asked and read_manifest(manifest := out / "manifest.json"):  # for the next report, and for --verify
         stored = json.loads(manifest.read_text(encoding="utf-8"))
         replace_file(manifest, json_text({**stored, "tables": told(content.tables)}).encode())
-    write_report(content.scores, out, **content.report)
-    check_inside(out / "tables" / FOLDER, out)
-    for name, text in paper.items():
-        replace_file(out / "tables" / FOLDER / name, text.encode())
+    write_report(content.scores, out, **content.report, paper=paper)
     written = {"report": out / "report.html", "tables": out / "tables", "figures": out / "figures"}
     say("; ".join(f"{what}: {path}" for what, path in written.items() if path.exists()))
     if paper:

@@ -13,6 +13,7 @@ import pandas as pd
 from benchmark.report.content import Picture, Section, Table
 from benchmark.report.html import fill
 from benchmark.report.opening import FAILED, FILES, NOTHING, SIMULATED, UNFINISHED, Sentence, banners
+from benchmark.report.paper import FOLDER
 
 # What is read first stands first; a stored manifest is sorted by the alphabet.
 _ORDER = (
@@ -25,6 +26,8 @@ MOST_FAILURES = 100
 
 # Not under provenance, but above.
 _PLACED = {"command", "grid", "selection", "tasks", "cells", "methods", "processors", "recomputed"}
+
+PAPER = f"tables/{FOLDER}/"
 
 _LEADS = ("overview", "intra", "inter")
 """How the name of the figure ends that stands at the top; else it is the first of all."""
@@ -88,6 +91,7 @@ def render_page(
         failures=failures,
         most_failures=MOST_FAILURES,
         sections=[_section(place, own, images, files, lead) for place, own in enumerate(sections, start=1)],
+        paper=[(file.removeprefix(PAPER), quote(file)) for file in sorted(files) if file.startswith(PAPER)],
         methods=[
             {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
             for name in dict.fromkeys([*methods, *cards])

@@ -59,7 +59,7 @@ from benchmark.report.matrix import comparison_matrix
 from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.methods import methods_table, published_table
 from benchmark.report.opening import findings
-from benchmark.report.page import render_page
+from benchmark.report.page import PAPER, render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.readings import reading_parts
 from benchmark.report.robustness import robustness_table
@@ -92,6 +92,7 @@ def write_report(
     readings: Sequence[Mapping[str, Any]] = (),
     tunings: Sequence[Tuning] = (),
     highlight: Sequence[str] = (),
+    paper: Mapping[str, str] = {},
 ) -> list[Path]:
     """Write tables, figures and the HTML page.
 
@@ -131,6 +132,8 @@ def write_report(
         The trials of methods that were tuned.
     highlight : sequence of str
         Methods that stand out in figures; by default as :func:`benchmark.report.highlight.stand_out` says.
+    paper : mapping of str to str
+        The files of tables for a paper, by their names: :func:`benchmark.report.paper.paper_files`.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def write_report(
     """
     evidence, collection = evidence or Evidence(), collection or Collection(scores)
     made: list[Section] = []
-    contents: dict[str, bytes] = {}
+    contents = {f"{PAPER}{name}": text.encode() for name, text in paper.items()}
     several = not scores.empty and len(scores[["task", "source"]].drop_duplicates()) > 1
     processes = min(cores(), MOST_PROCESSES) if several and not lack_of_processes() else 1
     with _only_new_garbage(), Drawing(processes) as drawing:

@@ -63,3 +63,11 @@ def test_a_category_that_training_lacks_is_never_predicted():
         some = select(train, [i for i, k in enumerate(train.labels.tolist()) if k in present])
         predicted = fitted(task, [some]).predict(random_batch(task, 30, seed=1)).argmax(1)
         assert set(predicted.tolist()) <= set(present)
+
+
+def test_what_is_fitted_is_counted_and_not_trained():
+    task = small_task()
+    fitted_ones = list(fitted(task, [random_batch(task, 60, seed=0)]).parameters())
+    width = sum(task.feature_dims.values())
+    assert sum(p.numel() for p in fitted_ones) == task.num_outputs * (width + 1)
+    assert not any(p.requires_grad for p in fitted_ones)

@@ -328,6 +328,10 @@ LINE = "mosi,file,mult,0,intra,lav,0.5,0,f1,25.25,383,abc\n"
         (HEADER + '"' + "a" * 200_000, "line 1: field larger than field limit"),
         (HEADER.replace("value", "values"), "lacks the column 'value'"),
         (HEADER + LINE.replace("25.25", "100.5"), "line 2: value: 100.5 is not in 0 to 100"),
+        (
+            HEADER + LINE + LINE.replace("25.25", "30").replace("abc", "d"),
+            "line 3: a second score of task mosi, method mult",
+        ),
         ("", "lacks the column 'task'"),
         ("\xff\xfe".encode("latin1").decode("latin1") + "\ud800", "no UTF-8 text"),
     ],

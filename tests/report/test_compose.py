@@ -91,6 +91,9 @@ def test_tables_for_a_paper_are_kept_in_the_manifest_and_written_again(old, tmp_
     said = []
     write(content(old, tables={"main": {"columns": ["Avg."], "decimals": 1}}), old, said.append)
     assert f"tables for a paper: {old / 'tables' / 'paper'}" in said
+    page = (old / "report.html").read_text(encoding="utf-8")
+    for file in ("main.tex", "main.md", "main.csv"):
+        assert (old / "tables" / "paper" / file).is_file() and f'<a href="tables/paper/{file}">{file}</a>' in page
     manifest = read_manifest(old / "manifest.json")
     assert manifest["tables"] == {"main": {"columns": ["Avg."], "decimals": 1}} and manifest["grid"] == "quick"
     again = content(old, earlier=manifest["tables"] | {"../x": {}, "y": {"colums": []}}, only=["mult", "corrkd"])
