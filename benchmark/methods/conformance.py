@@ -88,7 +88,9 @@ class Subject:
         """Build and train for one epoch a stage, as the harness would."""
         method = self.build(dataset, **changes)
         _, defaults = hyperparameters(load(self.entry), self.entry.name, dataset.task, [])
-        config = TrainingConfig.model_validate(defaults.model_dump() | {"epochs": 1, "validation_draws": 1})
+        config = TrainingConfig.model_validate(
+            defaults.model_dump() | {"epochs": 1, "min_epochs": 1, "validation_draws": 1}
+        )
         self.harness.train(method, dataset, trains_on=self.entry.trains_on, config=config, seed=0, device=CPU)
         return method
 

@@ -14,7 +14,7 @@ from typing import Any
 from benchmark.errors import BenchmarkError, one_line, unknown
 from benchmark.files.validation import validated
 from benchmark.methods.cards import card
-from benchmark.methods.hyperparameters import type_hints, typed
+from benchmark.methods.hyperparameters import SHARED, type_hints, typed
 from benchmark.methods.loading import load
 from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
@@ -167,9 +167,9 @@ def check_space(cls: type[Method], name: str) -> None:
         raise BenchmarkError(f'{where} must name what to tune: {{"learning_rate": Range(1e-4, 1e-2, log=True)}}')
     constructor = [p.name for p in list(inspect.signature(cls.__init__).parameters.values())[2:]]
     hints = type_hints(cls, name) if space else {}
+    known = {*constructor, *TrainingConfig.model_fields, *_MRM} - {"mrm", *SHARED}
     for key, values in space.items():
-        if (key not in constructor and key not in TrainingConfig.model_fields and key not in _MRM) or key == "mrm":
-            known = {*constructor, *TrainingConfig.model_fields, *_MRM} - {"mrm"}
+        if key not in known:
             raise BenchmarkError(unknown(f"hyper-parameter in {where}", key, known))
         if not isinstance(values, Range | Choice):
             raise BenchmarkError(

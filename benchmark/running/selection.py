@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.protocol.training_config import TrainingConfig
-
 RULES = {
     "loss": "lowest cross-entropy, of an intensity lowest mean absolute error, on the validation split",
     "score": "best primary metric on the validation split",
@@ -82,8 +80,7 @@ def kept(epochs: Iterable[Mapping[str, Any]], keeper: Keeper) -> int:
 
 def rule_of(training: Mapping[str, Any]) -> tuple[str, int]:
     """The rule and the first epoch that may be kept, of a stored cell's training; those of before said neither."""
-    default = TrainingConfig()
-    return training.get("selection", default.selection), training.get("min_epochs", default.min_epochs)
+    return training.get("selection", "loss"), training.get("min_epochs", 1)
 
 
 def tell(rules: Mapping[str, tuple[str, int]]) -> str:
@@ -97,12 +94,14 @@ def tell(rules: Mapping[str, tuple[str, int]]) -> str:
     Returns
     -------
     str
-        One rule where all rows have the same; else each with its rows, those of most rows first.
+        One rule where all rows have the same; else each with its rows, those of most rows first. Empty without rows.
     """
     rows: dict[tuple[str, int], list[str]] = {}
     for row, rule in rules.items():
         rows.setdefault(rule, []).append(row)
-    usual, *others = sorted(rows, key=lambda rule: -len(rows[rule])) or [rule_of({})]
+    if not rows:
+        return ""
+    usual, *others = sorted(rows, key=lambda rule: -len(rows[rule]))
     return "; ".join([_told(*usual), *(f"of {', '.join(rows[rule])}: {_told(*rule)}" for rule in others)])
 
 

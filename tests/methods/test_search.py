@@ -104,6 +104,7 @@ def test_numbers_are_short_and_within_their_range():
     [
         (5, "search_space of bad must name what to tune"),
         ({"widht": Choice(16, 32)}, "unknown hyper-parameter in search_space of bad 'widht'; did you mean width"),
+        ({"selection": Choice("loss", "score")}, "unknown hyper-parameter .* .selection."),
         ({"mrm": Choice(1, 2)}, "unknown hyper-parameter .* there are: .*mrm.frame_probability"),
         ({"width": [16, 32]}, r"search_space of bad: width is \[16, 32\]; write Range"),
         ({"width": Range(8.0, 32.0)}, "search_space of bad: width=8.0: input should be a valid integer"),

@@ -3,7 +3,7 @@ import pytest
 from benchmark.errors import BenchmarkError
 from benchmark.files.validation import validated
 from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
-from benchmark.protocol.training_config import TrainingConfig
+from benchmark.protocol.training_config import MIN_EPOCHS, TrainingConfig
 from benchmark.running.grid_file import GridConfig, grid_names, load_grid
 
 GOOD = "description: x\ntasks: [mosi]\nseeds: 1\nsubsets: [l, lav]\nratios: [0.0, 0.5]\n"
@@ -136,6 +136,11 @@ def test_an_epoch_that_never_comes_is_refused_in_one_line():
         validated(TrainingConfig, {"epochs": 3, "min_epochs": 4}, "here")
     with pytest.raises(BenchmarkError, match=r"^here: key 'epochs'"):
         validated(TrainingConfig, {"epochs": 0, "min_epochs": 4}, "here")
+
+
+def test_where_there_are_fewer_epochs_than_are_waited_for_the_last_is_kept():
+    few = validated(TrainingConfig, {"epochs": 3}, "here")
+    assert (few.min_epochs, TrainingConfig().min_epochs) == (3, MIN_EPOCHS)
     with pytest.raises(BenchmarkError, match=r"key 'selection': input should be 'loss', 'score' or 'last'"):
         validated(TrainingConfig, {"selection": "test"}, "here")
 

@@ -123,7 +123,9 @@ def test_the_best_checkpoint_is_kept_and_training_stops_early(small_mosi):
     torch.manual_seed(0)
     method = Recorder(task_spec(small_mosi))
     states = []
-    config = TrainingConfig(epochs=40, patience=3, learning_rate=0.3, batch_size=16)
+    config = TrainingConfig(
+        epochs=40, patience=3, learning_rate=0.3, batch_size=16, selection="loss", min_epochs=1
+    )  # fmt: skip
     history = train(
         method, small_mosi, trains_on="complete", config=config, seed=0, device=CPU,
         on_epoch=lambda record: states.append({k: v.clone() for k, v in method.state_dict().items()}),
