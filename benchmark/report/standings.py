@@ -14,7 +14,7 @@ from typing import Any, cast
 import pandas as pd
 
 from benchmark._version import __version__
-from benchmark.errors import BenchmarkError, one_line
+from benchmark.errors import BenchmarkError
 from benchmark.evidence.readings import flat
 from benchmark.evidence.robustness import worst_cases
 from benchmark.evidence.scores import SETTING, read_scores, setting_of
@@ -124,10 +124,7 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
     scores = read_scores(folder / "scores.csv")
     if scores.empty:
         raise BenchmarkError(f"{folder / 'scores.csv'} has no scores: nothing is computed yet, or all of it failed")
-    try:
-        primary = of_primary(average_draws(scores))
-    except ValueError as error:  # scores that stand there twice
-        raise BenchmarkError(f"{folder / 'scores.csv'}: {one_line(str(error))}") from error
+    primary = of_primary(average_draws(scores))
     values = primary.assign(condition=_conditions(primary))
     ends = read_evidence(folder, scores).intervals
     if ends.empty:
