@@ -174,7 +174,7 @@ def _permission_lost(work: Path, grid: Path, times: int) -> Iterator[Trial]:
         (out / "cells").chmod(0o755)
         fault = fault or _refused(ended) or lost(out, before)
         said = (ended.err.strip().splitlines() or [""])[-1]
-        again = wait(launch(*options, "--out", out, pictures=False))
+        again = run(*options, "--jobs", 1, "--out", out, pictures=False)
         fault = (
             fault or lost(out, before) or again.unclear or differs(out, work / "calm", ["constant", "mult", "corrkd"])
         )
