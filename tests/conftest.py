@@ -37,6 +37,17 @@ def _forget_plugins() -> Iterator[None]:
         loading._loaded.pop(name, None)
 
 
+@pytest.fixture
+def undrawn() -> Iterator[pytest.MonkeyPatch]:
+    """Reports make figures and leave their files empty, until this is undone: drawing takes longest, and has its tests."""
+    from benchmark.report.drawing import Drawing
+
+    empty = {"png": bytes(24), "pdf": b""}  # the page reads in a picture's first 24 bytes how large it is
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Drawing, "draw", lambda self, name, figure: self._drawn.update({name: empty}))
+        yield patch
+
+
 @pytest.fixture(scope="session")
 def small_mosi() -> Dataset:
     return simulate(known_tasks()["mosi"], (64, 32, 48))

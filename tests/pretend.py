@@ -4,8 +4,8 @@ Tensors on it hold a tensor of the CPU, and every operation is the CPU's, so res
 tensors of different devices are errors, as on a GPU; what makes the program wait for a GPU is noted: values that are
 asked for, results whose size depends on values, copies. Random numbers come from the CPU.
 
-The device is registered for the whole process and for good, so ``python -m tests.pretend METHOD`` has one of its own. It
-prints what `tests/parts/test_pretend.py` looks at; ``--together METHOD ...`` of several models in a stack.
+The device is registered for the whole process and for good, so ``python -m tests.pretend METHOD ...`` has one of its own.
+It prints what `tests/parts/test_pretend.py` looks at; ``--together METHOD ...`` of several models in a stack.
 """
 
 from __future__ import annotations
@@ -179,9 +179,9 @@ def build(name: str, task: Any) -> Method:
 
 def trained(name: str, device: torch.device) -> np.ndarray:
     """Logits after one epoch, through the benchmark's own loops."""
-    dataset = simulate(known_tasks()["mosi"], (32, 16, 16))
+    dataset = simulate(known_tasks()["mosi"], (8, 4, 4))
     method = build(name, task_spec(dataset)).to(device)
-    config = TrainingConfig(epochs=1, learning_rate=1e-4, batch_size=16)
+    config = TrainingConfig(epochs=1, learning_rate=1e-4, batch_size=4, validation_draws=1)
     train(method, dataset, trains_on="missing", config=config, seed=0, device=device)
     represent_test(method, dataset, draw=0, device=device)
     return predict_settings(method, dataset, [Setting(), Setting("l", 0.5)], draw=0, device=device)
@@ -237,21 +237,17 @@ def stepped_together(name: str, device: torch.device) -> tuple[np.ndarray, list[
     return torch.cat([x.cpu() for x in numbers]).numpy(), sorted(set(waited))
 
 
-def together(names: Sequence[str]) -> None:
-    """Print, by method, how far losses and norms in a stack are from the CPU's, as a share, and what waits."""
-    device, found = register_device(), {}
-    for name in names:
-        expected, _ = stepped_together(name, CPU)
-        with pretended():
-            given, waited = stepped_together(name, device)
-        off = np.abs(given - expected) / np.maximum(1.0, np.abs(expected))
-        found[name] = {"difference": float(off.max()), "waits": waited}
-    print(json.dumps(found))
+def compared_together(name: str, device: torch.device) -> dict[str, Any]:
+    """How far losses and norms in a stack are from the CPU's, as a share, and what waits."""
+    expected, _ = stepped_together(name, CPU)
+    with pretended():
+        given, waited = stepped_together(name, device)
+    off = np.abs(given - expected) / np.maximum(1.0, np.abs(expected))
+    return {"difference": float(off.max()), "waits": waited}
 
 
-def main(name: str) -> None:
-    """Print how far the device's results are from the CPU's, gradients as a share of the largest, and what waits."""
-    device = register_device()
+def compared(name: str, device: torch.device) -> dict[str, Any]:
+    """How far the device's results are from the CPU's, gradients as a share of the largest, and what waits."""
     expected_logits, (expected_gradients, _) = trained(name, CPU), stepped(name, CPU)
     with pretended():
         logits, (gradients, waited) = trained(name, device), stepped(name, device)
@@ -259,12 +255,25 @@ def main(name: str) -> None:
         float(np.abs(a - b).max(initial=0.0)) for a, b in ((logits, expected_logits), (gradients, expected_gradients))
     ]
     largest = float(np.abs(expected_gradients).max(initial=1.0))
-    print(json.dumps({"logits": differences[0], "gradients": differences[1] / largest, "waits": waited}))
+    return {"logits": differences[0], "gradients": differences[1] / largest, "waits": waited}
+
+
+def main(compare: Callable[[str, torch.device], dict[str, Any]], names: Sequence[str]) -> None:
+    """Print what was found, by method; of one that raises, its traceback."""
+    global waits, copies_count
+    device, found = register_device(), {}
+    for name in names:
+        try:
+            found[name] = compare(name, device)
+        except Exception:
+            found[name], waits, copies_count = {"error": traceback.format_exc()}, None, False
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    together(sys.argv[2:]) if sys.argv[1] == "--together" else main(sys.argv[1])
+    stacked = sys.argv[1] == "--together"
+    main(compared_together if stacked else compared, sys.argv[1 + stacked :])
     sys.stdout.flush()
     os._exit(
         0

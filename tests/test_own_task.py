@@ -67,7 +67,7 @@ def test_from_nothing_to_a_table(here, capsys):
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_every_kind_of_task_in_one_run(here, capsys):
+def test_every_kind_of_task_in_one_run(here, capsys, request):
     own = Task(name="two", target={"kind": "category", "names": ["dull", "bright"]}, modalities="la", metrics=["auroc"])
     results = benchmark.run(
         {"methods": ["constant", "linear"], "tasks": ["mosi_intensity", "meld", own], "seeds": 2}
@@ -95,6 +95,7 @@ def test_every_kind_of_task_in_one_run(here, capsys):
     assert best.count("**") >= 8, "the least error is the best"
     model = results.load("linear", "mosi_intensity", seed=0)
     assert model.task.kind == "intensity" and model.task.num_outputs == 1
+    request.getfixturevalue("undrawn")
     again = benchmark.report("out", metrics=["corr", "auroc"])
     stems = again.kinds["tables"]
     assert "mosi_intensity_inter_corr" in stems and "two_inter_auroc" in stems and "meld_inter_auroc" in stems
@@ -103,6 +104,7 @@ def test_every_kind_of_task_in_one_run(here, capsys):
     assert benchmark.plan({"methods": ["constant"], "tasks": [own], "seeds": 1, "subsets": ["l"]}, out="out").settings
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_grid_names_the_metrics_of_its_tables(here):
     grid = {"methods": ["constant"], "tasks": ["mosi"], "seeds": 1, "subsets": ["l", "lav"]}
     grid |= {"simulator": {"train": 24, "valid": 16, "test": 24}, "metrics": ["auroc", "f1"]}
@@ -116,6 +118,7 @@ def test_a_grid_names_the_metrics_of_its_tables(here):
         benchmark.run(grid | {"name": "mine", "metrics": ["mae"]}, out="out", jobs=1)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_intensity_of_a_file_and_its_polarity_are_two_tasks(here, capsys):
     content = mmsa_content()
     for split in content.values():

@@ -11,6 +11,8 @@ import run_benchmark
 from benchmark import BenchmarkError
 from tests.api_calls import GRID, TINY, in_order, keys, manifest, quiet, report, run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):

@@ -72,10 +72,13 @@ class Subject:
     entry: Entry
     harness: Harness
     _trained: dict[str, Method] = field(default_factory=dict)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def dataset(self, task: str) -> Dataset:
-        """A tiny simulated task, the same each time."""
-        return simulate(known_tasks()[task], (48, 16, 32))
+        """A tiny simulated task, the same each time; not to be changed."""
+        if task not in self._datasets:
+            self._datasets[task] = simulate(known_tasks()[task], (48, 16, 32))
+        return self._datasets[task]
 
     def build(self, dataset: Dataset, seed: int = 0, **changes: Any) -> Method:
         """A new method with its default hyper-parameters, but for `changes`."""

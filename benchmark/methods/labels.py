@@ -58,13 +58,14 @@ def expand(labels: Iterable[str], entries: Mapping[str, Entry], variants: Collec
     BenchmarkError
         For a name that is none of these, with the nearest ones and all there are.
     """
-    members = groups(entries)
+    members: dict[str, list[str]] = {}  # read where a name needs them: they take every method's card
     found = []
     for label in labels:
         name, suffix = _parts(label)
         if name in entries or label in variants:
             found.append(label)
             continue
+        members = members or groups(entries)
         if name not in members:
             raise BenchmarkError(unknown("method", name, {*entries, *variants, *members}))
         wanted = _SUFFIXES.get(suffix)

@@ -14,8 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
-from sklearn.manifold import TSNE
-from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from benchmark.evidence.collect import Representation
@@ -245,6 +243,8 @@ def can_be_embedded(values: NDArray[np.floating]) -> bool:
 
 def embed(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Places in the plane by t-SNE, (M, D) → (M, 2)."""
+    from sklearn.manifold import TSNE  # half a second, and most often there is nothing to embed
+
     perplexity = min(30.0, (len(values) - 1) / 3)
     with threadpool_limits(1):  # several threads would add up in another order each time
         return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(values.astype(np.float64))
@@ -254,6 +254,8 @@ def silhouette(representation: Representation) -> float:
     """How far apart the categories lie in the representations, -1 to 1; below 0, samples are nearer to others' than to
     their own. NaN where there is one category alone, or samples that cannot be embedded.
     """
+    from sklearn.metrics import silhouette_score
+
     categories = len(set(representation.categories))
     if not can_be_embedded(representation.values) or not 1 < categories < len(representation.values):
         return math.nan

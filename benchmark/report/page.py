@@ -56,7 +56,7 @@ def render_page(
     images : mapping of str to bytes
         PNG files of the sections' pictures, by stem.
     provenance : mapping
-        See :func:`benchmark.report.write_report`.
+        See :func:`benchmark.report.write.write_report`.
     failures : sequence of mapping
         `method`, `task`, `seed` and `error` of each failed cell.
     cards : mapping of str to mapping

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
-from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 from scipy.stats import friedmanchisquare, studentized_range
 
 from benchmark.evidence.statistics import LEAST_BLOCKS
@@ -46,6 +45,8 @@ def critical_difference(
     count, methods = len(blocks), [str(method) for method in blocks.columns]
     if count < LEAST_BLOCKS or len(methods) < LEAST_METHODS:
         return None
+    from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman  # most runs have too few blocks
+
     # Numbers in place of names: the diagram's order of drawing then depends on nothing else.
     scores = blocks.round(6).set_axis(range(len(methods)), axis=1)
     ranks = mean_ranks(scores)["rank"]

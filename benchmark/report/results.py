@@ -10,21 +10,23 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from benchmark.errors import BenchmarkError, one_line, storing, unknown
 from benchmark.files.atomic import make_writable, replace_file
 from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
-from benchmark.report.compose import Content, write
 from benchmark.report.content import file_prefix
-from benchmark.report.tables import KINDS
 from benchmark.running.models import load_model
 from benchmark.running.progress import tell_time
 from benchmark.running.tuned import read_tuning, trials_frame
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from benchmark.report.compose import Content
 
 Say = Callable[[str], None]
 
@@ -96,6 +98,8 @@ class Results:
         BenchmarkError
             If there is no such table; names those there are.
         """
+        from benchmark.report.tables import KINDS
+
         table: Any = self._part("tables", task, kind)
         if table.kind in KINDS:
             found = table.summary.pivot(index=["metric", "method"], columns="condition", values="mean")
@@ -146,6 +150,8 @@ class Results:
 
     def report(self) -> Path:
         """Write tables, figures and the page again; the path of ``report.html``."""
+        from benchmark.report.compose import write  # what draws is not loaded for a plan
+
         make_writable(self.out)
         with storing(self.out):
             write(self._content, self.out, self._say)

@@ -145,6 +145,11 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
         self._now = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would load its compiler, which takes a second of every worker, to keep it away from here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

@@ -48,7 +48,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
         plugin.write_text((work / "faulty.py").read_text(encoding="utf-8").replace("exec(self.does)", code))
         out = work / f"out{number}"
         options = ["--grid", grid, "--methods", "faulty", *others, "--plugin", plugin, "--out", out, "--jobs", 2]
-        ended = wait(launch(*options, *(["--cell-timeout", LIMIT] if limited else [])))
+        ended = wait(launch(*options, *(["--cell-timeout", LIMIT] if limited else []), pictures=False))
         lines = [line for line in ended.out.splitlines() if line.startswith("FAILED faulty on mosi, seed 0: ")]
         fault = ended.unclear or differs(out, work / "calm", others)
         if ended.status != 1:

@@ -13,7 +13,7 @@ from subprocess import Popen
 import numpy as np
 
 from tests.faults import Trial
-from tests.faults.runs import differs, launch, lost, stamps, wait, write_grid
+from tests.faults.runs import differs, launch, lost, run, stamps, wait, write_grid
 from tests.waiting import wait_for
 
 
@@ -69,7 +69,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
         said[name] = next((line for line in ended.err.splitlines() if line.startswith("stopped")), said[name])
         faults[name] = faults[name] or lost(out, before) or _unexpected(name, ended.status, ended.err)
         before = stamps(out)
-    ended = wait(launch(*arguments, out))
+    ended = run("--grid", grid, "--jobs", 1, "--out", out, pictures=False)
     end = lost(out, before) or differs(out, calm) or ("" if ended.status == 0 else f"it ended with {ended.status}")
     for name, fault in faults.items():
         yield Trial(f"{name}, at a random moment", counts[name], fault, said[name])

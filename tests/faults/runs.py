@@ -97,19 +97,25 @@ class Ended:
         return "" if self.status in (0, 1, 2) else f"status {self.status}"
 
 
+def main(arguments: Sequence[str], *, pictures: bool) -> int:
+    """A command; without `pictures` its report stops at scores, statistics and manifest."""
+    with contextlib.nullcontext() if pictures else patch.object(compose, "write_report"):
+        return run_benchmark.main(arguments)
+
+
 def run(*arguments: object, pictures: bool = True) -> Ended:
-    """A command in this process; without `pictures` its report stops at scores, statistics and manifest."""
+    """A command in this process."""
     out, err = io.StringIO(), io.StringIO()
-    shortened = contextlib.nullcontext() if pictures else patch.object(compose, "write_report")
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), shortened:
-        status = run_benchmark.main([str(argument) for argument in arguments])
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(argument) for argument in arguments], pictures=pictures)
     return Ended(status, out.getvalue(), err.getvalue())
 
 
-def launch(*arguments: object, **options: object) -> subprocess.Popen[str]:
+def launch(*arguments: object, pictures: bool = True, **options: object) -> subprocess.Popen[str]:
     """A command as a process of its own, at the head of a group of its own."""
+    program = ["run_benchmark.py"] if pictures else ["-m", "tests.faults.plain"]
     return subprocess.Popen(
-        [sys.executable, "run_benchmark.py", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

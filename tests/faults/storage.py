@@ -165,7 +165,7 @@ def _permission_lost(work: Path, grid: Path, times: int) -> Iterator[Trial]:
     for attempt in range(times):
         out = work / f"permission{attempt}"
         hold.touch()
-        process = launch(*options, "--out", out, preexec_fn=_without_override)
+        process = launch(*options, "--out", out, pictures=False, preexec_fn=_without_override)
         wait_for(lambda out=out: (out / "cells").is_dir() and stamps(out), "no cell is done")
         (out / "cells").chmod(0o555)
         hold.unlink()
@@ -174,7 +174,7 @@ def _permission_lost(work: Path, grid: Path, times: int) -> Iterator[Trial]:
         (out / "cells").chmod(0o755)
         fault = fault or _refused(ended) or lost(out, before)
         said = (ended.err.strip().splitlines() or [""])[-1]
-        again = wait(launch(*options, "--out", out))
+        again = run(*options, "--jobs", 1, "--out", out, pictures=False)
         fault = (
             fault or lost(out, before) or again.unclear or differs(out, work / "calm", ["constant", "mult", "corrkd"])
         )
@@ -207,7 +207,7 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
             fault = fault or _refused(ended) or (lost(out, before) if out.is_dir() else "")
         (disk / "ballast").unlink()
         subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
-        again = run("--grid", grid, "--out", out, "--jobs", 1)
+        again = run("--grid", grid, "--out", out, "--jobs", 1, pictures=False)
         fault = fault or again.unclear or lost(out, before) or differs(out, work / "calm")
         subprocess.run(["umount", disk], check=True)
     fault = fault or ("" if told >= len(free) / 2 else f"the disk was full {told} times only")
@@ -226,7 +226,7 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
         refused = run("--grid", grid, "--out", out, "--jobs", 1)
         fault = fault or _refused(refused)
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-        again = run("--grid", grid, "--out", out, "--jobs", 1)
+        again = run("--grid", grid, "--out", out, "--jobs", 1, pictures=False)
         fault = fault or again.unclear or lost(out, before)
         fault = fault or differs(out, work / "calm", ["linear", "mult", "corrkd"])
         subprocess.run(["umount", disk], check=True)

@@ -15,12 +15,12 @@ from benchmark.evidence.scores import read_scores
 from benchmark.evidence.stored import Evidence, read_evidence, write_evidence
 from benchmark.files import csvfiles
 from benchmark.names import LONGEST, check_name, visible, without_formulas
-from benchmark.report import write_report
 from benchmark.report.diagnostics import training_curves
 from benchmark.report.figures import fitting_size, method_looks, text_width
 from benchmark.report.heatmaps import confusion_matrices
 from benchmark.report.page import render_page
 from benchmark.report.tables import escape_latex, escape_markdown, to_csv
+from benchmark.report.write import write_report
 from benchmark.running.store import Store, write_record
 from tests.browser import CHROMIUM
 from tests.faults import page

@@ -49,7 +49,7 @@ def _wait_for_training(log: Path, cells: int) -> None:
 
 def _at_once(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """Two runs on one folder at once: each cell computed once"""
-    both = [launch(*options, "--jobs", 2) for _ in range(2)]
+    both = [launch(*options, "--jobs", 2, pictures=False) for _ in range(2)]
     _wait_for_training(log, 4)
     hold.unlink()
     ends = [wait(process) for process in both]
@@ -62,9 +62,9 @@ def _at_once(options: list[object], out: Path, log: Path, hold: Path) -> tuple[l
 
 def _one_is_killed(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """One of two runs is killed in mid-cell: the other takes its locks over"""
-    first = launch(*options, "--jobs", 2)
+    first = launch(*options, "--jobs", 2, pictures=False)
     _wait_for_training(log, 2)
-    second = launch(*options, "--jobs", 1)
+    second = launch(*options, "--jobs", 1, pictures=False)
     _wait_for_training(log, 3)
     os.killpg(first.pid, signal.SIGKILL)
     hold.unlink()
@@ -76,12 +76,12 @@ def _one_is_killed(options: list[object], out: Path, log: Path, hold: Path) -> t
 
 def _one_is_stopped(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
     """One of two runs stands still (SIGSTOP): its locks are not taken over"""
-    first = launch(*options, "--jobs", 1)
+    first = launch(*options, "--jobs", 1, pictures=False)
     _wait_for_training(log, 1)
     os.killpg(first.pid, signal.SIGSTOP)
     hold.unlink()
     held = _trained(log)
-    second = launch(*options, "--jobs", 1)
+    second = launch(*options, "--jobs", 1, pictures=False)
     wait_for(lambda: second.poll() is not None or len(stamps(out)) == CELLS - 1, "the others are not computed")
     time.sleep(4.0)
     found = "" if second.poll() is None else "the other run ended without the cell that was held"

@@ -16,14 +16,20 @@ from benchmark.running.training import train
 ENTRIES = methods.catalogue()
 HARNESS = Harness(train, predict_settings)
 SMALLER = {
-    "lnln": {"d": 32, "head_width": 8, "layers": 1, "fusion_layers": 1},
+    "cmad": {"d": 16},
+    "cubemlp": {"d": 32, "length": 20},
+    "dicmor": {"layers": 2, "flow_steps": 2, "flow_hidden": 16, "refiner_blocks": 1},
+    "dmd": {"d": 20, "layers": 2},
+    "ebmc": {"d": 16, "layers": 2},
+    "hrlf": {"d": 20, "layers": 1, "hidden": 32},
+    "lnln": {"d": 16, "head_width": 4, "layers": 1, "fusion_layers": 1, "tokens": 4},
     "misa": {"hidden": 32, "rnn_hidden": 32, "feedforward": 64},
-    "momke": {"d": 32, "layers": 2},
-    "mplmm": {"layers": 2},
-    "mult": {"layers": 2},
-    "p_rmf": {"d": 32, "injections": 2},
-    "tfr_net": {"layers": 1},
-    "transm": {"units": 32, "encoder_layers": 2, "decoder_layers": 1},
+    "momke": {"d": 16, "layers": 2},
+    "mplmm": {"d": 10, "layers": 2},
+    "mult": {"d": 10, "layers": 2},
+    "p_rmf": {"d": 16, "injections": 2, "tokens": 4},
+    "tfr_net": {"d": 12, "layers": 1, "fusion_layers": 2, "head_hidden": 32},
+    "transm": {"d": 20, "units": 16, "encoder_layers": 2, "decoder_layers": 1},
 }
 """Sizes that slow methods are examined in. Of a method in its defaults there is the contract; a breach of any other
 rule is there at every size."""
@@ -35,7 +41,12 @@ class Smaller(Subject):
     def build(self, dataset, seed=0, **changes):
         return super().build(dataset, seed, **(SMALLER.get(self.entry.name, {}) | changes))
 
+    def dataset(self, task):
+        return SHARED.dataset(task)
 
+
+SHARED = Subject(ENTRIES["constant"], HARNESS)
+"""Its tasks are those of all."""
 SUBJECTS = {name: Smaller(entry, HARNESS) for name, entry in ENTRIES.items()}
 
 

@@ -14,6 +14,8 @@ from benchmark.methods import loading, registry
 from benchmark.methods.registry import GROUP
 from benchmark.methods.sources import local_files
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 METHOD = '''
 import torch
 from benchmark import Method, register

@@ -18,6 +18,8 @@ from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.sources import source_digest
 from benchmark.running.store import Store
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PLUGIN = '''
 import torch
 from benchmark import Method, register

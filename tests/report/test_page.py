@@ -13,11 +13,12 @@ import pytest
 
 from benchmark import methods
 from benchmark.names import visible
-from benchmark.report import drawing, write_report
+from benchmark.report import drawing
 from benchmark.report.content import Block, Cell, Picture, Section, Table
 from benchmark.report.opening import Sentence
 from benchmark.report.page import render_page
 from benchmark.report.tables import build_tables
+from benchmark.report.write import write_report
 from tests.browser import CHROMIUM, Browser
 from tests.faults.likeness import sketch
 from tests.report.test_tables import HOSTILE, make_scores

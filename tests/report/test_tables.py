@@ -9,9 +9,9 @@ import pytest
 
 from benchmark.evidence.scores import COLUMNS
 from benchmark.protocol.missing import SUBSETS
-from benchmark.report import write_report
 from benchmark.report.figures import method_looks
 from benchmark.report.tables import build_tables, order_methods, tell_metrics, to_csv, to_latex, to_markdown
+from benchmark.report.write import write_report
 from tests.waiting import HUNG
 
 INTER = ["{l}", "{a}", "{v}", "{l,a}", "{l,v}", "{a,v}", "Avg.", "{l,a,v}"]

@@ -29,8 +29,8 @@ GRID = {
     "seeds": 1,
     "ratios": [0.0, 0.5],
     "subsets": ["l", "av"],
-    "simulator": {"train": 24, "valid": 12, "test": 12},
-    "training": {"epochs": 2, "batch_size": 8},  # six steps, for an emulated processor is slow
+    "simulator": {"train": 8, "valid": 8, "test": 8},
+    "training": {"epochs": 2, "batch_size": 4, "validation_draws": 1},  # four steps: an emulated processor is slow
     "portable": True,
 }
 

@@ -8,6 +8,8 @@ import pytest
 import benchmark
 from benchmark.errors import BenchmarkError
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 GRID = {
     "description": "two floors",
     "methods": ["constant", "linear"],
@@ -73,7 +75,7 @@ def test_what_is_to_stand_out_is_told_and_stays_with_what_is_stored():
 
 
 def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeypatch):
-    from benchmark.report import results as written
+    from benchmark.report import compose
     from benchmark.running import passes, runner
 
     def stopped(grid, store, todo, **options):
@@ -99,7 +101,7 @@ def test_a_run_that_was_stopped_has_a_report_that_counts_what_is_missing(monkeyp
     assert len(said["not_computed"]) == 7
 
     monkeypatch.setattr(passes, "run_grid", run_all)
-    monkeypatch.setattr(written, "write", lambda *given: None)
+    monkeypatch.setattr(compose, "write", lambda *given: None)
     assert counted(report("out")) == {"done": 1, "failed": 0, "not computed": 7}, "a report does not forget it"
     assert counted(report("out", methods=["constant"]))["not computed"] == 3
     assert counted(run(grid, methods=["constant"], out="out")) == {"done": 4, "failed": 0}, "all that was asked for"
