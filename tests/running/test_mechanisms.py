@@ -99,7 +99,7 @@ def trained(watched, method=None):
     torch.manual_seed(0)
     method = (method or Learner)(task_spec(dataset))
     mechanisms = Mechanisms(method, 1.0)
-    config = TrainingConfig(epochs=3, patience=3, batch_size=8, validation_draws=1)
+    config = TrainingConfig(epochs=3, patience=3, batch_size=8, validation_draws=1, min_epochs=1)
     on_stage = {"on_stage": mechanisms.on_stage} if watched else {}
     history = train(method, dataset, trains_on="missing", config=config, seed=3, device=torch.device("cpu"), **on_stage)
     for epoch in history:
@@ -121,8 +121,8 @@ def test_stages_tell_the_epoch_that_was_kept_and_the_last_one_its_effects():
     found = mechanisms.found
     assert [stage["stage"] for stage in found["stages"]] == ["first", "second"]
     for stage in found["stages"]:
-        losses = [epoch["valid_loss"] for epoch in history if epoch["stage"] == stage["stage"]]
-        assert stage["kept"] == 1 + int(np.argmin(losses)) and stage["epochs"] == len(losses)
+        scores = [epoch["valid_score"] for epoch in history if epoch["stage"] == stage["stage"]]
+        assert stage["kept"] == 1 + int(np.argmax(scores)) and stage["epochs"] == len(scores)
         assert stage["gradient"].keys() == {"task", "weight"} and 0 < stage["clipped"] <= 1
     assert found["effects"]["missing frames"]["value"] > 0  # the last stage trains on incomplete samples
     assert "fault" not in found
@@ -139,7 +139,7 @@ def test_the_batches_are_those_of_the_epoch_that_was_kept():
         assert [batch.ids for batch in ended.training] == epochs[ended.kept - 1]
         method.asked.clear()
 
-    config = TrainingConfig(epochs=4, batch_size=8, learning_rate=0.05, validation_draws=1)
+    config = TrainingConfig(epochs=4, batch_size=8, learning_rate=0.05, validation_draws=1, min_epochs=1)
     device = torch.device("cpu")
     train(method, dataset, trains_on="missing", config=config, seed=3, device=device, on_stage=on_stage)
     assert len(seen) == 2 and max(seen) > 1, "an epoch behind the first was kept"
