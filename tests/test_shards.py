@@ -20,18 +20,18 @@ def _here(tmp_path, monkeypatch):
 
 
 def test_shards_in_folders_of_their_own_are_one_run_together(tmp_path, capsys):
-    whole = run(out=tmp_path / "whole")
+    whole = run(out=tmp_path / "whole", seeds=4)  # eight cells, which hardly all fall to one shard
     capsys.readouterr()
     lines, folders = [], [tmp_path / f"part{number}" for number in (1, 2, 3)]
     for number, folder in enumerate(folders, 1):
         part = f"{number}/3" if number < 3 else (3, 3)
-        planned = benchmark.plan(GRID, shard=part, out=folder, jobs=1, say=quiet)
-        run(out=folder, shard=part, say=lines.append)
+        planned = benchmark.plan(GRID, seeds=4, shard=part, out=folder, jobs=1, say=quiet)
+        run(out=folder, seeds=4, shard=part, say=lines.append)
         done = re.findall(r"^\[(\d)/(\d)\] done", capsys.readouterr().out, flags=re.M)
         assert done == [(str(place), str(len(keys(folder)))) for place in range(1, len(keys(folder)) + 1)]
         assert keys(folder) == set(planned.cells["key"]) and not (folder / "report.html").exists()
-        assert f"shard {number}/3: {len(keys(folder))} of 4 cells" in lines
-        lacking = 4 - len(keys(folder))
+        assert f"shard {number}/3: {len(keys(folder))} of 8 cells" in lines
+        lacking = 8 - len(keys(folder))
         assert any(line.startswith(f"{lacking} cells of other shards are not here, so no report") for line in lines)
     held = [key for folder in folders for key in keys(folder)]
     assert sorted(held) == sorted(keys(whole.out)), "each cell is in one of them"
