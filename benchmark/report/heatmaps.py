@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,7 +197,12 @@ def method_panels(
 
 
 def confusion_matrices(
-    confusions: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "", target: str = ""
+    confusions: pd.DataFrame,
+    order: Sequence[str] | None = None,
+    *,
+    prefix: str = "",
+    target: str = "",
+    undrawn: Collection[str] = (),
 ) -> Picture | None:
     """What each method takes each category for, for one task and source.
 
@@ -211,16 +216,20 @@ def confusion_matrices(
         What the file's name begins with, by default the task.
     target : str
         The kind of the task's target, for the caption.
+    undrawn : collection of str
+        Methods whose counts are in the csv file alone: twenty methods would fill two pages.
 
     Returns
     -------
     Picture or None
         Methods across, conditions down; each row of a matrix (a category in truth) sums to 1. None without counts.
     """
+    everything, confusions = confusions, confusions[~confusions["method"].isin(undrawn)]
     if confusions["count"].sum() == 0:  # also where there are no rows
         return None
     task, about = about_one_task(confusions)
     methods = order_methods(list(confusions["method"]), order)
+    count = everything["method"].nunique()
     conditions = list(confusions["condition"].unique())
     categories = list(confusions["truth"].unique())
     categories += [category for category in confusions["predicted"].unique() if category not in categories]
@@ -260,8 +269,11 @@ def confusion_matrices(
     kind = "intensities to the nearest bin," if target == INTENSITY else "categories"
     what = f"Confusion matrices: {kind} in truth (down) and as predicted (across)"
     caption = f"{about} {what}, methods across and conditions down, over all seeds; each row sums to 1."
+    if count > len(methods):
+        caption += f" The csv file has the counts of all {count} methods."
     alt = f"{what}, for {', '.join(methods)} in the conditions {', '.join(conditions)}. {about}"
-    return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure)
+    counted = everything.drop(columns=["task", "source"]) if count > len(methods) else None
+    return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure, counted)
 
 
 def colours(said: Metric) -> str:

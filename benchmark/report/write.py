@@ -321,7 +321,7 @@ def sections(
                 prefix=prefix,
                 places=places,
             ),
-            _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target),
+            _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target, undrawn=seen.grey),
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"

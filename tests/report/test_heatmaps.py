@@ -113,6 +113,15 @@ def test_rows_of_confusion_matrices_sum_to_one():
                     np.testing.assert_allclose(line, counts / counts.sum())
     assert "intensities to the nearest bin" in confusion_matrices(confusions, target="intensity").caption
     assert confusion_matrices(confusions.assign(count=0)) is None
+
+
+def test_confusion_matrices_of_many_methods_are_drawn_of_a_few_and_counted_of_all():
+    confusions = make_confusions(FIVE, 2)
+    whole, few = confusion_matrices(confusions, FIVE), confusion_matrices(confusions, FIVE, undrawn={"mult", "gone"})
+    titles = {axes.get_title() for axes in few.figure.axes}
+    assert "mult" not in titles and set(FIVE) - {"mult"} <= titles
+    assert few.caption.endswith(f"The csv file has the counts of all {len(FIVE)} methods.")
+    assert len(few.numbers) == len(confusions) and "csv" not in whole.caption and whole.numbers is None
     assert confusion_matrices(confusions.iloc[:0]) is None
 
 
