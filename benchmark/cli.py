@@ -271,8 +271,9 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
         from benchmark.data.inspection import inspect_file
         from benchmark.data.task import find_task
 
-        print(inspect_file(options.inspect, tasks=[find_task(task) for task in options.tasks or ()]))
-        return 0
+        text, fits = inspect_file(options.inspect, tasks=[find_task(task) for task in options.tasks or ()])
+        print(text)
+        return 0 if fits else 1
     if options.list:
         from benchmark.methods.registry import catalogue
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,14 @@ class _Judged:
         return self.refusal or next(iter(self.found.faults), "")
 
 
-def inspect_file(path: Path, tasks: Sequence[Task] = ()) -> str:
+class Inspection(NamedTuple):
+    """What was found: the text to print, and whether each file can be used as the task that it is described as."""
+
+    text: str
+    fits: bool
+
+
+def inspect_file(path: Path, tasks: Sequence[Task] = ()) -> Inspection:
     """Describe a data file, or those in a folder.
 
     Parameters
@@ -52,11 +60,12 @@ def inspect_file(path: Path, tasks: Sequence[Task] = ()) -> str:
 
     Returns
     -------
-    str
-        For a file: layout, SHA-256; for each split samples, shapes, lengths and the side of the padding, NaN and
-        infinite numbers, constant features, labels; ids that stand twice; the warnings that
+    Inspection
+        The text tells of a file its layout and SHA-256; for each split samples, shapes, lengths and the side of the
+        padding, NaN and infinite numbers, constant features, labels; ids that stand twice; the warnings that
         :func:`benchmark.data.formats.read_dataset` gives, each after ``warning:``; every fault for which it is refused,
-        if it fits none of the tasks that its name tells; the tasks that it fits, and why not the others.
+        if it fits none of `tasks` or else of those that its name tells; the tasks that it fits, and why not the others.
+        It `fits` if there is no such fault; a folder does if all its files do.
 
     Raises
     ------
@@ -66,17 +75,17 @@ def inspect_file(path: Path, tasks: Sequence[Task] = ()) -> str:
     every = list({task.name: task for task in (*tasks, *known_tasks().values())}.values())
     if not path.is_dir():
         return _file(path, path.name, every, tasks)
-    blocks = []
+    each = []
     for found in data_files(path, every):
         name = found.relative_to(path).as_posix()
         try:
-            blocks.append(_file(found, name, every, tasks))
+            each.append(_file(found, name, every, tasks))
         except BenchmarkError as error:
-            blocks.append(f"{name}: cannot be used\n{error}")
-    if not blocks:
+            each.append(Inspection(f"{name}: cannot be used\n{error}", fits=False))
+    if not each:
         ends = ", ".join(_SUFFIXES)
         raise BenchmarkError(f"no data file in {path}; those end in {ends}, or have a name that docs/data.md lists")
-    return "\n\n".join(blocks)
+    return Inspection("\n\n".join(one.text for one in each), all(one.fits for one in each))
 
 
 def data_files(folder: Path, tasks: Sequence[Task]) -> list[Path]:
@@ -104,7 +113,7 @@ def data_files(folder: Path, tasks: Sequence[Task]) -> list[Path]:
 
 
 @np.errstate(all="ignore")
-def _file(path: Path, name: str, every: Sequence[Task], own: Sequence[Task]) -> str:
+def _file(path: Path, name: str, every: Sequence[Task], own: Sequence[Task]) -> Inspection:
     content = open_file(path, list(dict.fromkeys(task.keys for task in every)))
     judged = _judge(content, every)
     subject = _subject(judged, path, own)
@@ -126,7 +135,7 @@ def _file(path: Path, name: str, every: Sequence[Task], own: Sequence[Task]) -> 
     if found.faults:
         count = f"{len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
         lines += [f"{count} for which the file is refused as {task.name}:", *(f"  {fault}" for fault in found.faults)]
-    return "\n".join([*lines, *_fits(judged, path)])
+    return Inspection("\n".join([*lines, *_fits(judged, path)]), not subject.fault)
 
 
 def _judge(content: Content, tasks: Sequence[Task]) -> list[_Judged]:

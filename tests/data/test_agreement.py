@@ -213,7 +213,7 @@ def test_reading_and_inspecting_agree(tmp_path, layout, fault):
     assert error is None or (error.isprintable() and "x.pkl" in error)
     own = find_task(task).model_copy(update={"files": ["x.pkl"]})  # so that it is described as this task
     try:
-        lines = inspect_file(path, [own]).splitlines()
+        lines = inspect_file(path, [own]).text.splitlines()
     except BenchmarkError as told_too:
         assert str(told_too) == error
         return

@@ -54,7 +54,7 @@ def test_each_utterance_is_a_sample_of_one_frame(tmp_path, kind, protocol):
             assert np.allclose(split.features["a"][place, 0], scaled, atol=1e-4)
     (warning,) = dataset.warnings
     assert "valid is made of 2 of the 18 training dialogues, every tenth by a hash of its name" in warning
-    assert f"warning: {warning}" in inspect_file(tmp_path / "IEMOCAP_features_raw.pkl")
+    assert f"warning: {warning}" in inspect_file(tmp_path / "IEMOCAP_features_raw.pkl").text
 
 
 def test_the_order_is_that_of_the_file(tmp_path):
@@ -92,7 +92,7 @@ def test_dialogues_may_be_numbered_as_those_of_meld(tmp_path):
     content = tuple(numbered(value) for value in dialogue_content(emotions=7))
     dataset = read(dump(tmp_path / "MELD_features_raw1.pkl", (*content, {})), "meld")
     assert dataset.splits["test"].ids[0] == "18$_$Ses18_F000"
-    text = inspect_file(tmp_path / "MELD_features_raw1.pkl")
+    text = inspect_file(tmp_path / "MELD_features_raw1.pkl").text
     assert "\nfits: meld\n" in text and "layout dialogues" in text
 
 

@@ -185,7 +185,7 @@ def test_emotions_have_the_names_that_mults_code_gives_their_columns(tmp_path, c
     found = {name: int((dataset.splits["test"].labels == k).sum()) for k, name in enumerate(dataset.target.categories)}
     read_as = dict(zip(MULTS_ORDER, columns.values(), strict=True))
     assert found == read_as
-    text = inspect_file(path)
+    text = inspect_file(path).text
     assert ", ".join(f"{count} {name}" for name, count in found.items()) in text
     doubts = [w for w in dataset.warnings if "say that they are happy, sad, angry, neutral" in w]
     assert len(doubts) == (not right) == text.count("bear wrong names")

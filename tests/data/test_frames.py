@@ -187,7 +187,7 @@ def test_frames_beyond_the_lengths_are_counted_in_a_warning_but_not_those_of_ber
     ],
 )
 def test_inspecting_tells_the_side(tmp_path, make, told):
-    text = inspect_file(dump(tmp_path / "x.pkl", make()))
+    text = inspect_file(dump(tmp_path / "x.pkl", make())).text
     assert text.count(f"({told})") >= 6
 
 
@@ -197,7 +197,7 @@ def test_inspecting_tells_of_two_sides_and_of_none(tmp_path):
         split["audio"][:4] = split["audio"][:4, ::-1]
         split["vision"][:] = 1.0
         split["vision_lengths"] = [7] * len(split["id"])
-    train = inspect_file(dump(tmp_path / "x.pkl", content)).split("valid:")[0]
+    train = inspect_file(dump(tmp_path / "x.pkl", content)).text.split("valid:")[0]
     short = np.array(content["train"]["audio_lengths"]) < 9
     assert f"padded in front in {short[:4].sum()} samples, behind in {short[4:].sum()})" in train
     assert "median 7 (told by the file)" in train

@@ -48,7 +48,7 @@ def test_labels_that_a_sentiment_task_does_not_have_are_refused(tmp_path, case, 
         read(path, "mosi")
     text = str(caught.value)
     assert WANTED in text and advice in text and "\n" not in text
-    report = inspect_file(path.rename(tmp_path / "mosi_data.pkl"))
+    report = inspect_file(path.rename(tmp_path / "mosi_data.pkl")).text
     assert "3 faults for which the file is refused as mosi" in report, "one a split"
 
 
@@ -89,7 +89,7 @@ def test_emotions_of_a_single_category_are_refused(tmp_path, pairs):
     path = dump(tmp_path / "x.pkl", content)
     with pytest.raises(BenchmarkError, match=r"labels of 'valid' show sad in every sample, .*have samples of other"):
         read(path, "iemocap")
-    assert "1 fault for which the file is refused" in inspect_file(path)
+    assert "1 fault for which the file is refused" in inspect_file(path).text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_emotion_that_a_split_lacks_is_told(tmp_path, name, effect):
     path = dump(tmp_path / "x.pkl", content)
     dataset = read(path, "iemocap")
     (warning,) = dataset.warnings
-    assert f"no sample of '{name}' is angry: {effect}" in warning and f"warning: {warning}" in inspect_file(path)
+    assert f"no sample of '{name}' is angry: {effect}" in warning and f"warning: {warning}" in inspect_file(path).text
     assert set(dataset.splits[name].labels) == {0, 1, 3}
 
 

@@ -60,7 +60,7 @@ def test_the_file_by_hand_is_read_too(folder):
 
 def test_the_report_is_as_it_is_shown(folder):
     (shown,) = [block for block in fenced("") if "fits: " in block]
-    report = inspect_file(folder / "stars.npz", [read_task(folder / "stars.yaml")]).splitlines()
+    report = inspect_file(folder / "stars.npz", [read_task(folder / "stars.yaml")]).text.splitlines()
     assert len(shown.splitlines()) >= 3 and set(shown.splitlines()) <= set(report)
 
 

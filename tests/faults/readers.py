@@ -30,7 +30,7 @@ from benchmark.running.store import Store
 def read_data(path: Path) -> None:
     """Both ways to read a data file must agree on whether it can be used, and as what."""
     try:
-        report = inspect_file(path)
+        report = inspect_file(path).text
     except BenchmarkError as told:
         try:
             read_dataset(path, known_tasks()["mosi"])

@@ -170,7 +170,7 @@ def test_keys_and_ids_stay_on_their_line(tmp_path):
     content = mmsa_content()
     content["train"]["id"][0] = "a\nb"
     content["train"]["audio"][0, 0, 0] = np.nan
-    assert "first a b, feature 0" in inspect_file(dump(tmp_path / "y.pkl", content))
+    assert "first a b, feature 0" in inspect_file(dump(tmp_path / "y.pkl", content)).text
 
 
 def test_ids_stay_unique_whatever_they_are(tmp_path):
