@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from benchmark.data import load_task
 from benchmark.data.dataset import Dataset, Split
@@ -31,7 +32,10 @@ from benchmark.running.store import setting_name
 from benchmark.running.training import train
 from benchmark.running.tuning import score_of
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "selection.md"
+_ROOT = Path(__file__).resolve().parents[2]
+PAGE = _ROOT / "docs" / "selection.md"
+STORED = _ROOT / "results" / "reference" / "selection"
+"""The epochs that the page is written from."""
 MARKS = "<!-- study -->", "<!-- end of study -->"
 LATE = 5
 """The least epoch of the rules that wait."""
@@ -42,6 +46,9 @@ RULES = {
     f"loss from {LATE}": ("loss", LATE),
     f"score from {LATE}": ("score", LATE),
 }
+CHOSEN = f"score from {LATE}"
+"""The default; the others are compared with it."""
+_RESAMPLES = 10_000
 COLUMNS = (
     "method", "seed", "stage", "epoch", "valid_loss", "valid_score", "judged", "patience", "idle", "lower_is_better",
 )  # fmt: skip
@@ -122,7 +129,7 @@ def choices(epochs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``method, seed, rule, epoch, idle, judged``.
+        ``method, seed, rule, epoch, idle, judged, lower_is_better``.
     """
     rows = []
     for (method, seed), own in epochs.groupby(["method", "seed"], sort=False):
@@ -131,12 +138,43 @@ def choices(epochs: pd.DataFrame) -> pd.DataFrame:
         for name, (rule, least) in RULES.items():
             keeper = Keeper(rule, least, bool(about["lower_is_better"]), int(about["patience"]))
             epoch = kept(last.to_dict("records"), keeper)
-            rows.append((method, seed, name, epoch, about["idle"], last.loc[epoch, "judged"]))
-    return pd.DataFrame(rows, columns=["method", "seed", "rule", "epoch", "idle", "judged"])
+            rows.append((method, seed, name, epoch, about["idle"], last.loc[epoch, "judged"], about["lower_is_better"]))
+    return pd.DataFrame(rows, columns=["method", "seed", "rule", "epoch", "idle", "judged", "lower_is_better"])
+
+
+def differences(found: pd.DataFrame) -> pd.DataFrame:
+    """Each rule less the chosen one, over methods, with 95 % intervals; methods of one seed have no part in deviations.
+
+    Returns
+    -------
+    DataFrame
+        A rule a row: ``deviation``, that of the root mean variance over seeds, with ``deviation_low`` and
+        ``deviation_high`` by bootstrap over methods; ``score``, that of the mean over methods, with ``score_low`` and
+        ``score_high`` by Student's t; ``better`` and ``worse``, of how many methods the mean score is.
+    """
+    by = found.groupby(["method", "rule"], sort=False)["judged"]
+    mean, variance = by.mean().unstack(), by.var().unstack().dropna()  # (methods, rules)
+    drawn = np.random.default_rng(0).integers(len(variance), size=(_RESAMPLES, len(variance)))
+    sign = -1 if found["lower_is_better"].iloc[0] else 1
+    rows = {}
+    for rule in RULES:
+        if rule == CHOSEN:
+            continue
+        pair = variance[[rule, CHOSEN]].to_numpy()
+        spread = -np.diff(np.sqrt(pair.mean(0)))[0]
+        low, high = np.quantile(-np.diff(np.sqrt(pair[drawn].mean(1))), [0.025, 0.975])
+        less = (mean[rule] - mean[CHOSEN]).to_numpy()
+        half = stats.t.ppf(0.975, len(less) - 1) * stats.sem(less) if len(less) > 1 else np.nan
+        rows[rule] = {
+            "deviation": spread, "deviation_low": low, "deviation_high": high, "score": less.mean(),
+            "score_low": less.mean() - half, "score_high": less.mean() + half,
+            "better": int((sign * less > 0).sum()), "worse": int((sign * less < 0).sum()),
+        }  # fmt: skip
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def tables(epochs: pd.DataFrame) -> str:
-    """Two tables in Markdown: the rules over all methods, and method by method."""
+    """Three tables in Markdown: the rules over all methods, each less the chosen one, and method by method."""
     found = choices(epochs)
     lower = bool(epochs["lower_is_better"].iloc[0])
     by = found.groupby(["method", "rule"], sort=False)
@@ -171,7 +209,22 @@ def tables(epochs: pd.DataFrame) -> str:
     ]
     models = found.groupby("method")["seed"].nunique()
     about = f"Trained models: {', '.join(f'{count} of {method}' for method, count in models.items())}."
-    return "\n\n".join([about, _markdown(head, whole), _markdown(["method", *RULES], each)])
+    beside = [
+        [
+            rule,
+            f"{_signed(own.deviation)} ({_signed(own.deviation_low)} to {_signed(own.deviation_high)})",
+            f"{_signed(own.score)} ({_signed(own.score_low)} to {_signed(own.score_high)})",
+            f"{own.better:g}",
+            f"{own.worse:g}",
+        ]
+        for rule, own in differences(found).iterrows()
+    ]
+    less = [f"less {CHOSEN}", "deviation over seeds", "score", "better of", "worse of"]
+    return "\n\n".join([about, _markdown(head, whole), _markdown(less, beside), _markdown(["method", *RULES], each)])
+
+
+def _signed(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:+.2f}"
 
 
 def _number(value: float, decimals: int) -> str:

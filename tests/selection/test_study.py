@@ -1,11 +1,12 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from benchmark.data import load_task
 from benchmark.running.cell import build_method
 from benchmark.running.training import train
 from tests.running.small_grid import small_grid
-from tests.selection.study import CPU, choices, halves, in_page, tables, watch
+from tests.selection.study import CPU, PAGE, STORED, choices, differences, halves, in_page, read, tables, watch
 
 
 def test_the_halves_share_no_video_and_hold_no_test(small_mosi):
@@ -58,3 +59,34 @@ def test_the_tables_hold_means_deviations_and_who_is_too_early():
     assert "| score | 7.07 | 7.07 | 1 | 47.00 | 0 | 2 | 2 |" in page
     assert "| last | 7.07 | 7.07 | 1 | 52.00 | 1 | 7 | 0 |" in page
     assert "| planted | 49.0 ± 11.3 (4) | 47.0 ± 7.1 (2) | 52.0 ± 7.1 (7) |" in tables(PLANTED)
+
+
+def test_rules_are_compared_with_the_chosen_one_over_methods():
+    found = pd.DataFrame(
+        [
+            (method, seed, rule, judged, False)
+            for method, by_rule in {
+                "steady": {"loss": (50, 54), "score from 5": (60, 60)},
+                "loose": {"loss": (40, 60), "score from 5": (49, 51)},
+                "once": {"loss": (50,), "score from 5": (49,)},  # one seed has no deviation
+            }.items()
+            for rule, judged_of in {**dict.fromkeys(("score", "last", "loss from 5"), (1, 1)), **by_rule}.items()
+            for seed, judged in enumerate(judged_of)
+            if method != "once" or seed == 0
+        ],
+        columns=["method", "seed", "rule", "judged", "lower_is_better"],
+    )
+    loss = differences(found).loc["loss"]
+    # variances 8 and 200 against 0 and 2; means 52, 50, 50 against 60, 50, 49
+    assert loss["deviation"] == pytest.approx(104**0.5 - 1)
+    assert loss["deviation_low"] == pytest.approx(8**0.5) and loss["deviation_high"] == pytest.approx(200**0.5 - 2**0.5)
+    assert loss["score"] == pytest.approx(-7 / 3) and (loss["better"], loss["worse"]) == (1, 1)
+    half = 4.302653 * np.std([-8, 0, 1], ddof=1) / 3**0.5  # t with two degrees of freedom
+    assert loss["score_high"] - loss["score"] == pytest.approx(half) == loss["score"] - loss["score_low"]
+    turned = differences(found.assign(judged=-found["judged"], lower_is_better=True)).loc["loss"]
+    assert (turned["better"], turned["worse"]) == (1, 1) and turned["score"] == -loss["score"]
+
+
+def test_the_page_is_what_the_stored_epochs_say():
+    text = PAGE.read_text(encoding="utf-8")
+    assert in_page(text, read(STORED)) == text
