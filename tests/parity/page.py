@@ -45,8 +45,7 @@ The methods once differed from the official code in more places. Weighted F1 of 
 standard deviation over seeds, and the paired difference with its 95 % interval over seeds (t distribution); the epoch kept
 is the one of least validation loss in both, which was the rule then. Nothing was tuned: a change was made because the
 official code has it, and taken back where it cost, as padding that is attended to in MulT, whose default hides it. Rows "on
-the file" are of [one file of real CMU-MOSI features](../results/reference/README.md). DMD, LNLN and GCNet have changed, too,
-and are not in this table.
+the file" are of [one file of real CMU-MOSI features](../results/reference/README.md).
 """
 
 
