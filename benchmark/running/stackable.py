@@ -23,6 +23,8 @@ from benchmark.running.training import Course, train_epoch
 _TRIED = 8  # samples of the batch on which it is tried whether a method can be stacked
 _TOLERANCE = 1e-3  # of a loss, or a gradient, computed both ways in float32
 _TIMED = 2  # batches by which it is found whether a stack is faster
+WORTH = 1.05
+"""The least gain for which models are stacked: two batches tell a rate to a few per cent only."""
 
 
 def try_out(base: Method, course: Course) -> bool:

@@ -21,7 +21,7 @@ from benchmark.protocol.method import Method
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.recorded import USUAL, Ways
 from benchmark.running.stack import NotTogether, Stack, training_fields
-from benchmark.running.stackable import gain, try_out
+from benchmark.running.stackable import WORTH, gain, try_out
 from benchmark.running.training import Course, Ended, TrainingError, means_of
 
 
@@ -101,8 +101,9 @@ def train_together(
             continue
         base = members[next(iter(courses))].method
         tried = [try_out(base, course) for course in courses.values()]
-        if if_faster and (gained := gain([*courses.values()])) < 1:
-            raise NotTogether(f"a step of all takes {1 / gained:.2f} times as long as theirs one after another")
+        if if_faster and (gained := gain([*courses.values()])) < WORTH:
+            much = f"{1 / gained:.2f} times as long as theirs one after another"
+            raise NotTogether(f"a step of all takes {much}; it is worth it from {1 / WORTH:.2f} on")
         if_faster = False  # measured once
         _train_stage(members, courses, ways.on(device), predicts=all(tried))
     for member in members:

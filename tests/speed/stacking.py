@@ -26,7 +26,7 @@ from benchmark.protocol.answers import stages_of
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.stack import NotTogether
-from benchmark.running.stackable import gain
+from benchmark.running.stackable import WORTH, gain
 from benchmark.running.stacked import Member, train_together
 from benchmark.running.training import Course, train
 from tests.speed import contender
@@ -98,7 +98,7 @@ def beside(name: str, dataset: Dataset, models: int, rounds: int) -> dict[str, A
             raise faults[0]
         found["stacked"].append(seconds_an_epoch(members[0]))
     if found["stacked"]:
-        found["auto"] = gain(begun(name, dataset, models, trains_on)) >= 1
+        found["auto"] = gain(begun(name, dataset, models, trains_on)) >= WORTH
     return found
 
 
