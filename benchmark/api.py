@@ -111,7 +111,7 @@ def run(
     cell_timeout : float, optional
         Seconds after which a cell has failed.
     together : int or "auto"
-        How many cells that differ in little are trained at once; ``auto`` is 32 on a GPU and 1 elsewhere.
+        How many cells that differ in little train at once; ``auto``: 32 on a GPU, up to 8 on a CPU where it is faster.
     fresh : bool
         Compute done cells again; the old ones move to ``OUT/replaced``.
     shard : str or tuple of int, optional

@@ -198,7 +198,8 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     where.add_argument(
         "--together", type=_at_least_one_or_auto, metavar="N|auto", default=1,
-        help="train N cells at once that differ in seed or learning rate alone (default: 1; auto: 32 on a GPU)",
+        help="train N cells at once that differ in seed, learning rate and the like alone (default: 1; auto: 32 on a "
+        "GPU, up to 8 on a CPU where that is faster)",
     )  # fmt: skip
     where.add_argument(
         "--shard", metavar="I/N",
