@@ -21,5 +21,14 @@ SMALLER = {
     "tfr_net": {"d": 12, "layers": 1, "fusion_layers": 1, "head_hidden": 32},
     "transm": {"d": 50, "units": 32, "encoder_layers": 1, "decoder_layers": 1},
 }
-DEPTHS = {"decoder_layers", "depth", "encoder_layers", "flow_steps", "fusion_layers", "injections", "layers", "refiner_blocks"}
+DEPTHS = {
+    "decoder_layers",
+    "depth",
+    "encoder_layers",
+    "flow_steps",
+    "fusion_layers",
+    "injections",
+    "layers",
+    "refiner_blocks",
+}
 """Those of the hyper-parameters above that say how often a part is repeated."""
