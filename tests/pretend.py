@@ -41,6 +41,7 @@ from benchmark.running.recorded import Ways
 from benchmark.running.stack import Stack, training_fields
 from benchmark.running.training import Course, train
 from tests.batches import moved, random_batch, small_task, without_dropout
+from tests.smaller import SMALLER
 
 CPU = torch.device("cpu")
 aten = torch.ops.aten
@@ -184,7 +185,8 @@ def build(name: str, task: Any) -> Method:
     """An untrained method without dropout, whose coins depend on the size of blocks, which depends on the device."""
     torch.manual_seed(0)
     cls = methods.load(methods.catalogue()[name])
-    return without_dropout(cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [])[0]))
+    sizes = SMALLER.get(name, {})  # where it waits does not depend on them
+    return without_dropout(cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [sizes])[0]))
 
 
 def trained(name: str, device: torch.device) -> np.ndarray:

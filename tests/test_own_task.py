@@ -66,8 +66,9 @@ def test_from_nothing_to_a_table(here, capsys):
     assert "others need the cells" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("undrawn")  # figures are made, of every kind of task
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_every_kind_of_task_in_one_run(here, capsys, request):
+def test_every_kind_of_task_in_one_run(here):
     own = Task(name="two", target={"kind": "category", "names": ["dull", "bright"]}, modalities="la", metrics=["auroc"])
     results = benchmark.run(
         {"methods": ["constant", "linear"], "tasks": ["mosi_intensity", "meld", own], "seeds": 2}
@@ -95,7 +96,6 @@ def test_every_kind_of_task_in_one_run(here, capsys, request):
     assert best.count("**") >= 8, "the least error is the best"
     model = results.load("linear", "mosi_intensity", seed=0)
     assert model.task.kind == "intensity" and model.task.num_outputs == 1
-    request.getfixturevalue("undrawn")
     again = benchmark.report("out", metrics=["corr", "auroc"])
     stems = again.kinds["tables"]
     assert "mosi_intensity_inter_corr" in stems and "two_inter_auroc" in stems and "meld_inter_auroc" in stems

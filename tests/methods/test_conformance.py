@@ -1,6 +1,7 @@
 """Every registered method passes every check, and for every check there is an offender that it catches."""
 
 import re
+from functools import cache
 
 import pytest
 import torch
@@ -8,52 +9,56 @@ from safetensors.torch import load
 
 import run_benchmark
 from benchmark import methods
+from benchmark.data.simulator import simulate
+from benchmark.data.task import known_tasks
 from benchmark.methods.conformance import CHECKS, Harness, NotApplicable, Subject, Violation, _equal, examine
 from benchmark.methods.weights import packed_weights, unpack_weights
 from benchmark.running.evaluation import predict_settings
 from benchmark.running.training import train
+from tests.smaller import DEPTHS, SMALLER
 
 ENTRIES = methods.catalogue()
 HARNESS = Harness(train, predict_settings)
-SMALLER = {
-    "cmad": {"d": 16},
-    "cubemlp": {"d": 32, "length": 20},
-    "dicmor": {"layers": 2, "flow_steps": 2, "flow_hidden": 16, "refiner_blocks": 1},
-    "dmd": {"d": 20, "layers": 2},
-    "ebmc": {"d": 16, "layers": 2},
-    "hrlf": {"d": 20, "layers": 1, "hidden": 32},
-    "lnln": {"d": 16, "head_width": 4, "layers": 1, "fusion_layers": 1, "tokens": 4},
-    "misa": {"hidden": 32, "rnn_hidden": 32, "feedforward": 64},
-    "momke": {"d": 16, "layers": 2},
-    "mplmm": {"d": 10, "layers": 2},
-    "mult": {"d": 10, "layers": 2},
-    "p_rmf": {"d": 16, "injections": 2, "tokens": 4},
-    "tfr_net": {"d": 12, "layers": 1, "fusion_layers": 2, "head_hidden": 32},
-    "transm": {"d": 20, "units": 16, "encoder_layers": 2, "decoder_layers": 1},
-}
-"""Sizes that slow methods are examined in. Of a method in its defaults there is the contract; a breach of any other
-rule is there at every size."""
 
 
 class Smaller(Subject):
-    """A method in a size that is soon examined."""
+    """A method in a size that is soon examined, on short clips.
+
+    Of a method in its defaults, on clips as long as a task's, there is the contract; a breach of any other rule is there
+    at every size.
+    """
 
     def build(self, dataset, seed=0, **changes):
         return super().build(dataset, seed, **(SMALLER.get(self.entry.name, {}) | changes))
 
     def dataset(self, task):
-        return SHARED.dataset(task)
+        return short(task)
 
 
-SHARED = Subject(ENTRIES["constant"], HARNESS)
-"""Its tasks are those of all."""
+class Deeper(Smaller):
+    """Each part twice over, for a gradient may reach the last of them alone."""
+
+    def build(self, dataset, seed=0, **changes):
+        depths = dict.fromkeys(DEPTHS & SMALLER.get(self.entry.name, {}).keys(), 2)
+        return super().build(dataset, seed, **(depths | changes))
+
+
+@cache
+def short(name):
+    """A tiny task whose clips have six words, ten at most, instead of eleven and twenty."""
+    task = known_tasks()[name]
+    clips = task.simulator.model_copy(update={"words": [6, 10]})
+    return simulate(task.model_copy(update={"simulator": clips}), (48, 16, 32))
+
+
 SUBJECTS = {name: Smaller(entry, HARNESS) for name, entry in ENTRIES.items()}
 
 
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("name", sorted(ENTRIES))
 def test_every_method_conforms(name, check):
-    subject = SUBJECTS[name] if check != "contract" else Subject(ENTRIES[name], HARNESS)
+    own = {"contract": Subject, "gradients": Deeper}.get(check)
+    subject = own(ENTRIES[name], HARNESS) if own else SUBJECTS[name]
     try:
         CHECKS[check](subject)
     except NotApplicable as reason:

@@ -33,6 +33,10 @@ GRID = {
     "training": {"epochs": 2, "batch_size": 4, "validation_draws": 1},  # four steps: an emulated processor is slow
     "portable": True,
 }
+SIZES = {  # of those that an emulated processor would take longest for
+    "gcnet": {"hidden": 16, "num_windows": 2},
+    "tfr_net": {"d": 12, "layers": 1, "fusion_layers": 1, "head_hidden": 32},
+}
 
 
 def digests(names: list[str]) -> dict[str, str]:
@@ -42,7 +46,7 @@ def digests(names: list[str]) -> dict[str, str]:
     from benchmark.running.choice import choose
     from benchmark.running.store import Store
 
-    grid = choose({**GRID, "methods": names}).build()
+    grid = choose({**GRID, "methods": names, "set": {name: SIZES[name] for name in names if name in SIZES}}).build()
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Work(grid.settings, grid.draw, Path(folder), "cpu", fresh=False, timeout=None)
