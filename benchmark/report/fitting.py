@@ -4,26 +4,50 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from benchmark.report.content import Cell, Table
-from benchmark.report.tables import escape_latex, latex_number, print_cell
+from benchmark.report.tables import MINUS, escape_latex, latex_number, print_cell
 
 WIDTHS = {"one": 229.0, "two": 469.0}
 """Points of text in one and in two columns of LaTeX's ``article`` with ``twocolumn``, at 10 points on letter paper."""
 _HEIGHT = 500.0  # of a float, with its caption and note
 _LINE = 12.0
-_SIZES = (("", 1.0, 6.0), ("", 1.0, 4.0), (r"\small", 0.9, 4.0), (r"\footnotesize", 0.8, 3.0))
-"""From the largest on: the command, its size by that of the text, and half the space between two columns in points."""
-_BOLD = 1.15  # cmbx10's digits by cmr10's
-_SIGNS = {"▲": 6.3, "▼": 6.3, "◆": 3.5, "±": 7.8, "†": 4.5, "‡": 4.5, "≈": 7.8, "–": 5.0}
+
+
+class Size(NamedTuple):
+    """A size of type, by that of the text at 10 points.
+
+    Small type is wider than large type made smaller: its letters have a width of their own, and so have raised signs.
+    """
+
+    command: str
+    height: float
+    letters: float
+    raised: float
+    gap: float
+    """Half the space between two columns in points."""
+
+
+SIZES = (
+    Size("", 1.0, 1.0, 1.0, 6.0),
+    Size("", 1.0, 1.0, 1.0, 4.0),
+    Size(r"\small", 0.9, 0.925, 0.93, 4.0),
+    Size(r"\footnotesize", 0.8, 0.85, 0.93, 3.0),
+    Size(r"\footnotesize", 0.8, 0.85, 0.93, 2.0),
+)
+"""From the largest on, as LaTeX has them in Computer Modern."""
+_BOLD = 1.15  # digits by those that are not
+_RAISED = {"▲": 7.6, "▼": 7.6, "◆": 4.6}
+_INLINE = {"−": 7.8, "±": 7.8, "≈": 7.8, "†": 4.4, "‡": 4.4, "–": 5.0, "\u2009": 1.67}
 _PLAIN = {  # symbols of amssymb, in what LaTeX itself has
     r"$\blacktriangle$": r"$^{\bigtriangleup}$",
     r"$\blacktriangledown$": r"$^{\bigtriangledown}$",
@@ -61,12 +85,12 @@ class Layout:
     def marks(self) -> list[str]:
         """The widest of each column."""
         columns = zip(*(cells for _, cells in self.rows), strict=True)
-        return [max((cell.mark for cell in column), key=_width) for column in columns]
+        return [max((cell.mark for cell in column), key=text_width) for column in columns]
 
     @property
-    def size(self) -> tuple[str, float, float]:
-        """The largest at which it fits, or the smallest; see `_SIZES`."""
-        return next((size for size in _SIZES if _fits(self, size)), _SIZES[-1])
+    def size(self) -> Size:
+        """The largest at which it fits, or the smallest."""
+        return next((size for size in SIZES if _fits(self, size)), SIZES[-1])
 
 
 def fit(layout: Layout) -> bool:
@@ -74,9 +98,8 @@ def fit(layout: Layout) -> bool:
     return _fits(layout, layout.size)
 
 
-def _fits(layout: Layout, size: tuple[str, float, float]) -> bool:
-    _, scale, gap = size
-    return _needs(layout, scale, gap) <= WIDTHS[layout.width] and _height(layout, scale) <= _HEIGHT
+def _fits(layout: Layout, size: Size) -> bool:
+    return _sum(_widths(layout, size), size) <= WIDTHS[layout.width] and _height(layout, size) <= _HEIGHT
 
 
 def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:
@@ -90,15 +113,15 @@ def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:
     """
     if fit(layout):
         return ""
-    _, scale, gap = layout.size
-    share = _needs(layout, scale, gap) / WIDTHS[layout.width]
+    size = layout.size
+    widths, count = _widths(layout, size), len(layout.table.columns)
+    share = _sum(widths, size) / WIDTHS[layout.width]
     if share <= 1.0:
-        spare = (_height(layout, scale) - _HEIGHT) / (_LINE * scale)
+        spare = (_height(layout, size) - _HEIGHT) / (_LINE * size.height)
         return f"is too high for a page at 80 % of the text's size (an estimate); leave out {ceil(spare)} rows"
     of = "a column of text" if layout.width == "one" else "two columns of text"
     does = [words for other, words in others if fit(other)]
-    widths, count = _widths(layout), len(layout.table.columns)
-    most = next((n for n in range(count, 0, -1) if _sum(widths[: n + 1], scale, gap) <= WIDTHS[layout.width]), 0)
+    most = next((n for n in range(count, 0, -1) if _sum(widths[: n + 1], size) <= WIDTHS[layout.width]), 0)
     if most:
         does.append(f"leave out {count - most} of its {count} columns")
     return f"takes {share:.0%} of {of} at 80 % of the text's size (an estimate), and is written so; " + (
@@ -106,89 +129,110 @@ def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:
     )
 
 
+def text_width(text: str, size: Size = SIZES[0]) -> float:
+    """Points of a text in Computer Modern, as :func:`benchmark.report.tables.latex_number` has it set."""
+    text = MINUS.sub("−", text)
+    raised = sum(_RAISED.get(character, 0.0) for character in text)
+    inline = sum(_INLINE.get(character, 0.0) for character in text)
+    letters = re.sub(r"[^ -~]", "n", "".join(c for c in text if c not in _RAISED and c not in _INLINE))
+    return (inline + _letters(letters)) * size.letters + raised * size.raised
+
+
 @lru_cache(maxsize=4096)
-def _width(text: str) -> float:
-    """Points of a text in Computer Modern at 10 points."""
+def _letters(text: str) -> float:
     font = FontProperties(fname=str(Path(matplotlib.get_data_path(), "fonts", "ttf", "cmr10.ttf")), size=10)
-    signs = sum(_SIGNS.get(character, 0.0) for character in text)
-    letters = re.sub(r"[^ -~]", "n", "".join(character for character in text if character not in _SIGNS))
-    return signs + (
-        float(text_to_path.get_text_width_height_descent(letters, font, ismath=False)[0]) if letters else 0.0
-    )
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
 
 
-def _widths(layout: Layout) -> list[float]:
-    """Of the column of names, then of each column, at 10 points without the space between them."""
+def _widths(layout: Layout, size: Size) -> list[float]:
+    """Of the column of names, then of each column, without the space between them."""
     table = layout.table
     names = [table.row_name(name) + (" [00]" if name in layout.cites else "") for name in table.methods]
-    widths = [max(map(_width, ["Method", *names]))]
+    widths = [max(text_width(name, size) for name in ["Method", *names])]
     cells = zip(*(cells for _, cells in layout.rows), strict=True)
     for label, column, mark in zip(
         (label for _, own in layout.heads for label in own), cells, layout.marks, strict=True
     ):
-        printed = [
-            _width(cell.value or "–") * (_BOLD if cell.rank == 1 else 1.0)
-            + _width((cell.mark or mark) + (f" {cell.spread}" if cell.spread else ""))
+        means = [
+            text_width(cell.value or "–", size) * (_BOLD if cell.rank == 1 else 1.0)
+            + text_width(cell.mark or mark, size)
             for cell in column
         ]
-        widths.append(max(_width(label), *printed))
+        spreads = [
+            text_width(f" {cell.spread}".replace(" ± ", "\u2009±\u2009"), size) for cell in column if cell.spread
+        ]
+        widths.append(max(text_width(label, size), max(means) + max(spreads, default=0.0)))
     at = 1
     for head, labels in layout.heads:  # what stands above several columns widens the last one
-        widths[at + len(labels) - 1] += max(0.0, _width(head) - sum(widths[at : at + len(labels)]))
+        widths[at + len(labels) - 1] += max(0.0, text_width(head, size) - sum(widths[at : at + len(labels)]))
         at += len(labels)
     return widths
 
 
-def _sum(widths: Sequence[float], scale: float, gap: float) -> float:
-    return sum(widths) * scale + 2 * gap * (len(widths) - 1)
+def _sum(widths: Sequence[float], size: Size) -> float:
+    return sum(widths) + 2 * size.gap * (len(widths) - 1)
 
 
-def _needs(layout: Layout, scale: float, gap: float) -> float:
-    return _sum(_widths(layout), scale, gap)
-
-
-def _height(layout: Layout, scale: float) -> float:
+def _height(layout: Layout, size: Size) -> float:
     """Points of the whole float: rows, caption and note."""
-    width = WIDTHS[layout.width]
+    width, small = WIDTHS[layout.width], SIZES[-1]
     heads = 1 + any(head for head, _ in layout.heads)
-    caption, note = _width(layout.table.lead) / width, 0.8 * _width(layout.table.caption) / width
-    return _LINE * (scale * (heads + len(layout.rows)) + ceil(caption) + 0.8 * ceil(note) + 3)
+    caption, note = text_width(layout.table.lead) / width, text_width(layout.table.caption, small) / width
+    rows = size.height * (heads + len(layout.rows))
+    return _LINE * (rows + ceil(caption) + small.height * ceil(note) + 3)
+
+
+def _spread(spread: str, longest: int) -> str:
+    """What stands behind a mean, as wide as the column's longest, so that means stand below one another."""
+    if not spread:
+        return ""
+    filling = rf"\phantom{{{'0' * (longest - len(spread))}}}" if len(spread) < longest else ""
+    text = latex_number(spread)
+    if text.startswith(r"$\pm$ "):  # spaces of words would take twice as much
+        return text.replace(r"$\pm$ ", rf"\,$\pm$\,{filling}")
+    return f" {filling}{text}"
 
 
 def to_paper_latex(layout: Layout) -> str:
     """A floating table for a document that loads booktabs and nothing else; as large as fits, and never scaled."""
     table, heads = layout.table, layout.heads
     float_ = "table" if layout.width == "one" else "table*"
-    command, _, gap = layout.size
+    size, rows = layout.size, layout.rows
     above = []
     if any(head for head, _ in heads):
         at, spans, rules = 2, [], []
-        for head, labels in heads:
-            spans.append(rf"\multicolumn{{{len(labels)}}}{{c}}{{{escape_latex(head)}}}")
-            rules.append(rf"\cmidrule(lr){{{at}-{at + len(labels) - 1}}}")
-            at += len(labels)
+        for head, own in heads:
+            spans.append(rf"\multicolumn{{{len(own)}}}{{c}}{{{escape_latex(head)}}}")
+            rules.append(rf"\cmidrule(lr){{{at}-{at + len(own) - 1}}}")
+            at += len(own)
         above = [" & ".join(["", *spans]).strip() + r" \\", " ".join(rules)]
     hidden = [rf"\phantom{{{escape_latex(mark)}}}" if mark else "" for mark in layout.marks]  # digits below digits
+    longest = [max(len(cell.spread) for cell in column) for column in zip(*(cells for _, cells in rows), strict=True)]
     body = []
-    for name, cells in table.blocks[0].rows:
+    for (name, cells), label in zip(table.blocks[0].rows, (label for label, _ in rows), strict=True):
         cite = rf"~\cite{{{layout.cites[name]}}}" if name in layout.cites else ""
         numbers = [
-            print_cell(cell, latex_number, r"\textbf{{{}}}".format, r"\underline{{{}}}".format, no_mark)
-            for cell, no_mark in zip(cells, hidden, strict=True)
+            print_cell(
+                replace(cell, spread=""), latex_number, r"\textbf{{{}}}".format, r"\underline{{{}}}".format, no_mark
+            )
+            + _spread(cell.spread, most)
+            for cell, no_mark, most in zip(cells, hidden, longest, strict=True)
         ]
-        body.append(" & ".join([escape_latex(table.row_name(name)) + cite, *numbers]) + r" \\")
+        body.append(" & ".join([escape_latex(label) + cite, *numbers]) + r" \\")
+    middle = r"\multicolumn{{1}}{{c}}{{{}}}" if any(longest) else "{}"
+    labels = [middle.format(escape_latex(label)) for _, own in heads for label in own]
     lines = [
         r"% \usepackage{booktabs}",
         rf"\begin{{{float_}}}[t]",
         r"\centering",
-        rf"\caption{{{escape_latex(table.lead)}}}",
+        rf"\caption{{{escape_latex(table.lead)}}}\smallskip",
         rf"\label{{tab:{table.stem}}}",
-        rf"\setlength{{\tabcolsep}}{{{gap:g}pt}}",
-        *([command] if command else []),
+        rf"\setlength{{\tabcolsep}}{{{size.gap:g}pt}}",
+        *([size.command] if size.command else []),
         rf"\begin{{tabular}}{{@{{}}l{'r' * len(table.columns)}@{{}}}}",
         r"\toprule",
         *above,
-        " & ".join(["Method", *(escape_latex(label) for _, labels in heads for label in labels)]) + r" \\",
+        " & ".join(["Method", *labels]) + r" \\",
         r"\midrule",
         *body,
         r"\bottomrule",

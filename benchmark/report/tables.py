@@ -461,6 +461,10 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
 _LIGATURES = {"--", "''", "``", ",,", "?`", "!`"}  # pairs that fonts print as another character
 
 
+MINUS = re.compile(r"(?<![\w.-])-(?=\.?\d)")
+"""A hyphen that is a minus sign."""
+
+
 def escape_latex(text: str) -> str:
     """Text as it is, in LaTeX of any font encoding."""
     text = _one_line(text)
@@ -470,7 +474,7 @@ def escape_latex(text: str) -> str:
 
 def latex_number(text: str) -> str:
     """The same for what stands in a cell: a hyphen before a number is a minus sign."""
-    return re.sub(r"(?<![\w.-])-(?=\.?\d)", "$-$", escape_latex(text))
+    return MINUS.sub("$-$", escape_latex(text))
 
 
 def _one_line(text: str) -> str:

@@ -42,8 +42,17 @@ def _balance(source):
 
 def _plain(cell):
     r"""A cell's text; ``\phantom`` prints nothing."""
-    cell = re.sub(r"\\phantom\{\$.*?\$\}", "", cell.strip())
+    cell = re.sub(r"\\phantom\{(\$.*?\$|0+)\}", "", cell.strip())
+    cell = re.sub(r"^\\multicolumn\{1\}\{c\}\{(.*)\}$", r"\1", cell)
     cell = re.sub(r"\\(textbf|underline)\{(.*?)\}", r"\2", cell)
-    for written, printed in {r"$\pm$": "±", "$-$": "−", r"\{": "{", r"\}": "}", "{[}": "[", r"\_": "_"}.items():
+    for written, printed in {
+        r"$\pm$": "±",
+        "$-$": "−",
+        r"\{": "{",
+        r"\}": "}",
+        "{[}": "[",
+        r"\_": "_",
+        r"\,": " ",
+    }.items():
         cell = cell.replace(written, printed)
     return cell

@@ -19,7 +19,7 @@ from benchmark.evidence.stored import Evidence
 from benchmark.report.comparisons import with_evidence
 from benchmark.report.compose import gather
 from benchmark.report.content import Block, Cell, Table
-from benchmark.report.fitting import WIDTHS
+from benchmark.report.fitting import SIZES, text_width
 from benchmark.report.paper import check_planned, paper_files
 from benchmark.report.paper_columns import Printed
 from benchmark.report.tables import build_tables, to_latex
@@ -91,6 +91,15 @@ def test_what_stands_behind_a_mean(scores, evidence, show):  # noqa: F811
         "interval": "{[}95",
     }
     assert said[show] in tex
+
+
+def test_means_stand_below_one_another_whatever_stands_behind_them():
+    scores = make_scores(["corrkd", "mult"])  # noqa: F811
+    apart = scores["method"].map({"corrkd": 2.0, "mult": 20.0})
+    scores["value"] = 50.0 + apart * (scores["seed"] - 1)
+    tex, *_ = one(scores, columns=["l"], show="deviation", decimals=1)
+    assert r"\,$\pm$\,\phantom{0}2.0 \\" in tex and r"50.0}\,$\pm$\,20.0 \\" in tex
+    assert r"Method & \multicolumn{1}{c}{\{l\}} \\" in tex  # above the middle, not above what stands behind
 
 
 def test_what_is_asked_for_by_its_kind_is_the_reports_columns():
@@ -393,24 +402,57 @@ def test_the_example_of_the_documentation_works_on_the_stored_results():
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles_in_two_columns_and_what_fits_is_not_too_wide(tmp_path, scores, evidence):  # noqa: F811
+def test_latex_compiles_in_two_columns_and_is_as_wide_as_it_is_said_to_be(tmp_path, scores, evidence):  # noqa: F811
     names = {m: NAMES.get(m, m) for m in dict.fromkeys(evidence.intervals["method"])}
     tables = {
         "means": {"decimals": 1},
-        "spread": {"show": "deviation", "width": "two", "cite": {"mult": "tsai2019"}},
+        "spread": {"show": "deviation", "width": "two", "decimals": 1, "cite": {"mult": "tsai2019"}},
+        "wide": {"show": "deviation", "width": "two"},
         "sums": {"columns": [AVERAGE, DROP, AREA], "show": "interval", "width": "two", "decimals": 1},
+        "tight": {"columns": [AVERAGE, DROP, AREA], "show": "interval", "decimals": 1},
     }
     files, lines = files_of(scores, evidence, names=names, against="corrkd", **tables)
     hostile = {name: name for name in HOSTILE}
     more, _ = files_of(make_scores(HOSTILE, seeds=2), names=hostile, hostile={"width": "two", "decimals": 0})
-    inputs = ""
-    for name, text in {**files, **more}.items():
-        (tmp_path / name).write_text(text)
-        inputs += rf"\input{{{name}}}\clearpage " if name.endswith(".tex") else ""
-    preamble = r"\documentclass[twocolumn]{article}\usepackage{booktabs}\begin{document}"
-    (tmp_path / "all.tex").write_text(preamble + inputs + r"\end{document}")
+    said = {name: int(share) for name, share in re.findall(r"table (\w+) takes (\d+)%", "\n".join(lines))}
+    assert set(said) == {"means", "wide", "tight"} and len(lines) == 3
+    for file, text in {**files, **more}.items():
+        if not file.endswith(".tex"):
+            continue
+        points, line = width_in_latex(tmp_path, text)
+        if (name := file.removesuffix(".tex")) in said:
+            assert said[name] == pytest.approx(100 * points / line, abs=1.5)
+        else:
+            assert points <= 1.005 * line
+
+
+def width_in_latex(folder, text):
+    """Points of a table's rows as LaTeX sets them, and of the columns of text that it stands in."""
+    rows = re.search(r"\\begin\{tabular\}.*?\\end\{tabular\}", text, flags=re.S).group()
+    size = re.search(r"\\setlength\{\\tabcolsep\}.*?(?=\\begin\{tabular\})", text, flags=re.S).group()
+    of = r"\textwidth" if "table*" in text else r"\columnwidth"
+    (folder / "table.tex").write_text(text)
+    (folder / "all.tex").write_text(
+        r"\documentclass[twocolumn]{article}\usepackage{booktabs}\begin{document}\input{table.tex}\newsavebox{\rows}"
+        rf"{{{size}\global\sbox{{\rows}}{{{rows}}}}}\typeout{{width \the\wd\rows, of \the{of}}}\end{{document}}"
+    )
     command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "all.tex"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=HUNG)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=HUNG)
     assert result.returncode == 0, result.stdout[-2000:]
-    too_wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt", result.stdout)]
-    assert lines == [] and max(too_wide, default=0.0) < 0.02 * WIDTHS["one"]
+    return map(float, re.search(r"width ([\d.]+)pt, of ([\d.]+)pt", result.stdout).groups())
+
+
+def test_the_widths_that_fit_is_estimated_from_are_those_of_latex():
+    # Points that LaTeX gives, of \normalsize, \small, \footnotesize.
+    texts = {
+        "0123456789": (50.0, 46.25, 42.5),
+        "early fusion CorrKD MulT": (117.5, 108.67, 99.81),
+        "{l,a,v}": (28.61, 26.47, 24.32),
+        "▼": (7.61, 7.06, 7.06),
+        "◆": (4.6, 4.33, 4.33),
+        "1\u2009±\u20091": (21.11, 19.53, 17.94),
+        "-1": (12.78, 11.82, 10.86),
+    }
+    sizes = [size for size in SIZES if size.gap != 6.0][:3]
+    for text, points in texts.items():
+        assert [text_width(text, size) for size in sizes] == pytest.approx(points, rel=0.013)
