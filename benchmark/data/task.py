@@ -193,7 +193,7 @@ class Task(Strict):
         The data set, where several tasks are of one: a folder may bear its name, and a method's settings for it hold.
         By default the task's name.
     files : list of str
-        Names to look for, the best first. By default ``<dataset>.npz``, ``.h5`` and ``.pkl``.
+        Names to look for, the best first. By default ``<dataset>.npz``, ``.h5``, ``.hdf5`` and ``.pkl``.
     target : TargetConfig
     modalities : str
         Those that the data have, in this order: ``lav``, ``la``, ``lv`` or ``av``. The third is absent everywhere.

@@ -45,7 +45,7 @@ class Published(Strict):
     condition: str
     metric: str
     value: float
-    status: str
+    status: Literal["reported"]
     source: str
     row: str | None = None
 

@@ -130,16 +130,16 @@ class Method(nn.Module):
     ----------------
     training_defaults : dict
         What the paper says of the training where it differs from the harness's defaults: any field of
-        :class:`benchmark.running.grid_file.TrainingConfig`, such as ``learning_rate`` or ``batch_size``.
+        :class:`benchmark.protocol.training_config.TrainingConfig`, such as ``learning_rate`` or ``batch_size``.
     per_task : dict of task or data set name to dict
         Hyper-parameters, of the constructor or the training, that the paper sets by data set; those under a task's own
         name count before those of its data set.
     search_space : dict of str to Range or Choice, or None
-        What the method is tuned over: hyper-parameters of the constructor or the training, three to eight. None, where
+        What the method is tuned over: hyper-parameters of the constructor or the training, eight at most. None, where
         a class says nothing: the training settings alone. Empty: there is nothing to tune.
     augmentable : bool
-        Whether training under Modality Random Missing differs from training on whole samples; False for `constant` and
-        `linear`. It must be written in the class body, where it is read without an import.
+        Whether training under Modality Random Missing differs from training on whole samples; False for `constant`,
+        `random` and `linear`. It must be written in the class body, where it is read without an import.
     stages : tuple of Stage
         One by default. A constructor may set others, where they depend on hyper-parameters.
     """

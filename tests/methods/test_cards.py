@@ -3,8 +3,11 @@
 import inspect
 
 import pytest
+import yaml
 
 from benchmark import methods
+from benchmark.errors import BenchmarkError
+from benchmark.methods.registry import Entry
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.grid_file import load_grid
 
@@ -45,6 +48,23 @@ def test_the_card_is_complete_and_agrees_with_the_code(name):
     for row in content["published"]:
         assert set(row) - {"row"} == {"task", "condition", "metric", "value", "status", "source"}
         assert row["status"] == "reported" and row["source"]
+
+
+def test_a_published_number_of_a_card_is_reported_and_never_reproduced(tmp_path):
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "cards").mkdir()
+    number = {"task": "mosi", "condition": "l", "metric": "weighted_f1", "value": 70.0, "source": "Table 1"}
+    for status in ("reported", "measured"):
+        text = yaml.safe_dump({"name": "mine", "published": [number | {"status": status}]})
+        (tmp_path / "cards" / "mine.yaml").write_text(text)
+        entry = Entry(
+            name="mine", paper="mine", trains_on="complete", path=tmp_path / "mine.py", augmentable=True, module=""
+        )
+        if status == "reported":
+            assert methods.card(entry)["published"][0]["value"] == 70.0
+        else:
+            with pytest.raises(BenchmarkError, match=r"mine\.yaml.*published\.0\.status.*'reported'"):
+                methods.card(entry)
 
 
 def test_no_card_without_a_method():
