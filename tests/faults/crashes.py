@@ -44,14 +44,13 @@ KILLS: dict[str, Callable[[Popen[str]], None]] = {
 
 
 def trials(work: Path, scale: float) -> Iterator[Trial]:
-    """Kill a run `20 * scale` times, in each way in turn; where that is seldom, one that draws nothing."""
-    pictures = scale >= 0.5
+    """Kill a run `20 * scale` times, in each way in turn."""
     times = max(len(KILLS), round(20 * scale))
     grid = write_grid(work, seeds=max(2, round(6 * scale)))
     calm, out = work / "calm", work / "out"
     arguments = ("--grid", grid, "--jobs", 2, "--out")
     started = time.monotonic()
-    ended = wait(launch(*arguments, calm, pictures=pictures))
+    ended = wait(launch(*arguments, calm))
     assert ended.status == 0, ended
     whole = time.monotonic() - started
     rng = np.random.default_rng(0)
@@ -61,7 +60,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     before: dict[str, str] = {}
     for attempt in range(times):
         name = list(KILLS)[attempt % len(KILLS)]
-        process = launch(*arguments, out, pictures=pictures)
+        process = launch(*arguments, out)
         time.sleep(rng.uniform(0.1, 1.0) * 0.8 * whole)
         if process.poll() is None:
             KILLS[name](process)
