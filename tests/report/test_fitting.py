@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.report import fitting
 from benchmark.report.content import Block, Cell, Table
-from benchmark.report.fitting import Layout, fit, misfit, to_paper_latex
+from benchmark.report.fitting import SIZES, Layout, fit, misfit, text_width, to_paper_latex
 from tests.report.paper_tex import Tex
 
 CELL = Cell("72.5")
@@ -21,10 +21,25 @@ def layout(columns=1, rows=2, width="one", cell=CELL, names=("TFR-Net", "MulT"),
     return Layout(table, [("", labels)], width, cites)
 
 
-def test_widths_are_those_of_computer_modern():
-    assert fitting._width("0123456789") == pytest.approx(50.0, abs=0.1)  # 5 points a digit
-    assert fitting._width("72.46") == pytest.approx(22.78, abs=0.1)
-    assert fitting._width("p=0.5") == pytest.approx(5.56 + 7.78 + 5 + 2.78 + 5, abs=0.1)
+def needs(layout):
+    """Points that a table takes in the largest size."""
+    return fitting._sum(fitting._widths(layout, SIZES[0]), SIZES[0])
+
+
+def test_widths_are_those_of_latex():
+    # Points that LaTeX gives, of \normalsize, \small, \footnotesize.
+    texts = {
+        "0123456789": (50.0, 46.25, 42.5),
+        "early fusion CorrKD MulT": (117.5, 108.67, 99.81),
+        "{l,a,v}": (28.61, 26.47, 24.32),
+        "▼": (7.61, 7.06, 7.06),
+        "◆": (4.6, 4.33, 4.33),
+        "1\u2009±\u20091": (21.11, 19.53, 17.94),
+        "-1": (12.78, 11.82, 10.86),
+    }
+    sizes = [size for size in SIZES if size.gap != 6.0][:3]
+    for text, points in texts.items():
+        assert [text_width(text, size) for size in sizes] == pytest.approx(points, rel=0.013)
 
 
 @pytest.mark.parametrize(
@@ -36,22 +51,23 @@ def test_widths_are_those_of_computer_modern():
 )  # fmt: skip
 def test_what_takes_room_is_counted(wider):
     usual = layout(columns=3)
-    assert fitting._needs(layout(**{"columns": 3} | wider), 1.0, 6.0) > fitting._needs(usual, 1.0, 6.0) + 4
+    assert needs(layout(**{"columns": 3} | wider)) > needs(usual) + 4
 
 
 def test_bold_digits_are_wider():
-    usual, bold = (fitting._needs(layout(cell=Cell("1172.55", rank=rank)), 1.0, 6.0) for rank in (2, 1))
+    usual, bold = (needs(layout(cell=Cell("1172.55", rank=rank))) for rank in (2, 1))
     assert bold == pytest.approx(usual + 0.15 * (6 * 5 + 2.77), abs=0.1)
 
 
 def test_what_stands_above_columns_takes_room_too():
     own = layout(columns=2)
     wide = Layout(own.table, [("On a task with a long name", ["p=0.0", "p=0.1"])], "one", {})
-    assert fitting._needs(wide, 1.0, 6.0) > fitting._needs(own, 1.0, 6.0) + 40
+    assert needs(wide) > needs(own) + 40
 
 
 @pytest.mark.parametrize(
-    ("columns", "size", "gap"), [(4, "", "6pt"), (5, "", "4pt"), (6, r"\small", "4pt"), (7, r"\footnotesize", "3pt")]
+    ("columns", "size", "gap"),
+    [(4, "", "6pt"), (5, "", "4pt"), (6, r"\footnotesize", "3pt"), (7, r"\footnotesize", "2pt")],
 )
 def test_a_table_is_as_large_as_fits(columns, size, gap):
     own = layout(columns)

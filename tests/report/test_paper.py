@@ -19,7 +19,6 @@ from benchmark.evidence.stored import Evidence
 from benchmark.report.comparisons import with_evidence
 from benchmark.report.compose import gather
 from benchmark.report.content import Block, Cell, Table
-from benchmark.report.fitting import SIZES, text_width
 from benchmark.report.paper import check_planned, paper_files
 from benchmark.report.paper_columns import Printed
 from benchmark.report.tables import build_tables, to_latex
@@ -440,19 +439,3 @@ def width_in_latex(folder, text):
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=HUNG)
     assert result.returncode == 0, result.stdout[-2000:]
     return map(float, re.search(r"width ([\d.]+)pt, of ([\d.]+)pt", result.stdout).groups())
-
-
-def test_the_widths_that_fit_is_estimated_from_are_those_of_latex():
-    # Points that LaTeX gives, of \normalsize, \small, \footnotesize.
-    texts = {
-        "0123456789": (50.0, 46.25, 42.5),
-        "early fusion CorrKD MulT": (117.5, 108.67, 99.81),
-        "{l,a,v}": (28.61, 26.47, 24.32),
-        "▼": (7.61, 7.06, 7.06),
-        "◆": (4.6, 4.33, 4.33),
-        "1\u2009±\u20091": (21.11, 19.53, 17.94),
-        "-1": (12.78, 11.82, 10.86),
-    }
-    sizes = [size for size in SIZES if size.gap != 6.0][:3]
-    for text, points in texts.items():
-        assert [text_width(text, size) for size in sizes] == pytest.approx(points, rel=0.013)
