@@ -11,7 +11,7 @@ SMALLER = {
     "dmd": {"d": 20, "layers": 1},
     "ebmc": {"d": 16, "layers": 1},
     "gcnet": {"hidden": 16},
-    "hrlf": {"layers": 1},
+    "hrlf": {"d": 30, "layers": 1},
     "lnln": {"d": 32, "head_width": 8, "layers": 1, "fusion_layers": 1, "tokens": 4},
     "misa": {"hidden": 32, "rnn_hidden": 32, "feedforward": 64},
     "momke": {"d": 32, "layers": 1},

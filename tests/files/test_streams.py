@@ -33,8 +33,10 @@ def shell(command, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("redirection", ["2>&-", ">&-", "<&- >&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize(
+    ("redirection", "jobs"),
+    [("2>&-", 1), (">&-", 1), (">/dev/full", 1), ("<&- >&- 2>&-", 2), (">/dev/full 2>/dev/full", 2)],
+)
 def test_streams_that_are_closed_or_full_do_not_end_a_run(grid, tmp_path, redirection, jobs):
     out = tmp_path / "out"
     ended = shell(f"{{run}} --grid {grid} --out {out} --jobs {jobs} {redirection}")
