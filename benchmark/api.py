@@ -181,9 +181,9 @@ def run(
                 leave_word(folder, choice, asked_with, against, built.cells)
             failed = means.compute(built, store, todo)
             for further in built.in_draws[1:]:
-                means.extend(further, store)
+                failed += means.extend(further, store)
         if tuning and chosen:
-            open_test(tuning, chosen, means)
+            failed += open_test(tuning, chosen, means)
     results = _results(
         [folder],
         folder,

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_line
-from benchmark.files.validation import describe
 from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
 from benchmark.running.store import DONE, FAILED, Damaged, Store, setting_name
-from benchmark.running.tuned import FILE, TRIALS, read_tuning
+from benchmark.running.tuned import FILE, TRIALS, place_of, tuning_told
 from benchmark.running.tuning import score_of
 
 _AGAIN = "give the command that made it again"
-
-
-class _Trial(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-    number: int = Field(ge=0)
-    key: str = Field(pattern="^[0-9a-f]+$")
-    values: dict[str, Any]
-    score: float | None
-    state: str = DONE
-    opened_before: bool = False
-
-
-class _Pair(BaseModel):
-    model_config = ConfigDict(strict=True)
-    task: str
-    source: str
-    method: str
-    tuned: str
-    metric: str
-    configurations: int | None = None
-    hours: float | None = None
-    chosen: int | None
-    trials: list[_Trial]
-
-
-class _Choices(BaseModel):
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-    grid: str = ""
-    seed: int | None = None
-    draws: list[int] = []
-    rule: str = ""
-    pairs: list[_Pair]
 
 
 def read_tunings(*folders: Path) -> list[Tuning]:
@@ -61,8 +29,9 @@ def read_tunings(*folders: Path) -> list[Tuning]:
     Parameters
     ----------
     *folders : Path
-        Of runs: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out; of one that
-        several folders have, as shards do, what has more trials on test is shown.
+        Of runs: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out. Where several
+        folders made the same choice, as shards do, each adds the trials that it has tested; of different choices that
+        with more trials on test is shown.
 
     Raises
     ------
@@ -71,9 +40,13 @@ def read_tunings(*folders: Path) -> list[Tuning]:
     """
     found: dict[tuple[str, str, str], Tuning] = {}
     for own in (tuning for out in folders for tuning in _read(out)):
-        known = found.setdefault((own.task, own.source, own.method), own)
-        if sum(map(math.isfinite, own.test)) > sum(map(math.isfinite, known.test)):
-            found[own.task, own.source, own.method] = own
+        place = own.task, own.source, own.method
+        known = found.setdefault(place, own)
+        if np.array_equal(known.valid, own.valid, equal_nan=True) and known.values == own.values:
+            both = zip(known.test, own.test, strict=True)
+            found[place] = replace(known, test=tuple(b if math.isnan(a) else a for a, b in both))
+        elif sum(map(math.isfinite, own.test)) > sum(map(math.isfinite, known.test)):
+            found[place] = own
     return list(found.values())
 
 
@@ -101,13 +74,15 @@ def budgets_of(folders: Iterable[Path], rows: Container[str] | None = None) -> l
     """
     found: dict[str, dict[str, Any]] = {}
     told = set()
-    for content in filter(None, map(_choices, folders)):
+    for content in filter(None, map(tuning_told, folders)):
         for pair in content.pairs:
-            place = pair.method, pair.task, pair.source
+            place = place_of(pair.model_dump())
             if place in told or (rows is not None and pair.method not in rows):
                 continue
             told.add(place)
-            about = content.model_dump(exclude={"pairs"}) | pair.model_dump(include={"configurations", "hours"})
+            about = content.model_dump(exclude={"pairs", "opened"}) | pair.model_dump(
+                include={"configurations", "hours"}
+            )
             budget = found.setdefault(json_line(about), {**about, "pairs": []})
             counts = {
                 "tried": len(pair.trials),
@@ -118,16 +93,8 @@ def budgets_of(folders: Iterable[Path], rows: Container[str] | None = None) -> l
     return list(found.values())
 
 
-def _choices(out: Path) -> _Choices | None:
-    path, stored = out / FILE, read_tuning(out)
-    try:
-        return _Choices.model_validate(stored) if stored else None
-    except ValidationError as error:
-        raise BenchmarkError(f"{path} cannot be used: {describe(error, _Choices)}; {_AGAIN}") from error
-
-
 def _read(out: Path) -> list[Tuning]:
-    path, content = out / FILE, _choices(out)
+    path, content = out / FILE, tuning_told(out)
     if content is None:
         return []
     store = Store(out / TRIALS)
@@ -141,7 +108,7 @@ def _read(out: Path) -> list[Tuning]:
         tuning = Tuning(
             **pair.model_dump(include={"task", "source", "method", "tuned", "metric"}),
             valid=tuple(math.nan if trial.score is None else trial.score for trial in trials),
-            test=tuple(score_on_test(store, trial.key) for trial in trials),
+            test=tuple(score_on_test(store, trial.key, pair.tried) for trial in trials),
             values=tuple(trial.values for trial in trials),
             opened=sum(trial.opened_before for trial in trials),
         )
@@ -154,8 +121,18 @@ def _read(out: Path) -> list[Tuning]:
     return found
 
 
-def score_on_test(store: Store, key: str) -> float:
-    """A trial's primary metric on test, over its settings in equal parts; NaN where it failed or is not tested."""
+def score_on_test(store: Store, key: str, tried: Sequence[str] = ()) -> float:
+    """A trial's primary metric on test, over its settings in equal parts; NaN where it failed or is not tested.
+
+    Parameters
+    ----------
+    store : Store
+        Of trials.
+    key : str
+    tried : sequence of str
+        The settings and draws of its validation score, by name: settings that are none of these do not count. Without
+        any, all that it was tested in count.
+    """
     try:
         record = store.read(key)
         if record is None or record["state"] != DONE or not record["settings"]:
@@ -167,5 +144,9 @@ def score_on_test(store: Store, key: str) -> float:
     target = Target.of_record(data)
     primary = (data.get("metrics") or usual_metrics(target))[0]
     scorer = Scorer(target=target, labels=predictions.labels, metrics=[primary])
-    scores = scorer.scores(predictions.logits)[0, :, 0] * scorer.scales[0]  # (S,)
-    return score_of([setting_name(*tested) for tested in predictions.settings], scores)[0]
+    wanted = {name.rpartition("#")[0] for name in tried}
+    counted = [i for i, (setting, _) in enumerate(predictions.settings) if not wanted or str(setting) in wanted]
+    if wanted - {str(predictions.settings[i][0]) for i in counted}:
+        return math.nan
+    scores = scorer.scores(predictions.logits[counted])[0, :, 0] * scorer.scales[0]  # (S,)
+    return score_of([setting_name(*predictions.settings[i]) for i in counted], scores)[0]

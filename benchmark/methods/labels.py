@@ -131,13 +131,19 @@ def label_row(label: str, entries: dict[str, Entry]) -> Row:
     return Row(label, name, _SUFFIXES.get(suffix, entries[name].trains_on) if name in entries else "")
 
 
+TUNED = ("tuned", "by validation")
+"""In the `variant` of a row that is tuned; what was chosen, and of how many, differs by task and budget."""
+
+
 def describe(row: Row, entries: dict[str, Entry]) -> str:
     """A row in one line: its paper, what it trains on, and what sets it apart from its method."""
     if row.name not in entries:
         return "not among the methods here"
-    with_ = f"; {row.name} with " + ", ".join(f"{key}={value}" for key, value in row.variant) if row.variant else ""
+    tuned = f", {' '.join(TUNED)}" if TUNED in row.variant else ""
+    apart = ", ".join(f"{key}={value}" for key, value in row.variant if (key, value) != TUNED)
+    with_ = f"; {row.name} with {apart}" if apart else ""
     samples = {"complete": "whole", "missing": "incomplete"}[row.trains_on]
-    return f"{entries[row.name].paper}; trained on {samples} samples{with_}"
+    return f"{entries[row.name].paper}; trained on {samples} samples{tuned}{with_}"
 
 
 def display_name(row: Row, entries: Mapping[str, Entry]) -> str:

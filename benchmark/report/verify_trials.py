@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError, one_line
+from benchmark.evidence.readings import flat
+from benchmark.protocol.metrics import metric, usual_metrics
 from benchmark.protocol.target import Target
 from benchmark.report.findings import UNKNOWN, WRONG, Finding
 from benchmark.running.grid import definition_of, key_of
-from benchmark.running.store import DONE, Damaged, Store
+from benchmark.running.store import DONE, FAILED, Damaged, Store
 from benchmark.running.trial import stored_trial
 from benchmark.running.tuned import FILE, TRIALS, read_tuning
-from benchmark.running.tuning import score_on_validation
+from benchmark.running.tuning import SEED, score_on_validation
 
 _NEAR = 1e-9  # another processor may add up in another order
 _FREE = ("seed",)  # what a trial and the row that is made of it may differ in
@@ -34,7 +36,7 @@ def lacking_trials(folder: Path) -> list[str]:
 
 
 def check_trials(folder: Path) -> Iterator[Finding | str]:
-    """Trials by their checksums and keys; scores by the stored predictions for the validation split; choices by scores.
+    """Trials by their checksums and keys; what is told of them, by these; choices by scores.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ def check_trials(folder: Path) -> Iterator[Finding | str]:
             if trials.stamp(trial["key"]):
                 checked += 1
                 yield from _trial(trials, pair, trial)
+        yield from _numbers(pair)
         yield from _choice(pair)
         yield from _rows(trials, rows, pair)
     yield f"{checked} trials, and what was chosen {len(pairs)} times"
@@ -78,16 +81,46 @@ def _trial(store: Store, pair: Mapping[str, Any], trial: Mapping[str, Any]) -> I
     assert record is not None
     if key_of(definition_of(record)) != key:
         yield _found(WRONG, f"{title}: it is not the one that its definition says")
-    if record["state"] != trial["state"]:
-        yield _found(WRONG, f"{title}: it is {record['state']}, and {FILE} says {trial['state']}")
-    elif record["state"] == DONE:
-        wanted = pair.get("tried") or (found.names if found else ())  # earlier versions did not tell them
-        if found is None or not set(wanted) <= set(found.names):
-            yield _found(WRONG, f"{title}: it lacks predictions for the validation split")
-            return
+    for what, told, stored in _of_cell(pair, trial, record):
+        if told != stored:
+            yield _found(WRONG, f"{title}: its {what} is {stored}, and {FILE} says {told}")
+    wanted = pair.get("tried") or (found.names if found else ())  # earlier versions did not tell them
+    lacks = record["state"] == DONE and (found is None or not set(wanted) <= set(found.names))
+    state = FAILED if lacks else record["state"]
+    if state != trial["state"]:
+        what = "it lacks predictions for the validation split" if lacks else f"it is {state}"
+        yield _found(WRONG, f"{title}: {what}, and {FILE} says {trial['state']}")
+    elif found is not None and state == DONE:
         score, _ = score_on_validation(found, Target.of_record(record["data"]), pair["metric"], wanted)
         if not _alike(score, trial["score"]):
             yield _found(WRONG, f"{title}: its score is {trial['score']}, and its predictions give {score}")
+
+
+def _of_cell(
+    pair: Mapping[str, Any], trial: Mapping[str, Any], record: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """What is told of a trial's cell beside what the cell tells itself: a name, and both."""
+    yield "method", pair.get("name") or record["method"], record["method"]
+    yield "task", pair["task"], record["task"]["name"]
+    yield "seed", SEED, record["seed"]
+    stored = flat(record["training"]) | flat(record["hyperparameters"])
+    for name, value in flat(trial["values"]).items():
+        yield name, value, stored.get(name)
+    if "data" in record:
+        target = Target.of_record(record["data"])
+        primary = metric((record["data"].get("metrics") or usual_metrics(target))[0], target.kind)
+        yield "metric", pair["metric"], primary.name
+        yield "lower is better", pair["lower_is_better"], primary.lower_is_better
+
+
+def _numbers(pair: Mapping[str, Any]) -> Iterator[Finding]:
+    """The default and each configuration once; with a time to divide, as many as were reached."""
+    numbers = [trial["number"] for trial in pair["trials"]]
+    last = len(numbers) - 1 if pair.get("hours") is not None else pair.get("configurations")
+    expected = list(range(len(numbers) if last is None else last + 1))
+    if sorted(numbers) != expected:
+        where = f"{pair['method']} on {pair['task']}"
+        yield _found(WRONG, f"{where}: of trials 0 to {expected[-1] if expected else 0}, {FILE} tells of {numbers}")
 
 
 def _choice(pair: Mapping[str, Any]) -> Iterator[Finding]:

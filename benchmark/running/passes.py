@@ -77,12 +77,11 @@ class Means:
                 together=self.together,
             )
 
-    def extend(self, grid: Grid, store: Store) -> None:
-        """Test the done cells of a grid that lack some of its settings; trains nothing."""
+    def extend(self, grid: Grid, store: Store) -> int:
+        """Test the done cells of a grid that lack some of its settings; trains nothing. Returns how many failed."""
         again = replace(self, fresh=False, say=lambda line: None)
         todo = [cell for cell in again.left(grid, store) if state_of(store, cell, grid) == EXTEND]
-        if todo:
-            again.compute(grid, store, todo)
+        return again.compute(grid, store, todo) if todo else 0
 
     def own(self, grid: Grid) -> list[Cell]:
         """The cells that fall to the shard; all of them without one."""
@@ -91,7 +90,7 @@ class Means:
 
 def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
     """Compute the trials that are not there, and choose; None where those of other shards are not there yet."""
-    grid, begun = tuning.trials, set[str]()
+    grid, begun, tried = tuning.trials, set[str](), set[str]()
     if means.fresh and (again := sum(bool(tuning.store.stamp(cell.key)) for cell in means.own(grid))):
         trials = "1 stored trial is" if again == 1 else f"{again} stored trials are"
         means.say(
@@ -105,9 +104,11 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
         asked = replace(grid, cells=due)
         todo = means.left(asked, tuning.store)
         begun |= {cell.key for cell in due}
+        tried |= {cell.key for cell in todo}
         if todo:
             means.compute(asked, tuning.store, todo)
-    if others := tuning.lacking():
+    # What was tried here and still lacks something has failed in a setting more than it was stored with.
+    if others := [cell for cell in tuning.lacking() if cell.key not in tried]:
         trials = "1 trial of another shard is" if len(others) == 1 else f"{len(others)} trials of other shards are"
         means.say(
             f"{trials} not in {tuning.store.out}, so nothing can be chosen yet; when all are there (copied together, "
@@ -121,6 +122,9 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
     return chosen
 
 
-def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> None:
-    """Open the test split for the trials, now that every choice is stored, and test those that are done."""
-    means.extend(tuning.opened(chosen), tuning.store)
+def open_test(tuning: Tuning, chosen: dict[str, Any], means: Means) -> int:
+    """Open the test split for the trials, now that every choice is stored, and test those that are done.
+
+    Returns how many failed.
+    """
+    return means.extend(tuning.opened(chosen), tuning.store)

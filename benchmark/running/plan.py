@@ -18,7 +18,7 @@ from benchmark.running.expected import expected
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.progress import Estimates, tell_time
 from benchmark.running.store import DONE, Store
-from benchmark.running.tuning import Tuning
+from benchmark.running.tuning import Tuning, seconds_tried
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def _trials(tuning: Tuning, trials: Sequence[_Planned], estimates: Estimates, *,
         if used.get(pair, 0.0) >= limit:
             found.append(_Planned(each.cell, each.state, 0.0))
             continue
-        used[pair] = used.get(pair, 0.0) + (each.seconds or 0.0)
+        stored = None if fresh or each.state != DONE else tuning.store.readable(each.cell.key)
+        used[pair] = used.get(pair, 0.0) + (seconds_tried(stored) if stored else each.seconds or 0.0)
         tested = state_of(tuning.store, each.cell, tuning.tested) == DONE and not fresh
         testing = 0.0 if tested else estimates.of(each.cell, "testing")
         both = None if each.seconds is None or testing is None else each.seconds + testing

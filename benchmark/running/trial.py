@@ -49,9 +49,11 @@ def drawn(settings: Sequence[Setting]) -> tuple[Tried, ...]:
 
 
 def tried_in(tried: Sequence[Tried], modalities: str) -> tuple[Tried, ...]:
-    """Those that mean something where the data have some modalities only."""
-    own = set(settings_for([setting for setting, _ in tried], modalities))
-    return tuple((setting, draw) for setting, draw in tried if setting in own)
+    """Those that mean something where the data have some modalities only, as they are tested there."""
+    by_draw: dict[int, list[Setting]] = {}
+    for setting, draw in tried:
+        by_draw.setdefault(draw, []).append(setting)
+    return tuple((setting, draw) for draw, own in by_draw.items() for setting in settings_for(own, modalities))
 
 
 def lacking_validation(record: Mapping[str, Any], tried: Sequence[Tried]) -> tuple[Tried, ...]:

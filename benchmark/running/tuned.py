@@ -31,9 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import BenchmarkError
 from benchmark.files.atomic import json_text, replace_file
+from benchmark.files.validation import describe
+from benchmark.running.store import DONE
 
 FILE = "tuning.json"
 TRIALS = "trials"
@@ -55,28 +58,94 @@ def plain_label(label: str) -> str:
 
 def place_of(pair: Mapping[str, Any]) -> tuple[str, str, str]:
     """Method, task and source: what tells a pair from all others."""
-    return str(pair["method"]), str(pair["task"]), str(pair.get("source", "simulated"))
+    return str(pair["method"]), str(pair["task"]), str(pair["source"])
+
+
+class TrialTold(BaseModel):
+    """What ``tuning.json`` says of a trial."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    number: int = Field(ge=0)
+    key: str = Field(pattern="^[0-9a-f]+$")
+    values: dict[str, Any]
+    score: float | None
+    parts: dict[str, float]
+    state: str = DONE
+    opened_before: bool
+
+
+class CellsTold(BaseModel):
+    """What it says of the cells of a pair's rows."""
+
+    model_config = ConfigDict(strict=True)
+    default: list[str] = []
+    tuned: list[str]
+
+
+class PairTold(BaseModel):
+    """What it says of a method on a task."""
+
+    model_config = ConfigDict(strict=True)
+    method: str
+    tuned: str
+    name: str = ""
+    task: str
+    source: str
+    configurations: int | None = None
+    hours: float | None = None
+    tried: list[str] = []
+    metric: str
+    lower_is_better: bool
+    chosen: int | None
+    values: dict[str, Any]
+    cells: CellsTold
+    trials: list[TrialTold]
+
+
+class OpenedTold(BaseModel):
+    """What it says of a pass that opened the test split."""
+
+    model_config = ConfigDict(strict=True)
+    digest: str
+    trials: list[str]
+
+
+class TuningTold(BaseModel):
+    """All that it says."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    grid: str = ""
+    seed: int | None = None
+    draws: list[int] = []
+    rule: str = ""
+    opened: list[OpenedTold] = []
+    pairs: list[PairTold]
+
+
+def tuning_told(out: Path) -> TuningTold | None:
+    """``OUT/tuning.json``; None where there is none. Raises as :func:`read_tuning`."""
+    content = read_tuning(out)
+    return TuningTold.model_validate(content) if content else None
 
 
 def read_tuning(out: Path) -> dict[str, Any]:
-    """``OUT/tuning.json``; empty where there is none.
+    """``OUT/tuning.json`` as it is written; empty where there is none.
 
     Raises
     ------
     BenchmarkError
-        If it cannot be read, or is none.
+        If it cannot be read, or is not as a run writes it.
     """
     path = out / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        for pair in content["pairs"]:
-            _ = [str(pair[name]) for name in ("method", "tuned", "task")], [*map(str, pair["cells"]["tuned"])]
-            _ = [trial["number"] for trial in pair["trials"]]
+        TuningTold.model_validate(content)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a ValidationError is a ValueError
+        reason = describe(error, TuningTold) if isinstance(error, ValidationError) else error
         raise BenchmarkError(
-            f"{path} cannot be used ({error}); move it away: the command that made it makes it anew"
+            f"{path} cannot be used ({reason}); move it away: the command that made it makes it anew"
         ) from error
     return dict(content)
 
@@ -87,9 +156,9 @@ def write_tuning(out: Path, tuning: Mapping[str, Any]) -> None:
 
 
 def choices_digest(pairs: Iterable[Mapping[str, Any]]) -> str:
-    """Of what is chosen: pairs of methods and tasks, and the trial chosen for each."""
-    said = sorted([pair["method"], pair["task"], pair["chosen"], pair["values"]] for pair in pairs)
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+    """Of what is chosen: methods on tasks, and the trial chosen for each."""
+    said = sorted(json.dumps([*place_of(pair), pair["chosen"], pair["values"]], sort_keys=True) for pair in pairs)
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def trials_frame(tunings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -98,21 +167,19 @@ def trials_frame(tunings: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``method, task, number, chosen, state, score, complete, inter, intra, seconds, values, key``.
+        ``method, task, source, number, chosen, state, score, complete, inter, intra, seconds, values, key``.
     """
     columns = [
-        "method", "task", "number", "chosen", "state", "score", "complete", "inter", "intra", "seconds", "values",
-        "key",
+        "method", "task", "source", "number", "chosen", "state", "score", "complete", "inter", "intra", "seconds",
+        "values", "key",
     ]  # fmt: skip
     rows = {}
     for tuning in tunings:
         for pair in tuning.get("pairs", ()):
             for trial in pair["trials"]:
-                told = {
-                    **trial, **trial["parts"], "method": pair["method"], "task": pair["task"],
-                    "chosen": trial["number"] == pair["chosen"],
-                }  # fmt: skip
-                rows[pair["method"], pair["task"], trial["number"]] = {name: told.get(name) for name in columns}
+                where = {name: pair[name] for name in ("method", "task", "source")}
+                told = {**trial, **trial["parts"], **where, "chosen": trial["number"] == pair["chosen"]}
+                rows[place_of(pair), trial["number"]] = {name: told.get(name) for name in columns}
     return pd.DataFrame(list(rows.values()), columns=columns)
 
 

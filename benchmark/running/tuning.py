@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmark.data.source import Identity, TaskSource
 from benchmark.errors import BenchmarkError
-from benchmark.methods.labels import Row
+from benchmark.methods.labels import TUNED, Row
 from benchmark.methods.loading import load
 from benchmark.methods.search import configurations
 from benchmark.protocol.metrics import metric
@@ -36,8 +36,8 @@ SEED = 10_000
 
 RULE = (
     "chosen by the primary metric on the validation split: the mean of three parts (complete, whole modalities "
-    "missing, frames missing), each the mean over the grid's settings and over fixed draws of masks; of equals the "
-    "first; what failed counts as tried and is never chosen"
+    "missing, frames missing or noisy), each the mean over the grid's settings and over fixed draws of masks; of "
+    "equals the first; what failed counts as tried and is never chosen"
 )
 
 
@@ -162,7 +162,7 @@ class Tuning:
             record = self.store.readable(cell.key)
             if record is None:
                 break
-            used += record.get("training_seconds", record["seconds"])
+            used += seconds_tried(record)
         return admitted
 
     def lacking(self) -> list[Cell]:
@@ -236,22 +236,22 @@ class Tuning:
         record = self.store.readable(key)
         if record is None:
             return told | {"error": "it is damaged"}
-        told["seconds"] = record.get("training_seconds", record["seconds"])
+        told["seconds"] = seconds_tried(record)
         if record["state"] != DONE:
             return told | {"error": record["error"]}
         try:
             trial = stored_trial(self.store, key)
         except Damaged as damage:
             return told | {"error": damage.fault}
-        if trial is None:
-            return told | {"error": "it has stored no predictions for the validation split"}
+        if trial is None or not set(wanted) <= set(trial.names):  # of a run in other settings, and fails in these
+            return told | {"error": "it has not stored all predictions for the validation split"}
         score, parts = score_on_validation(trial, target, primary, wanted)
         return told | {"state": DONE, "score": score, "parts": parts}
 
     def _refits(self, pair: Pair, values: Mapping[str, Any]) -> list[Cell]:
         row = _configured(pair.row, values, tuned_label(pair.row.label))
         cells = self._cells([row], pair.task)[row.label]
-        told = replace(row, variant=(*pair.row.variant, ("tuned", f"{self.asked.configurations} configurations")))
+        told = replace(row, variant=(*pair.row.variant, TUNED))
         return [replace(cell, row=told) for cell in cells]
 
     def refits(self, tuning: Mapping[str, Any]) -> Grid:
@@ -343,6 +343,11 @@ def shown(values: Mapping[str, Any], prefix: str = "") -> str:
         shown(value, f"{prefix}{name}.") if isinstance(value, Mapping) else f"{prefix}{name}={value}"
         for name, value in values.items()
     )
+
+
+def seconds_tried(record: Mapping[str, Any]) -> float:
+    """What a stored trial takes of a time that is divided; a cell that failed has only the time of all it did."""
+    return float(record.get("training_seconds", record["seconds"]))
 
 
 def score_on_validation(

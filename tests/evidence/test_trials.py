@@ -41,6 +41,7 @@ def write_trials(out, chosen=1):
     for trial in trials:
         trial |= {"seconds": 1.0, "error": "", "parts": {}, "opened_before": trial["key"] in ("a0", "a1")}
     mult = {"task": "mosi", "source": "simulated", "method": "mult", "tuned": "mult tuned", "metric": "f1"}
+    mult |= {"lower_is_better": False, "values": {}}
     mult["cells"] = {"default": ["b0", "b1", "b2"], "tuned": ["c0", "c1", "c2"]}
     failed = mult | {"method": "misa", "tuned": "misa tuned", "chosen": None, "trials": [], "cells": {"tuned": []}}
     pairs = [mult | {"chosen": chosen, "trials": trials}, failed]
@@ -65,6 +66,28 @@ def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
     shutil.copy(tmp_path / "tuning.json", tmp_path / "shard")  # without the trials
     (alone,), (both,) = read_tunings(tmp_path / "shard"), read_tunings(tmp_path / "shard", tmp_path)
     assert np.isnan(alone.test).all() and both.test[1] == pytest.approx(100.0)
+
+
+def test_what_shards_have_tested_is_put_together(tmp_path):
+    write_trials(tmp_path)
+    (whole,) = read_tunings(tmp_path)
+    parts = [tmp_path / "one", tmp_path / "other"]
+    for part, gone in zip(parts, ("a0", "a1"), strict=True):
+        shutil.copytree(tmp_path / "trials", part / "trials")
+        shutil.copy(tmp_path / "tuning.json", part)
+        shutil.rmtree(part / "trials" / "cells" / gone)
+    together = [read_tunings(*order) for order in (parts, parts[::-1])]
+    assert np.isnan(read_tunings(parts[0])[0].test[0]) and np.isnan(read_tunings(parts[1])[0].test[1])
+    for (found,) in together:
+        np.testing.assert_array_equal(found.test, whole.test)
+        assert found.optimism == whole.optimism
+
+
+def test_settings_that_no_choice_was_made_by_do_not_count(tmp_path):
+    write_trials(tmp_path)
+    store, names = Store(tmp_path / "trials"), ["lav@0.0#0", "lav@0.5#0", "lav@0.5#1"]
+    assert score_on_test(store, "a0", names) == pytest.approx((100 + 100) / 2)
+    assert np.isnan(score_on_test(store, "a0", [*names, "a@0.0#0"])), "a setting that it was not tested in"
 
 
 def test_a_file_that_holds_no_choices_is_refused_in_one_line(tmp_path):

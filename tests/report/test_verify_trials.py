@@ -59,6 +59,23 @@ def test_a_score_that_the_predictions_do_not_give_is_found(run, verify):
     assert "its score is " in what and "and its predictions give " in what
 
 
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (lambda pair: pair["trials"].pop(0 if pair["chosen"] else 1), "of trials 0 to 2, tuning.json tells of"),
+        (lambda pair: pair["trials"][1]["values"].update(shift=0.125), "its shift is "),
+        (lambda pair: pair["trials"][1]["values"].update(learning_rate=0.125), "its learning_rate is "),
+        (lambda pair: pair.update(metric="accuracy"), "its metric is f1, and tuning.json says accuracy"),
+        (lambda pair: pair.update(task="mosei"), "its task is mosi, and tuning.json says mosei"),
+        (lambda pair: pair.update(name="mult"), "its method is planted, and tuning.json says mult"),
+        (lambda pair: pair["trials"][0].pop("key"), "cannot be used"),
+    ],
+)
+def test_what_is_told_of_a_trial_and_its_cell_does_not_say_is_found(run, verify, turn, said):
+    change(run, turn)
+    assert any(said in what for what in wrong(verify(run)))
+
+
 def test_a_choice_that_is_not_the_best_is_found(run, verify):
     change(run, lambda pair: pair.update(chosen=0, values={}))
     assert any("trial 0 is chosen, and " in what for what in wrong(verify(run)))

@@ -1,12 +1,14 @@
 """Tuned runs that are given again: with other methods, other budgets, anew, after a stop, on other machinery."""
 
 import json
+from unittest.mock import patch
 
 import pytest
 
 import benchmark
 from benchmark import BenchmarkError
 from benchmark.running.choice import choose
+from benchmark.running.passes import Means
 from benchmark.running.store import DONE, FAILED, Store
 from benchmark.running.tuning import Tuning
 from tests.api_calls import GRID, keys, quiet
@@ -132,6 +134,32 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path, training, where):
         return pair["chosen"], pair["values"], [trial["score"] for trial in pair["trials"]]
 
     assert chosen(only_pair(on.out)) == chosen(only_pair(whole.out)) and opened_before(on.out) == [[False] * 3]
+
+
+def test_a_trial_that_fails_in_a_setting_more_counts_as_tried(tmp_path):
+    content, flag, lines = grid(tmp_path, methods=["planted"], seeds=1), tmp_path / "flag", []
+    text = (tmp_path / "planted.py").read_text()
+    fails = f"        if __import__('pathlib').Path({str(flag)!r}).exists() and self.scale == 0.0:\n"
+    fails += "            raise ValueError('planted')\n"
+    (tmp_path / "planted.py").write_text(
+        text.replace("        return self.scale *", fails + "        return self.scale *")
+    )
+    assert run(tmp_path, "out", 3, grid=content).failed == 0
+    flag.touch()
+    wider = {**content, "ratios": [0.0, 0.5, 0.9]}
+    results = run(tmp_path, "out", 3, grid=wider, say=lines.append)
+    (pair,) = read(results.out)["pairs"]
+    states = {trial["number"]: (trial["values"].get("scale", 0.0), trial["state"]) for trial in pair["trials"]}
+    assert all(state == (FAILED if scale == 0.0 else DONE) for scale, state in states.values()), states
+    assert pair["values"]["scale"] == 1.0 and not any("another shard" in line for line in lines)
+    assert results.failed == 1, "the default's own row, and no trial"
+    assert benchmark.verify(results.out, plugins=content["plugins"], say=quiet).state("trials") == "right"
+
+
+def test_a_test_of_trials_that_fails_is_counted(tmp_path):
+    content = grid(tmp_path, methods=["planted"], seeds=1)
+    with patch.object(Means, "extend", lambda self, grid, store: 2):
+        assert run(tmp_path, "out", 1, grid=content).failed == 2
 
 
 def test_several_tasks_are_each_tuned_by_their_own_metric(tmp_path):

@@ -10,10 +10,12 @@ import pytest
 import benchmark
 import run_benchmark
 from benchmark import BenchmarkError
+from benchmark.evidence.trials import read_tunings
+from benchmark.protocol.missing import Setting, settings_for
 from benchmark.report import compose
 from benchmark.running import passes, tuned
 from benchmark.running.store import DONE, FAILED, Store
-from benchmark.running.trial import stored_trial
+from benchmark.running.trial import drawn, stored_trial, tried_in
 from benchmark.running.tuning import SEED, score_of
 from tests.api_calls import keys, quiet
 
@@ -189,6 +191,8 @@ def test_shards_together_are_one_run(tmp_path):
     together = benchmark.report(*[part for part in parts if keys(part)], out=tmp_path / "all", say=quiet)
     assert set(together.scores["method"]) == {"constant", "planted", "planted tuned"}
     assert len(together.tuning) == 5
+    (joined,), (expected,) = read_tunings(*parts), read_tunings(whole.out)
+    assert joined.test == expected.test and np.isfinite(joined.test).all()
 
 
 def test_failed_trials_count_as_tried_and_a_chosen_default_is_not_trained_twice(tmp_path):
@@ -238,6 +242,25 @@ def test_a_time_is_divided_by_the_seconds_that_trials_took(tmp_path):
     assert any("depends on this machine" in line for line in lines)
     with pytest.raises(BenchmarkError, match="--tune-hours cannot be divided between shards"):
         run(tmp_path, "out", {"configurations": 50, "hours": 1e-5}, grid=content, shard=(1, 2))
+
+
+def test_a_plan_counts_the_time_that_is_used_up(tmp_path):
+    content = grid(tmp_path, methods=["planted"], seeds=1)
+    results = run(tmp_path, "out", 3, grid=content)
+    hours = sum(trial["seconds"] for trial in only_pair(results.out)["trials"]) / 3600
+    asked = {"configurations": 9, "hours": hours * 0.99}
+    plan = benchmark.plan(content, out=results.out, tune=asked, jobs=1, say=quiet)
+    assert not plan.cells[plan.cells["method"].str.contains("#")]["seconds"].any()
+    plan = benchmark.plan(content, out=results.out, tune=asked | {"hours": 1.0}, jobs=1, say=quiet)
+    assert (plan.cells["seconds"] > 0).sum() >= 6
+
+
+def test_each_samples_own_modalities_are_tried_where_there_are_two():
+    settings = [Setting(), Setting("lav?"), Setting("l"), Setting(ratio=0.5)]
+    for modalities in ("la", "lav"):
+        tried = tried_in(drawn(settings), modalities)
+        assert list(dict.fromkeys(setting for setting, _ in tried)) == settings_for(settings, modalities)
+        assert {draw for setting, draw in tried if setting.by_chance} == {0, 1, 2}
 
 
 def test_the_score_has_three_equal_parts():
