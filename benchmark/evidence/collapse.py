@@ -1,4 +1,4 @@
-"""Models that no longer tell samples apart: one category for all of a condition, or a category that never comes."""
+"""Models that no longer tell samples apart: one answer for all of a condition, or a category that never comes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.protocol.target import INTENSITY
 
 
 def collapsed(models: Sequence[Model]) -> dict[str, int]:
-    """By condition, how many of a method's models give all test samples the same category there.
+    """By condition, how many of a method's models give all test samples the same answer there.
 
     Parameters
     ----------
@@ -23,11 +23,15 @@ def collapsed(models: Sequence[Model]) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        Of an intensity, the nearest bin counts as its category. With several draws of a setting, all of them must.
+        Of an intensity, answers are the same that differ by less than a hundredth of the labels' standard deviation.
+        With several draws of a setting, all of them must.
     """
     found: dict[str, int] = {}
     for model in models:
-        one = (model.predicted == model.predicted[:, :1]).all(1)  # (S,)
+        if model.target.kind == INTENSITY:  # many a bin is as wide as all that a model says
+            one = np.ptp(model.outputs[..., 0], axis=1) < 0.01 * model.labels.std()  # (S, N, 1) → (S,)
+        else:
+            one = (model.predicted == model.predicted[:, :1]).all(1)  # (S,)
         own: dict[str, bool] = {}
         for (setting, _), alike in zip(model.settings, one, strict=True):
             own[setting.condition] = bool(alike) and own.get(setting.condition, True)

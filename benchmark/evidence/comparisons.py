@@ -244,7 +244,7 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _best(group: _Group) -> dict[tuple[str, str, str], int]:
     """By method, condition and metric: 1 where it cannot be told from the best of all, 0 where it can.
 
-    Where no test is possible, for want of seeds, nothing is said.
+    Where no test is possible, for want of seeds, nothing is said: of a method, or of all.
     """
     if not group.labels:
         return {}
@@ -269,8 +269,9 @@ def _best(group: _Group) -> dict[tuple[str, str, str], int]:
     for i, m in enumerate(group.labels):
         for c, name in enumerate(names):
             for k, metric_name in enumerate(group.metrics):
-                if not np.isnan(corrected[:, c, k]).all() and np.isfinite(means[i, c, k]):
-                    said[m, name, metric_name] = int(leader[c, k] == i or corrected[i, c, k] >= ALPHA)
+                leads, tested = leader[c, k] == i, np.isfinite(corrected[:, c, k])
+                if (tested[i] or (leads and tested.any())) and np.isfinite(means[i, c, k]):
+                    said[m, name, metric_name] = int(leads or corrected[i, c, k] >= ALPHA)
     return said
 
 

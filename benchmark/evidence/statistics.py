@@ -99,7 +99,7 @@ def of_primary(scores: pd.DataFrame) -> pd.DataFrame:
     return scores[scores["metric"] == first]
 
 
-def over_seeds(values: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def over_seeds(values: pd.DataFrame, by: list[str], *, of_defined: bool = False) -> pd.DataFrame:
     """Mean, standard deviation and number of seeds within each group.
 
     Parameters
@@ -108,6 +108,9 @@ def over_seeds(values: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         One row per seed in each group, the number in `value`; NaN rows do not count as seeds.
     by : list of str
         The columns that make a group.
+    of_defined : bool
+        Of a group with NaN rows, take the mean of the others. By default there is none: a method is not to gain by the
+        seeds that leave it without a score.
 
     Returns
     -------
@@ -115,7 +118,10 @@ def over_seeds(values: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         Columns `by`, `mean`, `std` (ddof = 1, NaN for one seed) and `seeds`.
     """
     groups = values.groupby(by, sort=False, observed=True)["value"]
-    return groups.agg(mean="mean", std="std", seeds="count").reset_index()
+    found = groups.agg(mean="mean", std="std", seeds="count", rows="size").reset_index()
+    if not of_defined:
+        found.loc[found["seeds"] < found["rows"], ["mean", "std"]] = np.nan
+    return found.drop(columns="rows")
 
 
 def missing_conditions(values: pd.DataFrame) -> pd.DataFrame:

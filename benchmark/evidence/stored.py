@@ -65,7 +65,7 @@ class Evidence:
         over seeds and test samples, and the numbers of test samples and of the groups, each a `unit`, that they belong
         to; `best`
         is 1 for what cannot be told from the best of its condition, and empty where there was no test; `collapsed` is
-        the number of seeds that give all test samples the same category there, and empty for sums of several settings.
+        the number of seeds that give all test samples the same answer there, and empty for sums of several settings.
     comparisons : DataFrame
         ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family,
         detectable``: `p` is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and
@@ -85,13 +85,18 @@ class Evidence:
         return [] if found.empty else list(found.loc[found["purpose"] == REFERENCE, "against"].unique())
 
     def of_rows(self, labels: Collection[str]) -> Evidence:
-        """Only what is of some rows; what was corrected for how many comparisons stays as it was."""
-        return Evidence(
-            *(
-                frame if frame.empty else frame[frame["method"].isin(list(labels))].reset_index(drop=True)
-                for frame in (self.intervals, self.comparisons, self.pairs)
-            )
-        )
+        """Only what is of some rows, held against these; corrected for as many comparisons as before."""
+
+        def own(frame: pd.DataFrame) -> pd.DataFrame:
+            if frame.empty:
+                return frame
+            kept = frame["method"].isin(list(labels))
+            if "against" in frame:
+                against_mean = frame["purpose"] == IDEA if "purpose" in frame else False
+                kept &= frame["against"].isin(list(labels)) | against_mean
+            return frame[kept].reset_index(drop=True)
+
+        return Evidence(*map(own, (self.intervals, self.comparisons, self.pairs)))
 
 
 def write_evidence(evidence: Evidence, out: Path) -> None:

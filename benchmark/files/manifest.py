@@ -106,6 +106,13 @@ class _Planned(BaseModel):
     key: str = Field(pattern="^[0-9a-f]+$")
 
 
+class _Failure(BaseModel):
+    model_config = ConfigDict(strict=True)
+    method: str
+    task: str
+    seed: int | str
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(strict=True)
     label: str
@@ -170,8 +177,10 @@ class _Manifest(BaseModel):
     command: str = ""
     grid: str = ""
     selection: str = ""
+    benchmark: str | None = None
     against: str | None = None
     margin: float | None = Field(None, gt=0, le=50)
+    metrics: list[str] = []
     tables: dict[str, dict[str, Any]] = {}
     highlight: list[str] = []
     methods: list[_Row] = []
@@ -182,6 +191,7 @@ class _Manifest(BaseModel):
     tuning: list[_Tuning] = []
     tuned_by: list[_Budget] = []
     cells: list[_Cell] = []
+    failures: list[_Failure] = []
     not_computed: list[_Planned] = []
 
 

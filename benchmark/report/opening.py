@@ -167,6 +167,11 @@ class _Places:
     def several(self) -> bool:
         return len(self.pairs) > 1
 
+    def tested(self, tests: pd.DataFrame) -> tuple[int, list[str]]:
+        """On how many tasks there were tests, and the names of the others."""
+        there = set(tests[["task", "source"]].drop_duplicates().itertuples(index=False, name=None))
+        return len(there), [self.named(*pair) for pair in self.pairs if pair not in there]
+
     def named(self, task: str, source: str) -> str:
         told = "simulated" if source == "simulated" else "from file"
         return f"{task} ({told})" if task in self.twice else task
@@ -273,11 +278,13 @@ def _differences(tests: pd.DataFrame, compared: Sequence[_Compared], against: st
     if not methods:
         text = f"{by}."
     elif places.several:
+        tested, lacking = places.tested(tests)
         text = (
             f"{by}, a {places.noun} is better than {against} in {len(told[BETTER]) or 'none'} of "
-            f"{counted(len(methods), 'comparison')} on {len(places.pairs)} tasks{better}, and worse in "
+            f"{counted(len(methods), 'comparison')} on {counted(tested, 'task')}{better}, and worse in "
             f"{len(told[WORSE]) or 'none'}{worse}."
         )
+        text += f" There is no test on {_listed(lacking, most=_MOST_NAMES)}." if lacking else ""
     elif told[BETTER] or told[WORSE]:
         others = counted(len(methods), f"other {places.noun}")
         text = (
@@ -299,7 +306,8 @@ def _tell_floors(floors: Sequence[_Compared], against: str, places: _Places) -> 
     if rest := [f"{c.method}{places.on(c.row)}" for c in floors if c.sign != WORSE]:
         return f"No test finds {against} better than guessing by {_listed(rest, most=_MOST_NAMES)}."
     if places.several:
-        return f"Guessing is worse than {against} on every task."
+        where = {(c.row["task"], c.row["source"]) for c in floors}
+        return f"Guessing is worse than {against} on {'every task' if len(where) == len(places.pairs) else 'these'}."
     beaten = sorted(floors, key=lambda c: c.points)
     return f"Guessing is worse than {against}: {_listed([c.told(places) for c in beaten])}."
 
@@ -361,7 +369,8 @@ def _best(intervals: pd.DataFrame, order: Sequence[str], places: _Places) -> str
         if "best" in own and first["best"] == 1 and len(own) > 1:  # where it is 0, the best row is not shown
             others = own[(own["best"] == 1) & (own["method"] != first["method"])]["method"]
             names = sorted(others, key=order.index)
-            apart = "a test tells it from all others"
+            untested = own.loc[own["best"].isna(), "method"]
+            apart = f"a test tells it from all others{' that were tested' if len(untested) else ''}"
             text += f" ({f'no test tells {_listed(names, most=_MOST)} from it' if names else apart})"
         told.append(text)
     if not told:

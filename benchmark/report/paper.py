@@ -260,7 +260,7 @@ def _layout(
     reference = str(printed.against) if not tests.empty and printed.against in methods else ""
     blocks = [Block("", rows)]
     caption = table.caption or caption_of(groups, labels)
-    body = note_of(table, groups, blocks, tests, printed, best) if table.note is None else table.note
+    body = note_of(table, groups, blocks, methods, tests, printed, best) if table.note is None else table.note
     simulated = [(task.title, task.source) for task in tasks.values() if task.source == "simulated"]
     note = f"{leads(simulated)} {body}".strip()
     own = Table(

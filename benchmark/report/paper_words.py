@@ -60,11 +60,12 @@ def note_of(
     table: PaperTable,
     groups: Sequence[Group],
     blocks: Sequence[Block],
+    methods: Collection[str],
     tests: pd.DataFrame,
     printed: Printed,
     best: str,
 ) -> str:
-    """What the numbers, the bold ones and the marks are, in whole sentences."""
+    """What the numbers of these rows, the bold ones and the marks are, in whole sentences."""
     tasks = {id(group.task): group.task for group in groups}
     parts = []
     for target in dict.fromkeys(task.target for task in tasks.values()):
@@ -82,6 +83,7 @@ def note_of(
     if len(conditions) == 1 and not conditions.keys() & _DERIVED.keys():
         parts.append(f"All columns are of {next(iter(conditions))}.")
     numbers = pd.concat([group.numbers for group in groups])
+    numbers = numbers[numbers["method"].isin(list(methods))]
     seeds = number_range(numbers.loc[numbers["seeds"] > 0, "seeds"])
     over = f"over {seeds} {'seed' if seeds == '1' else 'seeds'}"
     intervals = pd.concat([task.intervals for task in tasks.values()])
@@ -97,11 +99,10 @@ def note_of(
             pd.concat([g.task.numbers for g in of]), titled([g.metric for g in of if g.metric == "corr"], target)
         )
     if not tests.empty and printed.against in printed.methods:
-        parts.append(tell_test(tests, printed.methods[str(printed.against)], drawn_words(intervals)))
+        shown = printed.against in methods
+        parts.append(tell_test(tests, printed.methods[str(printed.against)], drawn_words(intervals), shown=shown))
     parts += tell_collapsed(blocks)
-    fewer = {
-        printed.methods[m]: told for task in tasks.values() for m, told in task.fewer.items() if m in printed.methods
-    }
+    fewer = {printed.methods[m]: told for task in tasks.values() for m, told in task.fewer.items() if m in methods}
     parts.append(tell_fewer(fewer).strip())
     if printed.selection:
         parts.append(f"Checkpoint selection: {printed.selection.strip().rstrip('.')}.")

@@ -50,7 +50,7 @@ def robustness_table(scores: pd.DataFrame, table: Table) -> Table | None:
     long = pd.concat(
         [costs.rename(columns={column: "value"}).assign(what=shown) for column, shown in measured.items()]
     )  # a row a model and column
-    summary = over_seeds(long, ["method", "what"])
+    summary = over_seeds(long, ["method", "what"], of_defined=True)  # where nothing costs anything, nothing is shared
     digits = dict.fromkeys(measured.values(), said.decimals) | {EVENNESS: 2}
     found = {
         (method, what): _cell(mean, std, digits[what])

@@ -364,7 +364,7 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """A pipe table under its caption, safe to render with HTML allowed."""
     blocks = len(table.blocks) > 1
-    head = ["Metric"] * blocks + ["Method", *table.columns]
+    head = ["Metric"] * blocks + ["Method", *map(escape_markdown, table.columns)]
     lines = [head, ["---"] * (1 + blocks) + ["---" if name in table.words else "---:" for name in table.columns]]
     for block in table.blocks:
         for method, cells in block.rows:

@@ -86,7 +86,7 @@ def tell_collapsed(blocks: Sequence[Block]) -> tuple[str, ...]:
     every = any(COLLAPSED in mark.replace(f"({COLLAPSED})", "") for mark in marks)
     if not (some or every):
         return ()
-    said = "all test samples get the same category there"
+    said = "all test samples get the same answer there"
     if not every:
         return (f"({COLLAPSED}) collapsed: with some of the seeds, {said}.",)
     more = f"; ({COLLAPSED}) with some of the seeds" if some else ""
@@ -111,14 +111,14 @@ def untested(against: str) -> str:
     return f"No test against {against} ({REFERENCE_SIGN}): that takes three seeds of each method."
 
 
-def tell_test(tests: pd.DataFrame, against: str, drawn: str) -> str:
-    """What a caption says of the tests that gave the arrows."""
+def tell_test(tests: pd.DataFrame, against: str, drawn: str, *, shown: bool = True) -> str:
+    """What a caption says of the tests that gave the arrows; `shown`: the reference is a row, with its sign."""
     if tests["p"].isna().all():
         return untested(against)
-    family = int(tests["family"].max())
+    family, sign = int(tests["family"].max()), f" ({REFERENCE_SIGN})" if shown else ""
     return (
-        f"{BETTER} {WORSE} better, worse than {against} ({REFERENCE_SIGN}) in a paired two-sided test over seeds and "
-        f"{drawn} (alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
+        f"{BETTER} {WORSE} better, worse than {against}{sign} in a paired two-sided test over seeds and {drawn} "
+        f"(alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
     )
 
 

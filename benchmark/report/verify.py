@@ -30,6 +30,7 @@ from benchmark.report.compose import Content, gather
 from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
 from benchmark.report.marks import digests_of
 from benchmark.report.paper import FOLDER
+from benchmark.report.verify_origin import check_origin
 from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
 from benchmark.report.write import table_files
 from benchmark.running.again import Repeat, cell_of, repeat, sources_of
@@ -106,6 +107,7 @@ def verify(
         "data and masks": work.masks,
         "scores": work.scores,
         "tables": work.tables,
+        "origin": work.origin,
         "completeness": work.completeness,
     }
     if was_tuned(folder):
@@ -165,7 +167,10 @@ class _Verification:
             except Damaged as damage:
                 yield _found(WRONG, damage.fault)
                 continue
-            record = self.records[key]
+            record = self.records.get(key)
+            if record is None:
+                yield _found(WRONG, f"cell {key} has no cell.json; move its folder away")
+                continue
             if key_of(definition_of(record)) != key:
                 yield _found(WRONG, f"cell {key} is not the one that its definition says")
             if record["state"] == DONE:
@@ -289,7 +294,8 @@ class _Verification:
             stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
             if stored != text:
                 others.append(f"tables/{name}: {_first_other(stored, text)}")
-        same_version = self.manifest.get("benchmark") == __version__
+        made_by = {str(record["benchmark"]) for record in self.done.values()}
+        same_version = self.manifest.get("benchmark") == __version__ or made_by == {__version__}
         for what in others:
             yield _found(WRONG if same_version else DIFFERS, what)
         if there:
@@ -297,6 +303,14 @@ class _Verification:
                 UNKNOWN, f"tables/{', '.join(sorted(there))}: none of this report, such as --metrics and --table give"
             )
         yield f"{compared} files"
+
+    def origin(self) -> Iterator[Finding | str]:
+        """``manifest.json`` against what the cells say of themselves."""
+        content = self._gathered()
+        if isinstance(content, str):
+            yield "scores cannot be read"
+            return
+        yield from check_origin(self.folder, content)
 
     def completeness(self) -> Iterator[Finding | str]:
         """Seeds and settings: every method has those that another one has; nothing failed or is left to compute."""
@@ -315,7 +329,8 @@ class _Verification:
             fewer = cast("dict[tuple[str, int], int]", of_cells[of_cells < of_cells.max()].to_dict())
             for (method, seed), count in fewer.items():
                 yield _found(WRONG, f"{method} on {where}, seed {seed}: {count} scores, others have {of_cells.max()}")
-        for failure in self.manifest.get("failures", []):
+        failures = content.collection.failures if content.from_cells else self.manifest.get("failures", [])
+        for failure in failures:
             yield _found(WRONG, f"{failure['method']} on {failure['task']}, seed {failure['seed']} failed")
         for cell in self.manifest.get("not_computed", []):
             yield _found(WRONG, f"{cell['method']} on {cell['task']}, seed {cell['seed']} is not computed")

@@ -27,6 +27,16 @@ def test_a_condition_counts_the_seeds_that_give_all_samples_the_same_category():
     assert collapsed([constant_in(models[1], 1)]) == {"{l,a,v}": 0, "{l}": 0}, "not with the other draw"
 
 
+def test_an_intensity_collapses_where_its_outputs_do_and_not_where_they_share_a_bin():
+    shrunken = intensity_model("mult", 0, 0.2)
+    outputs = 0.1 * shrunken.outputs  # all in one bin
+    everywhere = [s.condition for s, _ in shrunken.settings if s.ratio < 1.0]
+    own = collapsed([replace(shrunken, outputs=outputs)])
+    assert not any(own[condition] for condition in everywhere) and own["p=1.0"] == 1
+    flat = collapsed([replace(shrunken, outputs=1e-4 * shrunken.outputs + 0.3)])
+    assert all(flat[condition] for condition in everywhere), "nearly the same is the same"
+
+
 def test_it_stands_beside_the_scores():
     models = [model("mult", seed) for seed in range(3)] + [constant_in(model("corrkd", 0), 1)]
     found = weigh(models, rows=ROWS, against=None).intervals

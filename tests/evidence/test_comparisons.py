@@ -90,6 +90,23 @@ def test_intervals_hold_the_means_of_stored_predictions(models, evidence):
     assert average["mean"] == pytest.approx(np.mean(six), abs=1e-4) and average["kind"] == "derived"
 
 
+def test_what_was_not_tested_is_neither_told_from_the_best_nor_like_it(models):
+    fewer = [m for m in models if m.method != "mult" or m.seed == 0]  # too few seeds for a test
+    found = of(weigh(fewer, rows=ROWS, against=None).intervals, condition="Avg.", metric="f1").set_index("method")
+    assert np.isnan(found["best"]["mult"]) and found["best"].drop("mult").notna().all()
+    assert found["best"][found["mean"].drop("mult").idxmax()] == 1
+    nothing = of(weigh([m for m in models if m.seed == 0], rows=ROWS, against=None).intervals, metric="f1")
+    assert nothing["best"].isna().all()
+
+
+def test_rows_that_are_shown_are_held_against_no_other(evidence):
+    shown = evidence.of_rows(["mult", "corrkd"])
+    assert set(shown.comparisons.query("purpose == 'reference'")["against"]) == {"corrkd"}
+    without = evidence.of_rows(["mult", "w/o SCD"])
+    assert without.references() == [] and set(without.pairs["against"]) <= {"mult", "w/o SCD"}
+    assert set(without.intervals["method"]) == {"mult", "w/o SCD"}
+
+
 def test_intervals_of_an_intensity_are_of_its_outputs():
     errors = {"mult": 0.3, "corrkd": 0.2, "w/o SCD": 0.0}
     models = [intensity_model(m, seed, error) for m, error in errors.items() for seed in range(3)]

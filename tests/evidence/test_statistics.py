@@ -51,8 +51,11 @@ def test_one_seed_has_no_deviation():
 
 def test_a_missing_number_is_no_seed_and_spoils_its_draws():
     scores = tidy([(0, "l", 0.0, 0, 50.0), (0, "l", 0.0, 1, np.nan), (1, "l", 0.0, 0, 70.0), (1, "l", 0.0, 1, 70.0)])
-    result = over_seeds(average_draws(scores), ["method"]).iloc[0]
-    assert result["mean"] == 70.0 and result["seeds"] == 1
+    values = average_draws(scores)
+    whole = over_seeds(values, ["method"]).iloc[0]
+    assert np.isnan(whole["mean"]) and whole["seeds"] == 1, "the mean of the others would be of fewer seeds"
+    of_defined = over_seeds(values, ["method"], of_defined=True).iloc[0]
+    assert of_defined["mean"] == 70.0 and of_defined["seeds"] == 1
 
 
 def test_average_inter_is_over_the_six_incomplete_subsets_only():

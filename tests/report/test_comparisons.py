@@ -58,6 +58,16 @@ def cells(table, block=0):
     return {m: dict(zip(table.columns, row, strict=True)) for m, row in table.blocks[block].rows}
 
 
+def test_a_reference_with_a_hostile_name_stays_text_in_the_head_of_a_table(evidence):
+    hostile = "a|b<img src=x>"
+    renamed = [f.replace({"method": {"corrkd": hostile}, "against": {"corrkd": hostile}}) for f in
+               (evidence.intervals, evidence.comparisons, evidence.pairs)]  # fmt: skip
+    own = Evidence(*renamed)
+    table = interval_table(build_tables(scores_of(own))[0], own, hostile)
+    lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
+    assert "<img" not in lines[0] and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
 def test_a_table_marks_what_differs_from_the_reference_and_says_by_which_test(scores, evidence):
     inter, intra = (with_evidence(t, evidence, "corrkd") for t in build_tables(scores))
     tests = evidence.comparisons.query("purpose == 'reference' and metric == 'f1'").set_index(["method", "condition"])

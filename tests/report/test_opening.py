@@ -163,6 +163,19 @@ def test_several_tasks_are_counted_together():
     assert "Guessing is worse than corrkd on every task." in found
 
 
+def test_tasks_without_a_test_are_not_counted_among_those_with_one():
+    scores = several(("mosi", "simulated"), ("iemocap", "simulated"), methods=("corrkd", "mult", "misa", "constant"))
+    found = told(scores, evidence_of([compared("mult", 3.0, 0.01), compared("constant", -9.0, 0.01)]))["differences"]
+    assert "in 1 of 1 comparison on 1 task (mult on mosi by" in found and "There is no test on iemocap." in found
+    assert "Guessing is worse than corrkd on these." in found
+
+
+def test_the_best_is_not_said_to_be_told_from_what_was_not_tested():
+    rows = [interval("mult", 70.0, best=1), interval("misa", 60.0, best=0), interval("corrkd", 50.0)]
+    found = told(ONE, evidence_of(intervals=rows), against=None)["differences"]
+    assert "(a test tells it from all others that were tested)" in found
+
+
 def test_of_an_error_less_is_better_and_it_has_no_points():
     mae = {"metric": "mae", "half": 0.05, "task": "mosi_intensity", "detectable": 0.123}
     scores = make_scores(["corrkd", "mult", "misa", "dmd"], task="mosi_intensity")

@@ -348,6 +348,13 @@ def test_rows_of_fewer_seeds_and_absent_numbers():
     assert r"$\dagger$ of fewer seeds than the other rows, and so not ranked: MulT 2 of 3." in read.note
 
 
+def test_the_note_speaks_of_the_rows_that_are_there():
+    scores = make_scores()  # noqa: F811
+    scores = scores[(scores["method"] != "mult") | (scores["seed"] > 0)]
+    read = Tex(one(scores, methods=["corrkd", "misa"])[0])
+    assert "MulT" not in read.note and "over 3 seeds" in read.note
+
+
 def test_one_seed_has_no_deviation():
     scores = make_scores()  # noqa: F811
     for own, said in (

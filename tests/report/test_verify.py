@@ -71,11 +71,11 @@ def wrong(verdict):
 def test_a_run_as_it_was_written_is_sound_and_so_it_says(run, capsys):
     assert main(["--verify", str(run)]) == 0
     told = capsys.readouterr().out
-    assert told.strip().endswith(f"{run}: nothing is wrong") and told.count("right ") == 6 and "wrong:" not in told
+    assert told.strip().endswith(f"{run}: nothing is wrong") and told.count("right ") == 7 and "wrong:" not in told
     written = json.loads((run / "verify.json").read_text())
     assert written["verdict"] == "sound" and written["findings"] == [] and written["processor"]["threads"] >= 1
     assert {check["check"]: check["state"] for check in written["checks"]} == dict.fromkeys(
-        ("cells", "code", "data and masks", "scores", "tables", "completeness"), RIGHT
+        ("cells", "code", "data and masks", "scores", "tables", "origin", "completeness"), RIGHT
     )
 
 
