@@ -86,7 +86,7 @@ def tell_collapsed(blocks: Sequence[Block]) -> tuple[str, ...]:
     every = any(COLLAPSED in mark.replace(f"({COLLAPSED})", "") for mark in marks)
     if not (some or every):
         return ()
-    said = "all test samples get the same answer there"
+    said = "all test samples get the same category there"
     if not every:
         return (f"({COLLAPSED}) collapsed: with some of the seeds, {said}.",)
     more = f"; ({COLLAPSED}) with some of the seeds" if some else ""
