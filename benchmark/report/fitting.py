@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -125,7 +124,7 @@ def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:
     most = next((n for n in range(count, 0, -1) if _sum(widths[: n + 1], size) <= WIDTHS[layout.width]), 0)
     if most:
         does.append(f"leave out {count - most} of its {count} columns")
-    return f"takes {math.ceil(100 * share)}% of {of} at 80 % of the text's size (an estimate), and is written so; " + (
+    return f"takes {ceil(100 * share)}% of {of} at 80 % of the text's size (an estimate), and is written so; " + (
         " or ".join(does) or "leave out columns, and what stands behind the means"
     )
 
