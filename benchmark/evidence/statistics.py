@@ -78,12 +78,12 @@ def average_inter(values: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `task, source, method, seed, metric, target, modalities, value`; a model that lacks one of the six (of
-        the two, where the data have two modalities) has no row.
+        Columns `task, source, method, seed, metric, target, modalities, value`; a model that was not tested in one of
+        the six (of the two, where the data have two modalities) has no row, and NaN where one of its scores is.
     """
     six = values[(values["kind"] == "inter") & (values["ratio"] == 0.0)]
     groups = six.groupby([*RUN, *TASK], sort=False, observed=True)["value"]
-    found = pd.DataFrame({"value": groups.mean(), "count": groups.count()}).reset_index()
+    found = pd.DataFrame({"value": groups.mean(skipna=False), "count": groups.size()}).reset_index()
     wanted = {own: len(incomplete_subsets(own)) for own in found["modalities"].unique()}
     return found[found["count"] == found["modalities"].map(wanted)].drop(columns="count").reset_index(drop=True)
 

@@ -15,6 +15,7 @@ from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP
 from benchmark.files.atomic import replace_file
 from benchmark.files.csvfiles import number, read_csv, text, whole
 from benchmark.names import without_formulas
+from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
 
 REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
@@ -49,6 +50,7 @@ _COMPARISONS = _NAMES | {
     "detectable": number(0, empty=True),
 }
 _PAIRS = {name: _COMPARISONS[name] for name in (*_NAMES, "against", "difference", "low", "high", "p", "detectable")}
+_NEAR = 1e-6  # of rounding
 _FORMER = {"groups": None, "unit": None, "best": None, "collapsed": None, "detectable": None}
 """What files of earlier versions do not say."""
 
@@ -136,6 +138,7 @@ def read_evidence(out: Path, scores: pd.DataFrame) -> Evidence:
     intervals = frames["intervals.csv"]
     if not intervals.empty:
         _refuse_other_conditions(intervals, conditions_of(scores), out / "intervals.csv")
+        _refuse_impossible(intervals, out / "intervals.csv")
     return Evidence(intervals, frames["comparisons.csv"], frames["pairs.csv"])
 
 
@@ -154,6 +157,20 @@ def _refuse_others(frame: pd.DataFrame, scores: pd.DataFrame, path: Path) -> Non
     if not twice.empty:
         first = twice.iloc[0]
         raise BenchmarkError(f"{path}: {first['metric']} of {first['method']!r} in {first['condition']!r} stands twice")
+
+
+def _refuse_impossible(intervals: pd.DataFrame, path: Path) -> None:
+    """Refuse a mean outside of its interval, and what its metric cannot be."""
+    for (name, condition), own in intervals.groupby(["metric", "condition"], sort=False):
+        least, most = (-np.inf, np.inf) if condition == DROP else metric(str(name)).bounds
+        ends = own[["low", "mean", "high"]].to_numpy(dtype=float)  # (rows, 3); NaN compares as False
+        wrong = (np.diff(ends) < -_NEAR).any(1) | ((ends < least - _NEAR) | (ends > most + _NEAR)).any(1)
+        if wrong.any():
+            method, (low, mean, high) = own["method"].iloc[wrong.argmax()], ends[wrong.argmax()]
+            raise BenchmarkError(
+                f"{path}: {name} of {method!r} in {condition!r} cannot be {mean:g} [{low:g}, {high:g}]; the file must "
+                "be as a report writes it"
+            )
 
 
 def _refuse_other_conditions(intervals: pd.DataFrame, named: Mapping[str, Setting], path: Path) -> None:

@@ -19,6 +19,8 @@ from benchmark.data import load_task
 from benchmark.data.source import TaskSource, identify
 from benchmark.data.task import Task, find_task, known_tasks
 from benchmark.errors import BenchmarkError, one_line
+from benchmark.evidence.scores import SAID_KINDS
+from benchmark.evidence.statistics import AVERAGE, average_draws, average_inter, over_seeds
 from benchmark.evidence.stored import write_evidence
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.manifest import read_manifest
@@ -257,7 +259,8 @@ class _Verification:
             return
         if not content.from_cells:
             yield _found(UNKNOWN, "without cells, it is only known that each is one that its metric can have")
-            yield f"{len(content.scores)} lines of scores.csv"
+            yield from _means(content)
+            yield f"{len(content.scores)} lines of scores.csv, and the means of intervals.csv"
             return
         with tempfile.TemporaryDirectory() as temporary:
             again = Path(temporary)
@@ -400,6 +403,26 @@ class _Verification:
             except BenchmarkError as error:
                 self._content = str(error)
         return self._content
+
+
+def _means(content: Content) -> Iterator[Finding]:
+    """Means, deviations and seeds of ``intervals.csv`` against ``scores.csv``; their ends come from outputs alone."""
+    intervals = content.evidence.intervals
+    if intervals.empty:
+        return
+    where, at = ["task", "source", "metric", "method"], ["kind", "available", "ratio"]
+    values = average_draws(content.scores)
+    averages = average_inter(values).assign(condition=AVERAGE)
+    plain = over_seeds(values[~values["kind"].isin(SAID_KINDS)], [*where, *at])
+    summed = over_seeds(averages, [*where, "condition"])
+    rounded = intervals.assign(ratio=intervals["ratio"].astype(float).round(6))
+    both = [rounded.merge(plain, on=[*where, *at]), rounded.merge(summed, on=[*where, "condition"])]
+    for row in pd.concat(both).to_dict("records"):
+        for name in ("mean", "std", "seeds"):
+            told, found = row[f"{name}_x"], row[f"{name}_y"]
+            if not (math.isclose(told, found, rel_tol=1e-6, abs_tol=1e-4) or (math.isnan(told) and math.isnan(found))):
+                what = f"{row['metric']} of {row['method']} on {row['task']} in {row['condition']}"
+                yield _found(WRONG, f"intervals.csv, {what}: {name} is {told:g}, and scores.csv gives {found:g}")
 
 
 def _title(record: Mapping[str, Any]) -> str:

@@ -79,7 +79,9 @@ def test_average_inter_of_two_modalities_is_over_their_two_subsets():
 def test_average_inter_needs_all_six(hole):
     rows = [(seed, subset, 0.0, 0, 50.0) for seed in (0, 1) for subset in INCOMPLETE]
     rows = rows[:-1] if hole == "row" else [*rows[:-1], (1, INCOMPLETE[-1], 0.0, 0, np.nan)]
-    assert list(average_inter(average_draws(tidy(rows)))["seed"]) == [0]
+    found = average_inter(average_draws(tidy(rows))).set_index("seed")["value"]
+    assert list(found.dropna().index) == [0]
+    assert (1 in found.index) == (hole == "nan"), "of one that was tested in all of them, that there is none"
 
 
 def test_two_numbers_for_the_same_thing_are_refused():

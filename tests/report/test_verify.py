@@ -295,6 +295,26 @@ def test_a_portable_cell_that_comes_out_otherwise_is_wrong(tmp_path):
     assert "outputs differ" in wrong(benchmark.verify(out, recompute=1, jobs=1, say=silent))["recomputed"]
 
 
+@pytest.mark.parametrize(
+    ("condition", "changed", "said"),
+    [
+        ("{l}", {"mean": 1.0, "low": 1.0}, "in {l}: mean is 1, and scores.csv gives "),
+        ("Avg.", {"std": 3.25}, "in Avg.: std is 3.25, and scores.csv gives "),
+        ("p=0.5", {"seeds": 9}, "in p=0.5: seeds is 9, and scores.csv gives 2"),
+        ("{l}", {"mean": 250.0, "low": 240.0, "high": 260.0}, "cannot be 250 [240, 260]"),
+        ("drop", {"low": 99.0}, "cannot be "),
+    ],
+)
+def test_without_cells_means_are_held_to_the_scores(run, condition, changed, said):
+    shutil.rmtree(run / "cells")
+    intervals = pd.read_csv(run / "intervals.csv")
+    row = intervals.query("method == 'linear' and metric == 'f1' and condition == @condition").index[0]
+    for name, value in changed.items():
+        intervals.loc[row, name] = value
+    intervals.to_csv(run / "intervals.csv", index=False)
+    assert said in wrong(benchmark.verify(run, say=silent))["scores"]
+
+
 def test_digests_in_the_manifest_serve_where_the_cells_are_gone(tmp_path, monkeypatch):
     out = tmp_path / "smoke"
     benchmark.run("smoke", methods=["linear", "constant"], tasks=["mosi"], out=out, jobs=1, say=silent)
