@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from benchmark.running.cluster import Cluster
 
 _WAIT = 2.0  # seconds between two looks at cells that another run computes
+_FRUITLESS = 3  # so often in a row may a worker be killed while none has begun a cell
 
 
 class Stopped(KeyboardInterrupt):
@@ -104,7 +105,7 @@ def run_grid(
 
     left = list(todo)
     suspects: list[Cell] = []
-    waiting = False
+    waiting, fruitless = False, 0
     with _signals(), _workers(grid):
         try:
             while left:
@@ -117,7 +118,8 @@ def run_grid(
                 except TerminatedWorkerError:  # one was killed, most likely for its memory, and takes the others along
                     _end_workers()
                     killed = set(store.remove_leftovers()) - ended
-                    if not killed and not ended:
+                    fruitless = 0 if killed or ended else fruitless + 1
+                    if fruitless == _FRUITLESS:
                         raise BenchmarkError("the workers die before they begin a cell; try --jobs 1") from None
                     suspects += [cell for cell in left if cell.key in killed]
                     ended |= killed

@@ -116,10 +116,17 @@ def test_cells_that_other_runs_compute_are_waited_for_and_told_once(tmp_path, st
 
 
 def test_workers_that_die_before_they_begin_end_the_run(constant, store, monkeypatch, no_workers):
-    answers(monkeypatch, [TerminatedWorkerError()])
+    asked = answers(monkeypatch, *[[TerminatedWorkerError()]] * 3)
     with pytest.raises(BenchmarkError, match=r"the workers die before they begin a cell; try --jobs 1"):
         run(constant[0], store)
-    assert no_workers
+    assert no_workers and len(asked) == 3
+
+
+def test_a_worker_that_is_killed_before_it_begins_costs_nothing(tmp_path, store, monkeypatch, no_workers):
+    grid = small_grid(tmp_path, "constant", "linear")
+    killed = [TerminatedWorkerError()]
+    answers(monkeypatch, killed, killed, [DONE, TerminatedWorkerError()], killed, killed, [DONE])
+    assert run(grid, store)[1] == 0
 
 
 def test_what_ended_before_a_worker_died_is_kept_and_the_rest_goes_on(tmp_path, store, monkeypatch, no_workers):
