@@ -273,6 +273,16 @@ def test_a_killed_worker_costs_its_cell_only(grid, tmp_path, capsys):
     assert run(*arguments, "--jobs", 1) == 0
 
 
+@undrawn
+def test_a_cell_that_takes_longer_than_is_allowed_fails(grid, tmp_path, capsys):
+    arguments = ("--grid", grid, "--out", tmp_path, "--seeds", 1, "--methods", "constant", "--cell-timeout", 1e-6)
+    assert run(*arguments) == 1
+    told = capsys.readouterr().out
+    assert re.search(
+        r"FAILED constant on mosi, seed 0: .*CellTimeout: it took longer than --cell-timeout 1e-06 s", told
+    ), told
+
+
 def test_the_model_stored_is_the_one_that_predicted(grid, whole):
     """Loading model.safetensors into a new network gives the stored logits."""
     from safetensors.torch import load_file

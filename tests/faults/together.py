@@ -19,6 +19,7 @@ CELLS = 8
 def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Two runs at once; one of two that is killed; one of two that is stopped for a while."""
     times = max(1, round(3 * scale))
+    jobs = 2 if scale >= 1.0 else 1
     grid = write_grid(work)
     log, hold = work / "log", work / "hold"
     options = ["--grid", grid, "--plugin", work / "faulty.py", "--methods", "faulty", "--seeds", CELLS]
@@ -30,7 +31,7 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
             out = work / f"{kind.__name__}{attempt}"
             log.write_text("", encoding="utf-8")
             hold.touch()
-            ends, found = kind([*options, "--out", out], out, log, hold)
+            ends, found = kind([*options, "--out", out], out, log, hold, jobs)
             fault = fault or found or next((e.unclear for e in ends if e.unclear), "")
             fault = fault or next((f"a run ended with {e.status}" for e in ends if e.status), "")
             fault = fault or differs(out, work / "calm")
@@ -47,34 +48,34 @@ def _wait_for_training(log: Path, cells: int) -> None:
     wait_for(lambda: len(_trained(log)) >= cells, "no cell is begun")
 
 
-def _at_once(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
+def _at_once(options: list[object], out: Path, log: Path, hold: Path, jobs: int) -> tuple[list[Ended], str]:
     """Two runs on one folder at once: each cell computed once"""
-    both = [launch(*options, "--jobs", 2, pictures=False) for _ in range(2)]
-    _wait_for_training(log, 4)
+    both = [launch(*options, "--jobs", jobs, pictures=False) for _ in range(2)]
+    _wait_for_training(log, 2 * jobs)
     hold.unlink()
     ends = [wait(process) for process in both]
     begun = _trained(log)
     pids = {line.split()[1] for line in log.read_text(encoding="utf-8").splitlines()}
     if len(begun) != CELLS or set(begun.values()) != {1}:
         return ends, f"cells were begun {sorted(begun.values())} times"
-    return ends, "" if len(pids) >= 4 else "one run did it all"
+    return ends, "" if len(pids) >= 2 * jobs else "one run did it all"
 
 
-def _one_is_killed(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
+def _one_is_killed(options: list[object], out: Path, log: Path, hold: Path, jobs: int) -> tuple[list[Ended], str]:
     """One of two runs is killed in mid-cell: the other takes its locks over"""
-    first = launch(*options, "--jobs", 2, pictures=False)
-    _wait_for_training(log, 2)
+    first = launch(*options, "--jobs", jobs, pictures=False)
+    _wait_for_training(log, jobs)
     second = launch(*options, "--jobs", 1, pictures=False)
-    _wait_for_training(log, 3)
+    _wait_for_training(log, jobs + 1)
     os.killpg(first.pid, signal.SIGKILL)
     hold.unlink()
     wait(first)
     ended = wait(second)
     again = [count for count in _trained(log).values() if count > 1]
-    return [ended], "" if len(again) <= 2 and set(again) <= {2} else f"cells were begun {again} times"
+    return [ended], "" if len(again) <= jobs and set(again) <= {2} else f"cells were begun {again} times"
 
 
-def _one_is_stopped(options: list[object], out: Path, log: Path, hold: Path) -> tuple[list[Ended], str]:
+def _one_is_stopped(options: list[object], out: Path, log: Path, hold: Path, jobs: int) -> tuple[list[Ended], str]:
     """One of two runs stands still (SIGSTOP): its locks are not taken over"""
     first = launch(*options, "--jobs", 1, pictures=False)
     _wait_for_training(log, 1)

@@ -126,7 +126,7 @@ def test_an_unusable_space_is_refused_where_the_method_is_registered(space, says
 def test_every_configuration_of_every_method_can_be_built(name, task):
     entry = ENTRIES[name]
     cls = methods.load(entry)
-    for changes in configurations(cls, name, task, entry.trains_on, 10):
+    for changes in configurations(cls, name, task, entry.trains_on, 5):
         constructor, training = hyperparameters(cls, name, known_tasks()[task], [changes])
         assert training.learning_rate > 0
         cls(TASKS[task], **constructor)

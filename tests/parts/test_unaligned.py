@@ -8,6 +8,7 @@ from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.protocol.answers import outputs_of
 from tests.batches import pad, random_batch, select, small_task
+from tests.smaller import SMALLER
 
 ENTRIES = methods.catalogue()
 every_method = pytest.mark.parametrize("name", sorted(ENTRIES))
@@ -16,7 +17,7 @@ every_method = pytest.mark.parametrize("name", sorted(ENTRIES))
 def build(name, task):
     cls = methods.load(ENTRIES[name])
     torch.manual_seed(0)
-    return cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [])[0]).eval()
+    return cls(task, **hyperparameters(cls, name, known_tasks()[task.name], [SMALLER.get(name, {})])[0]).eval()
 
 
 def assert_independent(method, batch):

@@ -23,6 +23,7 @@ from benchmark.running.recorded import Recorded, Ways
 from benchmark.running.stack import NotTogether
 from benchmark.running.stacked import Member, train_together
 from benchmark.running.training import TrainingError, train
+from tests.smaller import SMALLER
 
 CPU = torch.device("cpu")
 METHODS = {name: load(entry) for name, entry in catalogue().items() if entry.augmentable}
@@ -71,7 +72,8 @@ def _in_float64(monkeypatch):
 def member(cls, dataset, seed, **config):
     torch.manual_seed(seed)
     off = {name: 0.0 for name in inspect.signature(cls).parameters if "drop" in name}
-    method = cls(task_spec(dataset), **off)
+    sizes = next((SMALLER.get(name, {}) for name, known in METHODS.items() if known is cls), {})
+    method = cls(task_spec(dataset), **sizes, **off)
     return Member(method, TrainingConfig(**{"epochs": 3, "batch_size": 4} | config), seed, torch.get_rng_state())
 
 
