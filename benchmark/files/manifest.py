@@ -22,6 +22,7 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "training_seconds": record["training_seconds"],
         "epochs": record["epochs"],
         "parameters": record["parameters"],
+        **({"changed": changed} if isinstance(changed := record.get("changed"), dict) and changed else {}),
         **({"outputs": outputs_digest(record["outputs"])} if "outputs" in record else {}),
         "mechanisms": _as_told(_Mechanisms, record.get("mechanisms", {})),
         **({"account": told} if (told := _as_told(_Account, record.get("account"))) else {}),
@@ -92,6 +93,7 @@ class _Cell(BaseModel):
     epochs: int = Field(0, ge=0, lt=2**53)
     parameters: int = Field(0, ge=0, lt=2**53)
     key: str = ""
+    changed: dict[str, Any] = {}
     outputs: str = ""
     mechanisms: _Mechanisms = _Mechanisms()
     account: _Account | None = None

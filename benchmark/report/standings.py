@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +27,7 @@ DEFAULT = "default"
 BEFORE = "before 0.2"
 """The version of folders that do not say it."""
 
-_WITH = re.compile(r"; (\S+ with .+)$", re.DOTALL)  # as methods.describe ends, of a variant
+_WITH = re.compile(r"; (\S+) with (.+)$", re.DOTALL)  # as methods.describe ends, of a variant
 
 
 @dataclass(frozen=True)
@@ -211,46 +208,27 @@ def is_former(where: Where) -> bool:
 def _configuration(manifest: Mapping[str, Any], task: str, source: str, method: str) -> str:
     described = {row["label"]: row["description"] for row in manifest.get("methods", [])}.get(method, "")
     variant = _WITH.search(described)
-    set_by = _set_by(str(manifest.get("command", "")), method)
-    told = [
-        *([_tuned(manifest, task, source, method)] if method.endswith(SUFFIX) else []),
-        *([variant[1]] if variant else []),
-        *([f"with {', '.join(set_by)}"] if set_by else []),
-    ]
-    return ", ".join(told) or DEFAULT
+    changed: dict[str, Any] = {}
+    for cell in manifest.get("cells", []):
+        if (cell["task"], cell["source"], cell["method"]) == (task, source, method):
+            changed |= flat(cell["changed"])
+    tuned, chosen = _tuned(manifest, task, source, method) if method.endswith(SUFFIX) else ("", {})
+    apart = _listed({name: value for name, value in changed.items() if name not in chosen})
+    if variant:  # what cells of earlier versions do not say, their method's description does
+        apart = f"{variant[1]} with {apart or variant[2]}"
+    elif apart:
+        apart = f"with {apart}"
+    return ", ".join(filter(None, [tuned, apart])) or DEFAULT
 
 
-def _tuned(manifest: Mapping[str, Any], task: str, source: str, method: str) -> str:
+def _tuned(manifest: Mapping[str, Any], task: str, source: str, method: str) -> tuple[str, Mapping[str, Any]]:
+    """What was chosen, in words and by name."""
     for own in map(Tuning.of_record, manifest.get("tuning", [])):
         if (own.task, own.source, own.tuned) == (task, source, method):
-            chosen = own.values[own.order[0]]
-            return f"tuned: {_listed(chosen)}" if chosen else "tuned: the default was chosen"
-    return "tuned"  # in trials that the manifest does not have
+            chosen = flat(own.values[own.order[0]])
+            return f"tuned: {_listed(chosen) or 'the default was chosen'}", chosen
+    return "tuned", {}  # in trials that the manifest does not have
 
 
 def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in flat(values).items())
-
-
-def _set_by(command: str, method: str) -> list[str]:
-    """What the command gave a row, or all rows, with ``--set`` or ``set=``."""
-    name = method.removesuffix(SUFFIX).removesuffix("+mrm").removesuffix("-mrm")
-    given = [word for line in command.splitlines() for word in _set_words(line)]
-    found = [word.removeprefix(f"{name}.") for word in given if word.startswith(("training.", f"{name}."))]
-    return list(dict.fromkeys(found))
-
-
-def _set_words(line: str) -> list[str]:
-    """``METHOD.KEY=VALUE`` of a line of a command, which may be a call from Python."""
-    try:
-        call = ast.parse(line, mode="eval").body
-        named = {word.arg: word.value for word in call.keywords} if isinstance(call, ast.Call) else {}
-        return [f"{name}={value}" for name, value in flat(ast.literal_eval(named["set"])).items()]
-    except (SyntaxError, ValueError, KeyError, AttributeError, RecursionError, MemoryError):
-        pass  # a line of a shell, or a call that sets nothing
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        return []
-    starts = [place for place, word in enumerate(words) if word == "--set"]
-    return [word for start in starts for word in takewhile(lambda own: not own.startswith("--"), words[start + 1 :])]
+    return ", ".join(f"{name}={value}" for name, value in values.items())

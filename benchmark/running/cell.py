@@ -467,6 +467,7 @@ def _record(cell: Cell, dataset: Dataset | None, state: str, started: float) -> 
         "label": cell.row.label,
         "variant": dict(cell.row.variant),
         "position": cell.row.position,
+        **({"changed": dict(cell.changed)} if cell.changed else {}),
         "state": state,
         "started": timestamp(started),
         "finished": timestamp(now),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,8 @@ class Cell:
         All that decides what comes out; see `key`.
     size : Size, optional
         Of the data, for estimates of the time.
+    changed : dict
+        The hyper-parameters that are not the method's defaults, those of training among them.
     """
 
     row: Row
@@ -49,6 +51,7 @@ class Cell:
     seed: int
     definition: dict[str, Any]
     size: Size | None = None
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -180,6 +183,8 @@ def build(
             )
             for row in rows
         }
+        usual = {name: _as_one(*hyperparameters(cls, name, task.task, [])) for name, cls in there.items()}
+        changed = {row.label: _others(_as_one(*resolved[row.label]), usual[row.name]) for row in rows}
         for seed in range(config.seeds) if seeds is None else seeds:
             for row in rows:
                 constructor, training = resolved[row.label]
@@ -196,7 +201,7 @@ def build(
                     },
                     **({"arithmetic": PORTABLE} if config.portable else {}),
                 }
-                cells.append(Cell(row, sources[row.name], task, seed, definition, identity.size))
+                cells.append(Cell(row, sources[row.name], task, seed, definition, identity.size, changed[row.label]))
     first: dict[str, Cell] = {}
     for cell in cells:
         if (same := first.setdefault(cell.key, cell)) is not cell and not twins:
@@ -205,3 +210,16 @@ def build(
                 "leave one out"
             )
     return Grid(name, cells, config.settings, config.draw, draws=config.draws)
+
+
+def _as_one(constructor: Mapping[str, Any], training: TrainingConfig) -> dict[str, Any]:
+    return training.model_dump(mode="json") | dict(constructor)
+
+
+def _others(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some values, and of mappings among them, that are not the usual ones."""
+    return {
+        name: _others(value, usual[name]) if isinstance(value, dict) and isinstance(usual.get(name), dict) else value
+        for name, value in values.items()
+        if name not in usual or value != usual[name]
+    }

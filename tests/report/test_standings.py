@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+import benchmark
 from benchmark.errors import BenchmarkError
 from benchmark.report.standings import BEFORE, Where, is_former, read_standings, worst_of
 from tests.report.folders import by_means, write_folder
+from tests.running.portable import GRID
 
 MEANS = {"mult": 60.0, "corrkd": 62.0}
 
@@ -43,50 +45,69 @@ def test_the_worst_case_is_among_what_all_rows_were_tested_in(tmp_path):
     assert worst_of([bare]) == {} and 1 not in worst_of([mult, bare])
 
 
-def configurations(tmp_path, means, **options):
-    (rows,) = read_standings(write_folder(tmp_path / "run", by_means(means), **options)).values()
+def configurations(tmp_path, means, changed, **options):
+    cells = [
+        {"method": method, "task": "mosi", "source": "simulated", "seconds": 1.0, "changed": values}
+        for method, values in changed.items()
+    ]
+    (rows,) = read_standings(write_folder(tmp_path / "run", by_means(means), cells=cells, **options)).values()
     return {row.method: row.configuration for row in rows}
 
 
 def test_a_row_says_what_sets_it_apart(tmp_path):
-    means = dict.fromkeys(["mult", "mult tuned", "misa tuned", "w/o SCD", "linear", "misa"], 60.0)
+    names = ["mult", "mult tuned", "misa tuned", "tfr_net tuned", "w/o SCD", "w/o CPD", "linear", "misa"]
+    means = dict.fromkeys(names, 60.0)
     tuning = {"task": "mosi", "source": "simulated", "metric": "f1", "test": [50.0, None, 40.0]}
     trials = [{}, {"learning_rate": 0.003, "mrm": {"max_ratio": 0.5}}, {"layers": 9}]
+    chosen = {"learning_rate": 0.003, "mrm": {"max_ratio": 0.5}}
+    variant = "Li et al., CVPR 2024; trained on incomplete samples; corrkd with "
     found = configurations(
         tmp_path,
         means,
+        {
+            "mult tuned": chosen | {"epochs": 5},
+            "misa tuned": {"epochs": 5, "width": 7},
+            "tfr_net tuned": {"layers": 9},
+            "w/o SCD": {"scd_weight": 0.0, "epochs": 5},
+            "linear": {"c": 3},
+        },
         described={
             "mult": "Tsai et al., ACL 2019; trained on whole samples",
-            "w/o SCD": "Li et al., CVPR 2024; trained on incomplete samples; corrkd with scd_weight=0.0",
+            "w/o SCD": variant + "scd_weight=0.0",
+            "w/o CPD": variant + "cpd_weight=0.0",  # of a version whose cells do not say it
         },
-        command="python run_benchmark.py --grid quick --set linear.c=3 training.epochs=5 --jobs 2 --set misa.width=7",
         tuning=[
             tuning | {"method": "mult", "tuned": "mult tuned", "valid": [50.0, 60.0, 40.0], "values": trials},
             tuning | {"method": "misa", "tuned": "misa tuned", "valid": [50.0, 50.0, 40.0], "values": trials},
         ],
     )
     assert found == {
-        "mult": "with training.epochs=5",
-        "mult tuned": "tuned: learning_rate=0.003, mrm.max_ratio=0.5, with training.epochs=5",
-        "misa tuned": "tuned: the default was chosen, with training.epochs=5, width=7",
-        "w/o SCD": "corrkd with scd_weight=0.0, with training.epochs=5",
-        "linear": "with c=3, training.epochs=5",
-        "misa": "with training.epochs=5, width=7",
+        "mult": "default",
+        "mult tuned": "tuned: learning_rate=0.003, mrm.max_ratio=0.5, with epochs=5",
+        "misa tuned": "tuned: the default was chosen, with epochs=5, width=7",
+        "tfr_net tuned": "tuned, with layers=9",
+        "w/o SCD": "corrkd with scd_weight=0.0, epochs=5",
+        "w/o CPD": "corrkd with cpd_weight=0.0",
+        "linear": "with c=3",
+        "misa": "default",
     }
 
 
-@pytest.mark.parametrize(
-    ("command", "found"),
-    [
-        ("", "default"),
-        ("benchmark.run('quick', methods=['mult'], set={'mult': {'layers': 3}})", "with layers=3"),
-        ("benchmark.run('quick', set=x)", "default"),
-        ("python run_benchmark.py --set 'mult.a=\"b", "default"),  # a quote that is not closed
-        ("python run_benchmark.py --set multi.a=1", "default"),
-    ],
-)
-def test_what_the_command_sets_is_told(tmp_path, command, found):
-    assert configurations(tmp_path, {"mult": 60.0}, command=command) == {"mult": found}
+@pytest.mark.usefixtures("undrawn")
+def test_what_a_grid_or_a_command_sets_is_told_of_each_row(tmp_path):
+    grid = {
+        **GRID,
+        "portable": False,
+        "methods": ["linear", "constant"],
+        "simulator": {"train": 24, "valid": 12, "test": 12},
+    }
+    grid |= {"set": {"linear": {"max_iter": 2000}}, "training": {"epochs": 9}}
+    benchmark.run(grid, set={"linear": {"regularisation": 0.5}}, out=tmp_path, jobs=1, say=lambda line: None)
+    (rows,) = read_standings(tmp_path).values()
+    assert {row.method: row.configuration for row in rows} == {
+        "linear": "with epochs=9, max_iter=2000, regularisation=0.5",
+        "constant": "with epochs=9",
+    }
 
 
 def test_a_folder_of_an_earlier_version_stands_for_itself(tmp_path):

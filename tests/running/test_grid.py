@@ -70,6 +70,26 @@ def test_later_origins_win():
     assert trained["learning_rate"] == 0.5 and trained["mrm"]["max_ratio"] == 0.7
 
 
+def test_a_cell_says_what_is_not_its_methods_default():
+    variant = {"narrow": {"method": "corrkd", "set": {"layers": 1, "mrm": {"max_ratio": 0.5}}}}
+    cells = {
+        cell.row.label: cell.changed
+        for cell in grid(
+            methods=["corrkd", "narrow"],
+            variants=variant,
+            set={"corrkd": {"epochs": 9, "boundary": 2.0}},
+            overrides=["corrkd.weight_decay=0.5"],
+        ).cells
+    }
+    usual = grid(methods=["corrkd"]).cells[0]
+    common = {"epochs": 9, "boundary": 2.0, "weight_decay": 0.5}
+    assert (
+        cells == {"corrkd": common, "narrow": common | {"layers": 1, "mrm": {"max_ratio": 0.5}}} and usual.changed == {}
+    )
+    same = grid(methods=["corrkd"], set={"corrkd": {"layers": usual.definition["hyperparameters"]["layers"]}}).cells[0]
+    assert same.changed == {} and same.key == usual.key
+
+
 def test_overrides_reach_both_rows_of_a_method():
     cells = grid(methods=("mult", "mult+mrm"), overrides=["mult.layers=2"]).cells
     assert {c.definition["hyperparameters"]["layers"] for c in cells} == {2}
