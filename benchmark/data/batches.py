@@ -149,7 +149,7 @@ class SplitTensors:
                 features[m], present[m] = complete[m], frames[m]
             else:
                 present[m] = frames[m] & kept[m][..., :longest]
-                features[m] = complete[m] * present[m][..., None]
+                features[m] = torch.where(present[m][..., None], complete[m], 0.0)  # a product may be -0.0
         labels, intensity = self.labels[index], None if self.intensity is None else self.intensity[index]
         if not training:
             labels = torch.full_like(labels, -1)

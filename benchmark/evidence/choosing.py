@@ -81,8 +81,9 @@ def slot_of(record: dict[str, Any]) -> Slot:
 
 
 def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
-    """Every cell once, from whichever folder holds more of it; faults of those that cannot be read go to `damaged`."""
+    """Every cell once, from whichever folder holds more of it; what is not read, or cannot be, goes to `damaged`."""
     cells: dict[str, Stored] = {}
+    unseen: Counter[tuple[Path, Path]] = Counter()
     for store in stores:
         for key in store.stored_keys():
             try:
@@ -98,8 +99,17 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
             elif record["state"] == DONE:
                 other, known = cells[key]
                 _refuse_different(key, other, store, record)
-                if len(record["settings"]) > len(known["settings"]):
-                    cells[key] = (store, record)
+                less, more = (other, known), (store, record)
+                if len(record["settings"]) <= len(known["settings"]):
+                    less, more = more, less
+                cells[key] = more
+                if not set(less[1]["settings"]) <= set(more[1]["settings"]):
+                    unseen[less[0].out, more[0].out] += 1
+    damaged += [
+        f"{number} of the cells in {less} in some of their settings, for {more} has the same cells in more others; run "
+        "both grids with one --out"
+        for (less, more), number in unseen.items()
+    ]
     tunings = {store.out: read_tuning(store.out) for store in stores}
     return [(store, row) for store, record in cells.values() for row in as_rows(tunings[store.out], [record])]
 

@@ -116,6 +116,10 @@ class _Group:
         paired = by_seed and same_seeds and bool(self._shared(method, against))
         return _Plan(method, against, None if paired else {method: 1.0, against: -1.0})
 
+    def curve(self, method: str) -> frozenset[Setting]:
+        """What the area under a method's degradation curve is over; areas of others cannot be compared with it."""
+        return frozenset(setting for setting, _ in self._shared(method) if setting.kind == "intra")
+
     def made(self, plan: _Plan, *, primary: bool = False) -> _Compared:
         """A comparison, in the conditions that all its methods have; after :meth:`gather`.
 
@@ -131,6 +135,8 @@ class _Group:
         else:
             known = [{c.name for c in self.samples[(label,)].conditions} for label in plan.weights]
             names = [c.name for c in self.samples[(plan.method,)].conditions if all(c.name in own for own in known)]
+            if len({self.curve(label) for label in plan.weights}) > 1:
+                names = [name for name in names if name != AREA]
             terms = [(weight, self.samples[(label,)].only(names)) for label, weight in plan.weights.items()]
         if primary:
             kept = next(([name] for name in (AVERAGE, AREA) if name in names), [])
@@ -250,6 +256,8 @@ def _best(group: _Group) -> dict[tuple[str, str, str], int]:
         return {}
     known = [{c.name for c in group.samples[(m,)].conditions} for m in group.labels]
     names = [c.name for c in group.samples[(group.labels[0],)].conditions if all(c.name in own for own in known)]
+    if len({group.curve(m) for m in group.labels}) > 1:
+        names = [name for name in names if name != AREA]
     sampled = {m: group.samples[(m,)].only(names) for m in group.labels}
     turned = np.array([-1.0 if metric(name).lower_is_better else 1.0 for name in group.metrics])
     turned = np.where(np.array(names)[:, None] == DROP, -turned, turned)  # (C, M)

@@ -92,20 +92,20 @@ def worst_cases(values: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         Columns `task, source, metric, method, condition, mean, std, seeds`; the first of conditions that are alike.
-        Methods that were not tested with anything missing or noise have no row.
+        A score that is undefined, with any seed, is worse than all others. Methods that were not tested with anything
+        missing or noise have no row.
     """
     primary = of_primary(values)
     columns = ["kind", "available", "ratio", *([SETTING] if SETTING in primary else [])]
     conditions = [_condition(*row) for row in primary[columns].itertuples(index=False, name=None)]
     primary = primary.assign(condition=conditions)
-    shown = primary[(primary["condition"] != "") & primary["value"].notna()]
+    shown = primary[primary["condition"] != ""]
     if shown.empty:
         return pd.DataFrame(columns=["task", "source", "metric", "method", "condition", "mean", "std", "seeds"])
     means = over_seeds(shown, ["task", "source", "metric", "method", "condition"])
     signs = means["metric"].map({name: -1.0 if metric(str(name)).lower_is_better else 1.0 for name in means["metric"]})
-    places = means.assign(turned=means["mean"] * signs.astype(float)).groupby(
-        ["task", "source", "method"], sort=False, observed=True
-    )["turned"]
+    turned = (means["mean"] * signs.astype(float)).fillna(-np.inf)
+    places = means.assign(turned=turned).groupby(["task", "source", "method"], sort=False, observed=True)["turned"]
     return means.loc[places.idxmin()].reset_index(drop=True)
 
 

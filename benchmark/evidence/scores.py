@@ -27,7 +27,7 @@ SOURCE = text({"simulated", "file"})
 SAID_KINDS = ("imbalanced", "noise", "random")
 SETTING_KINDS = {f"{kind}{pattern}" for kind in ("inter", "intra") for pattern in ("", *(f"-{p}" for p in PATTERNS))}
 SETTING_KINDS |= set(SAID_KINDS)
-AVAILABLE = {*SUBSETS, *(subset + RANDOM for subset in SUBSETS)}
+AVAILABLE = {*SUBSETS, *(subset + RANDOM for subset in SUBSETS if len(subset) > 1)}
 _FIELDS = {
     "task": text(),
     "source": SOURCE,
@@ -88,23 +88,22 @@ def conditions_of(scores: pd.DataFrame) -> dict[str, Setting]:
 def _refuse_other_settings(scores: pd.DataFrame, path: Path) -> None:
     """Refuse a setting that is not what the other columns say; raises BenchmarkError."""
     known = scores["kind"].isin(SAID_KINDS)
-    if SETTING not in scores:
-        if known.any():
-            raise BenchmarkError(
-                f"{path} lacks the column {SETTING!r}, without which {scores.loc[known, 'kind'].iloc[0]} settings "
-                "cannot be told; it must be as a report writes it"
-            )
-        return
-    columns = [SETTING, "kind", "available", "ratio"]
-    for said, kind, available, ratio in scores[columns].drop_duplicates().itertuples(index=False, name=None):
+    if SETTING not in scores and known.any():
+        raise BenchmarkError(
+            f"{path} lacks the column {SETTING!r}, without which {scores.loc[known, 'kind'].iloc[0]} settings cannot "
+            "be told; it must be as a report writes it"
+        )
+    columns = ["kind", "available", "ratio", *([SETTING] if SETTING in scores else [])]
+    for kind, available, ratio, *said in scores[columns].drop_duplicates().itertuples(index=False, name=None):
         try:
-            setting = Setting.parse(said)
+            setting = Setting.parse(*said) if said else setting_of(kind, available, ratio)
         except ValueError as error:
             raise BenchmarkError(f"{path}: {error}; the file must be as a report writes it") from error
-        if (setting.kind, setting.available) != (kind, available) or abs(setting.share - ratio) > 1e-6:
+        as_written = (setting.kind, setting.available) == (kind, available) and abs(setting.share - ratio) <= 1e-6
+        if not as_written or said not in ([], [str(setting)]):
             raise BenchmarkError(
-                f"{path}: the setting {said!r} is not {kind} {available!r} at {ratio:g}; the file must be as a report "
-                "writes it"
+                f"{path}: the setting {said[0] if said else str(setting)!r} is not {kind} {available!r} at {ratio:g}; "
+                "the file must be as a report writes it"
             )
 
 

@@ -160,8 +160,13 @@ def condition_blocks(values: pd.DataFrame) -> pd.DataFrame:
         A row for each task, source and condition; a column for each method. Only rows in which every method stands.
     """
     block = ["task", "source", "available", "ratio"]
-    means = missing_conditions(values).groupby([*block, "method"], observed=True)["value"].mean()
-    return means.unstack("method").dropna()
+    return _over_seeds(missing_conditions(values), block).unstack("method").dropna()
+
+
+def _over_seeds(values: pd.DataFrame, block: list[str]) -> pd.Series:
+    """Means by block and method; -inf, the worst, where a score is undefined, so that nobody gains by it."""
+    by = [*block, "method"]
+    return values.groupby(by, observed=True)["value"].mean(skipna=False).fillna(-np.inf)
 
 
 def ranks(blocks: pd.DataFrame) -> pd.DataFrame:
@@ -207,8 +212,8 @@ def data_set_blocks(values: pd.DataFrame) -> pd.DataFrame:
         A row for each task; a column for each method, the mean over its seeds. Only rows in which every method stands.
         Seeds are no blocks: they share a test split, so that they are not independent.
     """
-    means = missing_conditions(values).groupby(["task", "source", "method"], observed=True)["value"].mean()
-    return means.unstack("method").dropna()
+    means = condition_blocks(values)  # the conditions that every method was tested in
+    return means.groupby(["task", "source"]).mean()
 
 
 def rank_blocks(values: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def split_losses(models: Iterable[Model]) -> pd.DataFrame:
     """
     rows: list[dict[str, object]] = []
     for model in models:
-        if model.thresholds is None or model.method in FLOORS or (Setting(), 0) not in model.settings:
+        if model.thresholds is None or model.method in FLOORS or all(s != Setting() for s, _ in model.settings):
             continue
         rows += _of_model(model)
     if not rows:

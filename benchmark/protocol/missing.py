@@ -187,22 +187,32 @@ class Setting:
 def settings_for(settings: Sequence[Setting], modalities: str) -> list[Setting]:
     """Those settings that mean something where the data have some modalities only; all of them where they have all.
 
-    With language and audio alone, ``{v}`` would be nothing at all, and ``{l,a}`` is what is complete; of settings that
-    differ in vision alone the first stays, and each sample's own subset is drawn from language and audio.
+    With language and audio alone, ``{v}`` would be nothing at all, and ``{l,a}`` is what is complete. What a setting
+    says of vision is left out: the ratios 0.1, 0.5 and 0.9 are 0.1 and 0.5, and each sample's own subset is drawn from
+    language and audio. Of settings that are then the same one stays, and none of those in which chance has a part in
+    vision alone.
     """
-    own = set(modalities)
-    if own == set(MODALITIES):
+    if set(modalities) == set(MODALITIES):
         return list(settings)
-    found: dict[tuple[object, ...], Setting] = {}
-    for s in settings:
-        if s.available == SUBSETS[-1] + RANDOM:
-            ratio, noise = ([of(m) for m in modalities] for of in (s.ratio_of, s.noise_of))
-            s = Setting(modalities + RANDOM, ratio, s.pattern, noise)  # type: ignore[arg-type]
-        if s.modalities == SUBSETS[-1] or set(s.modalities) < own or s.available == modalities + RANDOM:
-            shown = [m for m in s.modalities if m in own]
-            alike = tuple((m, s.ratio_of(m), s.noise_of(m)) for m in shown)
-            found.setdefault((s.available, s.pattern, alike), s)
-    return list(found.values())
+    found = ((s, _restricted(s, modalities)) for s in settings)
+    return list(dict.fromkeys(own for s, own in found if own is not None and s.by_chance <= own.by_chance))
+
+
+def _restricted(setting: Setting, modalities: str) -> Setting | None:
+    """What a setting is for data of two modalities; None where it is about one that they lack."""
+    if set(setting.available) < set(modalities):
+        return setting
+    if setting.modalities not in (SUBSETS[-1], modalities):
+        return None
+    ratio, noise = (_alike({m: of(m) for m in modalities}) for of in (setting.ratio_of, setting.noise_of))
+    if setting.available.endswith(RANDOM):
+        return Setting(modalities + RANDOM, ratio, setting.pattern, noise)  # type: ignore[arg-type]
+    return Setting(SUBSETS[-1], ratio, setting.pattern, noise)  # type: ignore[arg-type]
+
+
+def _alike(numbers: Mapping[str, float]) -> float | Mapping[str, float]:
+    """One number where all are the same, so that what the data lack has no other one."""
+    return next(iter(numbers.values())) if len(set(numbers.values())) == 1 else numbers
 
 
 def incomplete_subsets(modalities: str = "lav") -> tuple[str, ...]:
@@ -376,14 +386,17 @@ class MRM:
         Chance that a sample lacks frames at all; its ratio is then uniform in [0, `max_ratio`].
     modality_probability : float
         Chance that a sample lacks modalities; what is left is then uniform over the six incomplete, non-empty
-        subsets, so at least one modality always stays.
+        subsets, so at least one modality always stays; where the data have two modalities, over each alone.
     max_ratio : float
         The highest ratio of missing frames.
+    modalities : str
+        Those that the data have.
     """
 
     frame_probability: float = 0.5
     modality_probability: float = 0.5
     max_ratio: float = 1.0
+    modalities: str = SUBSETS[-1]
 
     def __post_init__(self) -> None:
         for name in ("frame_probability", "modality_probability", "max_ratio"):
@@ -406,12 +419,12 @@ class MRM:
         """
         lacks_frames = rng.random(num_samples) < self.frame_probability
         ratios = np.where(lacks_frames, rng.random(num_samples) * self.max_ratio, 0.0)  # (N,)
-        incomplete = SUBSETS[:-1]
+        incomplete = incomplete_subsets(self.modalities)
         subset = rng.integers(len(incomplete), size=num_samples)
         subset = np.where(rng.random(num_samples) < self.modality_probability, subset, len(incomplete))  # (N,)
         kept = {}
         for modality in MODALITIES:
-            available = np.array([modality in s for s in SUBSETS])[subset]  # (N,)
+            available = np.array([modality in s for s in (*incomplete, self.modalities)])[subset]  # (N,)
             kept_frames = rng.random((num_samples, num_frames[modality])) >= ratios[:, None]
             kept[modality] = kept_frames & available[:, None]
         return kept

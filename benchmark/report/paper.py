@@ -18,7 +18,7 @@ from benchmark.evidence.statistics import AREA, AVERAGE, DROP
 from benchmark.evidence.stored import Evidence
 from benchmark.names import without_formulas
 from benchmark.protocol.metrics import category_of, metric, metric_names, usual_metrics
-from benchmark.protocol.missing import format_ratio
+from benchmark.protocol.missing import format_ratio, settings_for
 from benchmark.report.content import Block, Table, file_prefix, leads
 from benchmark.report.fitting import Layout, fit, misfit, to_paper_latex
 from benchmark.report.paper_columns import (
@@ -124,11 +124,12 @@ def check_planned(tables: Mapping[str, PaperTable], choice: Choice, metrics: Seq
     BenchmarkError
         Names what is unknown, and all there is.
     """
-    planned = {setting.kind.split("-")[0] for setting in choice.config.settings}  # inter-burst stands under inter
+    settings = [s for task in choice.tasks for s in settings_for(choice.config.settings, task.task.modalities)]
+    planned = {setting.kind.split("-")[0] for setting in settings}  # inter-burst stands under inter
     kinds = [kind for kind in KINDS if kind in planned]
     whole = [AVERAGE, DROP] if "inter" in planned else []
     columns = dict.fromkeys([*kinds, *whole, AREA, COMPLETE, "p=0.0"])
-    for setting in choice.config.settings:
+    for setting in settings:
         columns[setting.condition] = None
         if setting.kind == "imbalanced":
             columns |= {f"{m}={format_ratio(setting.ratio_of(m))}": None for m in setting.modalities}

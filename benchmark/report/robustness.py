@@ -50,7 +50,9 @@ def robustness_table(scores: pd.DataFrame, table: Table) -> Table | None:
     long = pd.concat(
         [costs.rename(columns={column: "value"}).assign(what=shown) for column, shown in measured.items()]
     )  # a row a model and column
-    summary = over_seeds(long, ["method", "what"], of_defined=True)  # where nothing costs anything, nothing is shared
+    shares = long["what"] == EVENNESS  # where nothing costs anything, nothing is shared
+    by = ["method", "what"]
+    summary = pd.concat([over_seeds(long[~shares], by), over_seeds(long[shares], by, of_defined=True)])
     digits = dict.fromkeys(measured.values(), said.decimals) | {EVENNESS: 2}
     found = {
         (method, what): _cell(mean, std, digits[what])
@@ -71,6 +73,7 @@ def robustness_table(scores: pd.DataFrame, table: Table) -> Table | None:
         caption += " " + TELL_COSTS
     if not worst.empty:
         caption += " " + TELL_WORST.format("highest" if said.lower_is_better else "lowest")
+        caption += " A score that is undefined counts as the worst." * bool(worst["mean"].isna().any())
     csv = pd.concat(
         [summary.rename(columns={"what": "condition"}), worst.assign(condition=WORST, where=worst["condition"])]
     )
@@ -93,4 +96,4 @@ def robustness_table(scores: pd.DataFrame, table: Table) -> Table | None:
 
 
 def _cell(mean: float, std: float, digits: int) -> Cell:
-    return Cell(f"{mean:.{digits}f}", "" if pd.isna(std) else f"± {std:.{digits}f}")
+    return Cell("" if pd.isna(mean) else f"{mean:.{digits}f}", "" if pd.isna(std) else f"± {std:.{digits}f}")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.evidence.statistics import of_primary
 from benchmark.protocol.metrics import metric
-from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
+from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio, settings_for
 from benchmark.report.content import Picture, Table, file_prefix
 from benchmark.report.curves import describe_bars, draw, label_ends, plot_curves
 from benchmark.report.figures import (
@@ -178,9 +178,13 @@ def imbalance_heatmap(
         return None
     own = {m: sorted({s.ratio_of(m) for s in several}) for m in MODALITIES}
     across = [(a, v) for a in own["a"] for v in own["v"]]
-    names = {
-        (ratio, *pair): Setting(ratio=(ratio, *pair)).condition for ratio in own["l"] for pair in across
-    }  # where all are the same, that of the usual setting
+    names = {}
+    varied = "".join(m for m in MODALITIES if own[m] != [0.0])  # what data of two modalities lack has ratio 0
+    for ratios in ((ratio, *pair) for ratio in own["l"] for pair in across):
+        setting = Setting(ratio=ratios)  # where all are the same, the usual one
+        if setting.condition not in named and len(varied) == 2:
+            (setting,) = settings_for([setting], varied)
+        names[ratios] = setting.condition
     shown = scores[scores["condition"].isin(list(names.values()))]
     methods = order_methods(list(shown["method"]), order)
     task, about = about_one_task(shown)

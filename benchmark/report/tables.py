@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from benchmark.evidence.scores import SETTING, TASK
+from benchmark.evidence.scores import SAID_KINDS, SETTING, TASK
 from benchmark.evidence.statistics import (
     AVERAGE,
     FLOORS,
@@ -25,7 +25,7 @@ from benchmark.evidence.statistics import (
 )
 from benchmark.names import visible, without_formulas
 from benchmark.protocol.metrics import category_of, metric
-from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, Setting, format_ratio
+from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, PATTERNS, Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
 
 KINDS = {
@@ -47,6 +47,13 @@ ACROSS = {
 }
 """What is told of the columns of each kind."""
 COMPLETE = "{l,a,v}"
+
+
+def across(kind: str, absent: Collection[str] = ()) -> str:
+    """What is told of the columns of a kind, for data that lack some modalities."""
+    return ACROSS[kind].replace("{l?,a?,v?}", "{" + ",".join(f"{m}?" for m in MODALITIES if m not in absent) + "}")
+
+
 BEST, BEST_TESTED = "best in bold, second underlined", "in bold what no test tells from the best (Holm, 0.05)"
 FEWER = "†"
 """Marks the scores of a row with fewer seeds than others: chance alone ranks it higher or lower."""
@@ -116,7 +123,8 @@ def build_tables(
         fewer = fewer_seeds(part.groupby("method", observed=True)["seed"].nunique())
         by_kind = {kind: _in_conditions(part, kind) for kind in KINDS}
         own = [kind for kind in KINDS if by_kind[kind]["condition"].nunique() > 1]
-        for kind in own or ["intra"]:
+        alone = [kind for kind in ("intra", *KINDS) if not by_kind[kind].empty]  # none for bursts alone
+        for kind in own or alone[:1]:
             values = by_kind[kind]
             columns = list(values["condition"].cat.categories)
             by = ["metric", "method", "condition"]
@@ -179,12 +187,18 @@ def _in_conditions(values: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 
 def _by_modality(values: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, list[str]]:
-    """Of imbalanced settings: the means, the condition of each, and all conditions in order."""
+    """Of imbalanced settings: the means, the condition of each, and all conditions in order.
+
+    Means are over the settings of scattered frames that all rows were tested in, so that none has easier ones.
+    """
     if values.empty:
         return values, values["kind"], []
-    settings = {text: Setting.parse(text) for text in values[SETTING].unique()}
+    rows = values["method"].nunique()
+    tested_by = values.groupby(SETTING, observed=True)["method"].nunique()
+    settings = {text: Setting.parse(text) for text in values[SETTING].unique() if tested_by[text] == rows}
+    settings = {text: setting for text, setting in settings.items() if setting.pattern == PATTERNS[0]}
     parts = []
-    for m in MODALITIES:
+    for m in str(values["modalities"].iloc[0]):
         own = {text: f"{m}={format_ratio(s.ratio_of(m))}" for text, s in settings.items() if m in s.modalities}
         found = values.assign(condition=values[SETTING].map(own)).dropna(subset="condition")
         by = [*RUN, *TASK, "condition"]
@@ -279,9 +293,11 @@ def _tell_counts(names: Sequence[str], target: str, counts: Mapping[str, str]) -
 
 
 def _draws(scores: pd.DataFrame) -> str:
-    """Of how many draws numbers are means; empty where there is one draw of everything."""
-    found = scores.groupby(["method", "available", "ratio"], observed=True)["draw"].nunique()
-    return number_range(found[found > 1]) if (found > 1).any() else ""
+    """Of how many draws numbers are means; empty where there is one draw of all that is there by chance."""
+    by_chance = scores["kind"].isin(SAID_KINDS) | scores["ratio"].between(0.0, 1.0, inclusive="neither")
+    by = ["method", "seed", "available", "ratio", *([SETTING] if SETTING in scores else [])]
+    found = scores[by_chance].groupby(by, observed=True)["draw"].nunique()
+    return number_range(found) if (found > 1).any() else ""
 
 
 def _caption(
@@ -298,12 +314,12 @@ def _caption(
     count = number_range(seeds)
     spread = f"mean ± standard deviation over seeds ({count} {'seed' if count == '1' else 'seeds'}"
     spread += "; no deviation where there is one seed)" if (seeds == 1).any() else ")"
-    parts = [f"{tell_metrics(list(titles), target, counts)}; {ACROSS[kind]}."]
+    absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
+    parts = [f"{tell_metrics(list(titles), target, counts)}; {across(kind, absent)}."]
     parts.append(f"Cells are {spread}; {BEST}.")
     if draws:
         by = "the noise" if kind == "noise" else "what is missing by chance"
         parts.append(f"The score of a seed is the mean over {draws} draws of {by}.")
-    absent = [m for m in MODALITIES if m not in str(values["modalities"].iloc[0])]
     if absent:
         parts.append(f"The data have no {MODALITY_NAMES[absent[0]]}, in {COMPLETE} neither.")
     if AVERAGE in set(summary["condition"]):

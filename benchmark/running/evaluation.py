@@ -65,6 +65,10 @@ def predict_settings(
         m: np.stack([mask(split, m, s, draw) for s in settings])  # (S, N, T_m)
         for m in MODALITIES
     }
+    # A dimension that is constant in training has no standard deviation to count noise in.
+    varies = {
+        m: torch.from_numpy(x.any((0, 1))).to(device) for m, x in dataset.splits["train"].features.items()
+    }  # (d_m,)
     order = np.argsort(-np.sum([split.lengths[m] for m in MODALITIES], axis=0), kind="stable")
     width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
     method.eval()
@@ -81,7 +85,7 @@ def predict_settings(
             masks = {m: kept[m][np.ix_(places, rows)].reshape(len(places) * len(rows), -1) for m in MODALITIES}
             batch = tensors.batch(np.tile(rows, len(places)), masks, training=False)  # of places * rows samples
             for m, strength in zip(MODALITIES, noise, strict=True):
-                _add_noise(batch, m, strength, draw, len(places))
+                _add_noise(batch, m, strength, draw, len(places), varies[m])
             predicted = outputs_of(method, batch).cpu().numpy()  # (places * rows, K)
             logits[np.ix_(places, rows)] = predicted.reshape(len(places), len(rows), -1)
     if not np.isfinite(logits).all():
@@ -94,10 +98,10 @@ def predict_settings(
     return logits
 
 
-def _add_noise(batch: Batch, modality: str, strength: float, draw: int, copies: int) -> None:
+def _add_noise(batch: Batch, modality: str, strength: float, draw: int, copies: int, varies: torch.Tensor) -> None:
     """Add noise to the frames of a modality that are there, in a batch that holds its samples `copies` times.
 
-    Of strength 0, nothing is touched.
+    Of strength 0, nothing is touched; nor are dimensions that do not vary.
     """
     if not strength:
         return
@@ -105,7 +109,7 @@ def _add_noise(batch: Batch, modality: str, strength: float, draw: int, copies: 
     ids = batch.ids[: len(batch) // copies]
     unit = torch.from_numpy(frame_noise(ids, features.shape[1], features.shape[2], modality, draw)).to(features.device)
     # A product and then a sum, each rounded: in one step some processors would round once.
-    features += unit.repeat(copies, 1, 1) * strength * batch.present[modality][:, :, None]
+    features += (unit * varies).repeat(copies, 1, 1) * strength * batch.present[modality][:, :, None]
 
 
 def mask(split: Split, modality: str, setting: Setting, draw: int) -> NDArray[np.bool_]:

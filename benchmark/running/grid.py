@@ -15,7 +15,7 @@ from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.methods.labels import Row
 from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.registry import Entry
-from benchmark.protocol.missing import Setting, settings_for
+from benchmark.protocol.missing import MODALITY_NAMES, SUBSETS, Setting, settings_for
 from benchmark.protocol.training_config import TrainingConfig
 from benchmark.running.arithmetic import NATIVE, PORTABLE
 from benchmark.running.grid_file import EVERY_METHOD, GridConfig
@@ -75,7 +75,9 @@ class Cell:
     @property
     def training(self) -> TrainingConfig:
         """The training protocol of the cell."""
-        content = {k: v for k, v in self.definition["training"].items() if k not in ("version", "trains_on")}
+        content = {
+            k: v for k, v in self.definition["training"].items() if k not in ("version", "trains_on", "modalities")
+        }
         return TrainingConfig.model_validate(content)
 
 
@@ -167,6 +169,12 @@ def build(
     for task in tasks:
         identity = identify(task)
         on_data(identity)
+        if not settings_for(config.settings, task.task.modalities):
+            names = " and ".join(MODALITY_NAMES[m] for m in task.task.modalities)
+            raise BenchmarkError(
+                f"grid {name} has no setting in which {task.name} can be tested, whose data have only {names}; add "
+                "ratio 0.0 to its ratios"
+            )
         resolved = {
             row.label: hyperparameters(
                 there[row.name],
@@ -198,6 +206,7 @@ def build(
                         "version": PROTOCOL_VERSION,
                         "trains_on": row.trains_on,
                         **training.model_dump(mode="json"),
+                        **_of_modalities(task.task.modalities),
                     },
                     **({"arithmetic": PORTABLE} if config.portable else {}),
                 }
@@ -210,6 +219,11 @@ def build(
                 "leave one out"
             )
     return Grid(name, cells, config.settings, config.draw, draws=config.draws)
+
+
+def _of_modalities(modalities: str) -> dict[str, str]:
+    """What training on incomplete samples draws subsets of, where the data lack a modality."""
+    return {} if modalities == SUBSETS[-1] else {"modalities": modalities}
 
 
 def _as_one(constructor: Mapping[str, Any], training: TrainingConfig) -> dict[str, Any]:

@@ -191,7 +191,8 @@ class GridConfig(Strict):
     @classmethod
     def _subsets(cls, value: list[str]) -> list[str]:
         for subset in value:
-            Setting(subset)
+            if Setting(subset).available.endswith(RANDOM):
+                raise ValueError(f"{subset!r} is no subset of modalities; random: true gives each sample its own")
         return value
 
     @field_validator("patterns")

@@ -168,7 +168,7 @@ class Course:
             method.start_stage(self.stage, _Passes(training))
         self.parameters = [p for p in method.parameters() if p.requires_grad]
         incomplete = (self.stage.trains_on or trains_on) == "missing"
-        self.mrm = MRM(**config.mrm.model_dump()) if incomplete else None
+        self.mrm = MRM(**config.mrm.model_dump(), modalities=dataset.task.modalities) if incomplete else None
         self.entropy = [seed, _VALIDATION_MASKS, number]
         rows = np.tile(np.arange(len(validation)), config.validation_draws if incomplete else 1)
         self.examined = rows, _draw(self.mrm, self.entropy, validation, len(rows))

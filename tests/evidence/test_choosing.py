@@ -3,6 +3,7 @@ import pytest
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.choosing import choose
+from benchmark.protocol.missing import Setting
 from benchmark.running.store import FAILED, Store
 from tests.stored_cells import OTHER, SETTINGS, write_cell
 
@@ -95,6 +96,15 @@ def test_of_one_cell_in_two_folders_the_fuller_counts(tmp_path, first):
     for order in ((Store(tmp_path / "c"), *stores), (*stores, Store(tmp_path / "c"))):
         found = choose(*order)
         assert keys(found) == ["k1"] and not found.failed
+
+
+def test_settings_that_only_the_folder_of_fewer_has_are_told(tmp_path):
+    more = write_cell(tmp_path / "more", "k1", settings=[(Setting(), 0), (Setting("l"), 0)])
+    other = write_cell(tmp_path / "other", "k1", settings=[(Setting("v"), 0)])
+    for stores in ((more, other), (other, more)):
+        (told,) = choose(*stores).damaged
+        assert told.startswith(f"1 of the cells in {other.out} in some of their settings, for {more.out} has the same")
+    assert not choose(more, write_cell(tmp_path / "few", "k1", settings=[(Setting("l"), 0)])).damaged
 
 
 @pytest.mark.parametrize("changed", [{"right": False}, {"ids": "abd"}])

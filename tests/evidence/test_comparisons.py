@@ -233,6 +233,16 @@ def test_only_what_all_seeds_have_counts_and_conditions_need_not_be_the_same(mod
     }
 
 
+def test_areas_under_other_curves_are_not_compared(models):
+    shorter = [model("mult", seed, SETTINGS[:8]) for seed in range(3)]
+    longer = [m for m in models if m.method == "corrkd"]
+    found = weigh([*shorter, *longer], rows=ROWS, against="corrkd")
+    assert set(of(found.intervals, condition="AUDC")["method"]) == {"mult", "corrkd"}
+    assert of(found.intervals, condition="AUDC")["best"].isna().all()
+    assert "AUDC" not in set(found.comparisons["condition"]) and "p=0.5" in set(found.comparisons["condition"])
+    assert of(found.intervals, condition="p=0.5")["best"].notna().all()
+
+
 def test_methods_or_seeds_without_a_common_setting_are_left_out(models):
     corrkd = [m for m in models if m.method == "corrkd"]
     apart = [model("mult", 0, SETTINGS[:1]), model("mult", 1, SETTINGS[1:2])]

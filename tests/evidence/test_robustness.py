@@ -85,3 +85,6 @@ def test_the_worst_case_is_of_means_over_seeds_and_of_no_setting_that_is_complet
     error = worst_cases(average_draws(tidy({Setting("l"): 0.9, Setting("a"): 1.2}, metric="mae"))).iloc[0]
     assert (error["condition"], error["mean"]) == ("{a}", 1.2), "of an error, the highest"
     assert worst_cases(average_draws(tidy({Setting(): 1.0}))).empty
+    undefined = {Setting("l"): 0.1, Setting("a"): math.nan}
+    found = worst_cases(average_draws(pd.concat([tidy(undefined), tidy({**undefined, Setting("a"): 0.9}, seed=1)])))
+    assert found["condition"].tolist() == ["{a}"] and found["mean"].isna().all(), "nobody gains by what is undefined"

@@ -67,6 +67,7 @@ def test_a_column_tells_the_settings_that_others_do_not(tmp_path):
         ({"setting": "lav@x"}, "'lav@x' is no setting"),
         ({"setting": "lav@0.1/0.5/1.5"}, r"ratio=1.5 is outside \[0, 1\]"),
         ({"setting": None}, "line 2: setting: '' is unknown"),
+        ({"setting": "lav@.1/.5/.9"}, "the setting 'lav@.1/.5/.9' is not imbalanced 'lav' at 0.5"),
     ],
 )
 def test_a_setting_that_is_not_what_its_line_says_is_refused(tmp_path, changed, said):
@@ -124,5 +125,20 @@ def test_a_perfect_correlation_is_within_its_bounds():
 def test_a_line_that_no_report_writes_is_refused(tmp_path, changed, said):
     path = tmp_path / "scores.csv"
     pd.DataFrame([row("f1", 50.0), row("mae", 0.5) | changed]).to_csv(path, index=False)
+    with pytest.raises(BenchmarkError, match=rf"scores\.csv.*{said}"):
+        read_scores(path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"kind": "inter"}, "the setting 'lav@0.5' is not inter 'lav' at 0.5"),
+        ({"kind": "intra-scattered"}, "the setting 'lav@0.5' is not intra-scattered 'lav' at 0.5"),
+        ({"kind": "random", "available": "l?"}, "line 2: available: 'l\\?' is unknown"),
+    ],
+)
+def test_without_that_column_too_a_setting_is_what_its_line_says(tmp_path, changed, said):
+    path = tmp_path / "scores.csv"
+    pd.DataFrame([row("f1", 50.0, ratio=0.5) | changed]).to_csv(path, index=False)
     with pytest.raises(BenchmarkError, match=rf"scores\.csv.*{said}"):
         read_scores(path)

@@ -131,6 +131,17 @@ def test_tasks_in_which_a_method_is_missing_do_not_count():
     assert len(blocks) == 2 and counted_tasks(scores, blocks) == [("z", "file"), ("x", "file")]
 
 
+def test_what_is_undefined_is_ranked_last_and_data_sets_count_the_conditions_that_all_have():
+    nan = float("nan")
+    a = tidy([(0, "l", 0.0, 0, 80.0), (0, "a", 0.0, 0, nan), (1, "a", 0.0, 0, 90.0)]).assign(method="a")
+    b = tidy([(0, "l", 0.0, 0, 70.0), (0, "a", 0.0, 0, 10.0)]).assign(method="b")
+    found = ranks(condition_blocks(average_draws(pd.concat([a, b]))))
+    assert found["rank"].to_dict() == {"a": 1.5, "b": 1.5}
+    easy = tidy([(0, "l", 0.0, 0, 79.0)]).assign(method="c")
+    whole = tidy([(0, "l", 0.0, 0, 80.0), (0, "a", 0.0, 0, 40.0)]).assign(method="d")
+    assert data_set_blocks(average_draws(pd.concat([easy, whole]))).iloc[0].to_dict() == {"c": 79.0, "d": 80.0}
+
+
 def test_there_are_no_ranks_of_one_method_or_where_the_methods_have_nothing_in_common():
     one = tidy([(0, "l", 0.0, 0, 50.0), (0, "a", 0.0, 0, 60.0)])
     apart = pd.concat([tidy([(0, s, 0.0, 0, 50.0)]).assign(method=s) for s in ("l", "a")])

@@ -39,6 +39,12 @@ def test_of_frames_only_scattered_ones_and_no_average_where_subsets_are_lacking(
     assert found["condition"].tolist() == ["{l,a,v}", "p=0.5"] and found["std_loss"].isna().all()
 
 
+def test_the_draw_may_be_another_one():
+    other = tuple((s, 3) for s, _ in CURVE)
+    found = split_losses([told("mult", 0, [80, 70, 60], [80, 75, 70], other)])
+    assert found["condition"].tolist() == ["{l,a,v}", "p=0.5"]
+
+
 def test_floors_and_what_is_not_known_are_left_out():
     known, old = told("mult", 0, [80] * 8, [80] * 8), model("corrkd", 0, SETTINGS)
     floor = replace(known, method="constant")

@@ -267,6 +267,24 @@ def test_data_of_two_modalities_have_the_settings_that_differ_for_them():
 
 
 @pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Setting(noise={"v": 0.5}), None), (Setting("lav", {"v": 0.5}), None), (Setting("lav?"), Setting("la?")),
+        (Setting("lav", (0.0, 0.0, 0.5), "burst"), None), (Setting("lv"), None), (Setting("v", 0.5), None),
+        (Setting("lav", (1.0, 1.0, 0.0)), Setting(ratio=1.0)), (Setting("la", 0.5), Setting(ratio=0.5)),
+        (Setting("lav", (0.5, 0.5, 0.9), "burst"), Setting(ratio=0.5, pattern="burst")), (Setting("l", 0.5),) * 2,
+        (Setting("lav", (0.1, 0.5, 0.9)), Setting("lav", (0.1, 0.5, 0.0))), (Setting(noise=2.0), Setting(noise=2.0)),
+        (Setting(noise={"l": 1.0, "v": 2.0}), Setting(noise={"l": 1.0})), (Setting("lav", 0.5), Setting("lav", 0.5)),
+    ],
+)  # fmt: skip
+def test_of_what_the_data_lack_a_setting_says_nothing_whatever_stands_beside_it(given, expected):
+    """So that a further draw, which has only some of the settings, has the same ones."""
+    assert settings_for([given], "la") == ([] if expected is None else [expected])
+    if expected is not None:
+        assert settings_for([expected], "la") == [expected]
+
+
+@pytest.mark.parametrize(
     ("setting", "by_chance"),
     [
         (Setting(), False), (Setting("l"), False), (Setting(ratio=1.0), False), (Setting("la", (0.0, 1.0)), False),
@@ -412,6 +430,16 @@ def test_mrm_leaves_a_modality_and_has_the_documented_distribution():
     subsets = np.stack([whole[m].all(1) for m in MODALITIES], axis=1)
     counts = np.unique(subsets, axis=0, return_counts=True)[1]
     assert len(counts) == 6 and counts.min() > 700  # about 833 each
+
+
+@pytest.mark.parametrize("modalities", ["la", "lv", "av"])
+def test_mrm_leaves_one_of_the_modalities_that_the_data_have(modalities):
+    frames = {m: 3 if m in modalities else 1 for m in MODALITIES}
+    mrm = MRM(frame_probability=0.0, modality_probability=0.5, modalities=modalities)
+    kept = mrm.draw(np.random.default_rng(0), 20_000, frames)
+    there = np.stack([kept[m].all(1) for m in modalities])  # (2, N)
+    assert there.any(0).all() and (~there.all(0)).mean() == pytest.approx(0.5, abs=0.02)
+    assert there[0].mean() == pytest.approx(0.75, abs=0.02)
 
 
 def test_mrm_draws_modalities_independently():

@@ -13,6 +13,7 @@ import pytest
 
 from benchmark import methods
 from benchmark.cli import parser
+from benchmark.data.task import Task
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP
 from benchmark.evidence.stored import Evidence
@@ -288,7 +289,7 @@ def test_of_an_earlier_report_what_is_not_there_is_left_out_and_told():
     assert lines[2] == "table three is not written: none of its methods is in this report (gone)"
 
 
-def test_a_planned_run_refuses_what_it_will_not_have():
+def test_a_planned_run_refuses_what_it_will_not_have(tmp_path):
     choice = choose("quick", methods=["corrkd", "mult", "constant"])
     check_planned(as_tables({"x": {"columns": ["la", "p=0.3", AVERAGE, "intra"], "metrics": ["accuracy"]}}, ""), choice)
     check_planned(as_tables({"x": {"metrics": ["auroc"]}}, ""), choice, ["auroc"])
@@ -300,6 +301,11 @@ def test_a_planned_run_refuses_what_it_will_not_have():
     for asked in ({"columns": ["p=0.35"]}, {"methods": ["misa"]}, {"metrics": ["auroc"]}, {"tasks": ["mosei"]}):
         with pytest.raises(BenchmarkError, match=r"^unknown (column|method|metric|task) of table x "):
             check_planned(as_tables({"x": asked}, ""), choice)
+    of_two = Task(name="two", target={"kind": "polarity"}, modalities="la")
+    two = choose({"tasks": ["mosi"], "methods": ["mult"], "seeds": 1, "random": True}, tasks=[of_two])
+    check_planned(as_tables({"x": {"columns": ["{l?,a?}"]}}, ""), two)
+    with pytest.raises(BenchmarkError, match=r"^unknown column of table x '\{l\?,a\?,v\?\}'"):
+        check_planned(as_tables({"x": {"columns": ["{l?,a?,v?}"]}}, ""), two)
     noisy = choose("imbalanced", methods=["corrkd"])
     check_planned(as_tables({"x": {"columns": ["l=0.1", "p=0.1/0.5/0.9"]}}, ""), noisy)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.evidence.scores import conditions_of
+from benchmark.evidence.scores import COLUMNS, SETTING, conditions_of
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.figures import method_looks
 from benchmark.report.robustness import robustness_table
@@ -157,3 +157,56 @@ def test_the_table_of_evenness_and_worst_cases():
     assert "nan" not in to_markdown(table) + to_latex(table)
     complete = scores[scores["setting"] == "lav@0.0"]
     assert robustness_table(complete, by_kind(scores)["inter"]) is None
+
+
+def imbalanced(settings, **values):
+    """Scores of one metric and seed by method, in settings of their own."""
+    rows = [
+        ("mosi", "file", method, 0, s.kind, s.available, s.share, 0, "f1", value, 9, "k", "polarity", "lav", str(s))
+        for method, own in values.items()
+        for s, value in zip(settings, own, strict=True)
+        if value is not None
+    ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, SETTING])
+
+
+def test_a_column_of_imbalanced_ratios_is_the_mean_over_what_all_rows_were_tested_in():
+    settings = [
+        Setting(ratio=(0.1, 0.5, 0.5)),
+        Setting(ratio=(0.1, 0.9, 0.9)),
+        Setting(ratio=(0.1, 0.5, 0.5), pattern="burst"),
+    ]
+    table = by_kind(imbalanced(settings, mult=[60.0, 20.0, 0.0], corrkd=[50.0, None, None]))["imbalanced"]
+    assert table.columns == ["l=0.1", "a=0.5", "v=0.5"]
+    means = table.summary.set_index(["method", "condition"])["mean"]
+    assert means["mult", "l=0.1"] == 60.0 and means["corrkd", "l=0.1"] == 50.0
+
+
+def test_data_of_two_modalities_have_columns_and_places_of_these():
+    settings = [Setting(ratio=(a, b, 0.0)) for a, b in ((0.1, 0.5), (0.5, 0.1))]
+    scores = imbalanced([*settings, Setting(ratio=0.5)], mult=[60.0, 50.0, 40.0]).assign(modalities="la")
+    table = by_kind(scores)["imbalanced"]
+    assert table.columns == ["l=0.1", "l=0.5", "a=0.1", "a=0.5"]
+    intervals = scores.rename(columns={"value": "mean"}).assign(seeds=1, low=0.0, high=99.0)
+    intervals["condition"] = [Setting.parse(text).condition for text in intervals[SETTING]]
+    picture = imbalance_heatmap(intervals, conditions_of(scores))
+    shown = {text.get_text() for axes in picture.figure.axes for text in axes.texts}
+    assert {"60", "50", "40"} <= shown
+
+
+def test_own_subsets_are_told_of_the_modalities_that_there_are():
+    rows = imbalanced([Setting(), Setting("la?")], mult=[70.0, 60.0]).assign(modalities="la")
+    assert "in {l?,a?} each sample has its own subset" in by_kind(rows)["random"].caption
+
+
+def test_what_is_undefined_is_the_worst_and_its_cost_is_unknown():
+    whole = [Setting(), *map(Setting, ("l", "a", "v", "la", "lv", "av"))]
+    values = {"mult": [0.7, 0.5, float("nan"), 0.4, 0.6, 0.6, 0.6], "corrkd": [0.7, 0.5, 0.1, 0.4, 0.6, 0.6, 0.6]}
+    scores = imbalanced(whole, **values).assign(metric="corr", target="intensity")
+    scores.loc[(scores["method"] == "corrkd") & (scores["available"] == "lv"), "value"] = float("nan")
+    (table,) = build_tables(scores)
+    found = robustness_table(scores, table)
+    cells = {m: dict(zip(found.columns, own, strict=True)) for m, own in found.blocks[0].rows}
+    assert cells["mult"]["in"].value == "{a}" and cells["mult"]["worst"].value == ""
+    assert cells["corrkd"]["without a"].value == "" and cells["corrkd"]["without l"].value == "0.100"
+    assert "A score that is undefined counts as the worst." in found.caption

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmark.evidence.scores import COLUMNS
-from benchmark.protocol.missing import SUBSETS
+from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.figures import method_looks
 from benchmark.report.tables import build_tables, order_methods, tell_metrics, to_csv, to_latex, to_markdown
 from benchmark.report.write import write_report
@@ -264,6 +264,26 @@ def test_caption_says_what_the_numbers_are():
         assert part in table.caption
     assert "Checkpoint selection: lowest validation loss." in table.caption
     assert "Avg." not in table_of(scores, "intra").caption
+
+
+@pytest.mark.parametrize("setting", [Setting("l"), Setting(ratio=0.5), Setting(noise=0.5), Setting("lav?")])
+def test_a_single_condition_is_a_table(setting):
+    frame = make_scores(settings=[(setting.available, setting.share)]).assign(kind=setting.kind, setting=str(setting))
+    (table,) = build_tables(frame)
+    assert table.kind == setting.kind and table.columns == [setting.condition] and table.caption
+
+
+def test_bursts_alone_make_no_table_and_no_error():
+    assert build_tables(make_scores(settings=[("lav", 0.5)]).assign(kind="intra-burst")) == []
+
+
+def test_draws_are_told_of_what_is_by_chance_and_of_the_seeds_that_have_them():
+    settings = [("lav", 0.0), ("l", 0.0), ("lav", 0.5)]
+    two = make_scores(settings=settings, draws=2)
+    assert "draws" not in table_of(two).caption
+    assert "The score of a seed is the mean over 2 draws of what is missing" in table_of(two, "intra").caption
+    fewer = two[(two["draw"] == 0) | (two["seed"] == 0)]
+    assert "The score of a seed is the mean over 1–2 draws of what" in table_of(fewer, "intra").caption
 
 
 def test_absent_conditions_are_absent_columns_and_absent_cells_are_dashes():

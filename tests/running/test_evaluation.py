@@ -94,6 +94,19 @@ def test_noise_is_added_to_the_frames_that_are_there_and_to_nothing_else(small_m
             assert np.array_equal(by_noise[7], (clean + 2 * unit) * (m != "v")), "two settings of one noise"
 
 
+def test_what_does_not_vary_in_training_has_no_noise_and_what_is_missing_is_zero_to_the_sign(small_mosi):
+    dataset = copy.deepcopy(small_mosi)
+    for split in dataset.splits.values():
+        split.features["a"][:, :, 1] = 0.0
+        split.features["a"][:, :, 2] = -5.0
+    method = Keeping(task_spec(dataset))
+    predict_settings(method, dataset, [Setting(noise=2.0), Setting("lv")], draw=0, device=CPU)
+    for sample_id in dataset.splits["test"].ids:
+        noisy, missing = method.seen[str(sample_id), "a"]
+        assert not noisy[:, 1].any() and noisy[:, 2].std() > 0 and (noisy[:, 0] != 0).all()
+        assert not missing.any() and not np.signbit(missing).any()
+
+
 def test_digests_of_masks_cover_noise_and_change_for_no_other_setting(small_mosi):
     split = small_mosi.splits["test"]
     tested = [Setting(), Setting(noise=1.0), Setting(noise=2.0), Setting(noise={"l": 1.0}), Setting("lav?")]

@@ -7,6 +7,7 @@ from benchmark.data import find_task, find_tasks
 from benchmark.errors import BenchmarkError
 from benchmark.methods import catalogue
 from benchmark.methods import rows as method_rows
+from benchmark.protocol.missing import Setting
 from benchmark.running.grid import build
 from benchmark.running.grid_file import GridConfig, parse_overrides
 
@@ -88,6 +89,36 @@ def test_a_cell_says_what_is_not_its_methods_default():
     )
     same = grid(methods=["corrkd"], set={"corrkd": {"layers": usual.definition["hyperparameters"]["layers"]}}).cells[0]
     assert same.changed == {} and same.key == usual.key
+
+
+TWO = "name: two\ntarget: {kind: polarity}\nmodalities: la\n"
+
+
+@pytest.fixture
+def two(tmp_path):
+    """A task whose data have no vision, and its cells in a grid."""
+    path = tmp_path / "two.yaml"
+    path.write_text(TWO)
+
+    def cells(**config):
+        return grid(methods=["corrkd"], tasks=[str(path)], **config).cells
+
+    return cells
+
+
+def test_of_data_of_two_modalities_cells_say_what_their_training_draws_from(two):
+    (cell, *_) = two()
+    assert cell.definition["training"]["modalities"] == "la"
+    assert "modalities" not in grid(methods=["corrkd"]).cells[0].definition["training"]
+
+
+def test_a_task_without_a_setting_is_told_before_anything_is_computed(two):
+    with pytest.raises(
+        BenchmarkError, match="no setting in which two can be tested, whose data have only language and"
+    ):
+        two(subsets=["v", "lv"])
+    (cell, *_) = two(subsets=["v", "lv"], ratios=[0.0])
+    assert cell.settings([Setting(), Setting("v")]) == [Setting()]
 
 
 def test_overrides_reach_both_rows_of_a_method():

@@ -47,6 +47,10 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD.replace("0.5", "1.5"), "key 'ratios'.*outside"),
         (GOOD.replace("0.5", "0.55"), "key 'ratios'.*one decimal"),
         (GOOD.replace("[l, lav]", "[l, al]"), "key 'subsets'.*'al'"),
+        (
+            GOOD.replace("[l, lav]", "['la?']"),
+            "key 'subsets'.*'la\\?' is no subset of modalities; random: true gives each",
+        ),
         (GOOD.replace("0.5", "{x: 0.5}"), "line 5: key 'ratios': ratio names 'x', which is no available modality"),
         (GOOD.replace("0.5", "{a: [0.5, 1.5]}"), "key 'ratios': ratio=1.5 is outside"),
         (GOOD.replace("0.5", "{a: 0.55}"), "key 'ratios': ratio 0.55 has more than one decimal"),
