@@ -1,4 +1,4 @@
-"""The benchmark from Python: everything the command line does, as functions that give objects back.
+"""The benchmark from Python: runs, plans, reports, verification and leaderboards, as functions that give objects back.
 
 >>> import benchmark
 >>> results = benchmark.run("quick", methods=["corrkd", "linear"], seeds=1)

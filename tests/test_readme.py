@@ -178,14 +178,15 @@ def test_code_and_yaml_that_are_shown_can_be_read(page):
             CardConfig.model_validate(content)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
-def test_the_method_that_is_shown_conforms(page, tmp_path, capsys):
+@pytest.mark.parametrize(("page", "name"), [("README.md", "early_fusion"), ("docs/methods.md", "mean_fusion")])
+def test_the_method_that_is_shown_conforms(page, name, tmp_path, capsys):
     from benchmark import cli
 
     (code,) = [code for code in blocks(PAGES[page], "python") if "@register(" in code]
-    path = tmp_path / "early_fusion.py"
+    assert f"{name}.py" in PAGES[page]
+    path = tmp_path / f"{name}.py"
     path.write_text(code)
-    status = cli.main(["--check", "early_fusion", "--plugin", str(path)])
+    status = cli.main(["--check", name, "--plugin", str(path)])
     assert status == 0, capsys.readouterr().out
 
 

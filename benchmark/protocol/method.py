@@ -130,7 +130,8 @@ class Method(nn.Module):
     ----------------
     training_defaults : dict
         What the paper says of the training where it differs from the harness's defaults: any field of
-        :class:`benchmark.protocol.training_config.TrainingConfig`, such as ``learning_rate`` or ``batch_size``.
+        :class:`benchmark.protocol.training_config.TrainingConfig`, such as ``learning_rate`` or ``batch_size``, but the
+        rules of selection, which are the same for all methods.
     per_task : dict of task or data set name to dict
         Hyper-parameters, of the constructor or the training, that the paper sets by data set; those under a task's own
         name count before those of its data set.
