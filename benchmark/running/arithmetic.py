@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NATIVE, PORTABLE = "native", "portable"
+_computing = [NATIVE]  # the last is that of the innermost block of `computing`
 # The libraries read these when they are loaded.
 ENVIRONMENT = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own loops, which use AVX-512 where it is there
@@ -144,6 +145,7 @@ def computing(arithmetic: str) -> Iterator[None]:
     if arithmetic == NATIVE:
         yield
         return
+    _computing.append(arithmetic)
     forward, onednn = nn.LSTM.forward, cast(Any, backends.mkldnn)
 
     def of_torch(self: nn.LSTM, *arguments: Any, **named: Any) -> Any:
@@ -158,6 +160,12 @@ def computing(arithmetic: str) -> Iterator[None]:
         yield
     finally:
         nn.LSTM.forward = forward  # type: ignore[method-assign]
+        _computing.pop()
+
+
+def is_portable() -> bool:
+    """Whether a cell is computed portably, in the block of :func:`computing`."""
+    return _computing[-1] == PORTABLE
 
 
 def machine_fault() -> str:

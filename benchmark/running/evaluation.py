@@ -14,6 +14,7 @@ from benchmark.data.dataset import Dataset, Split
 from benchmark.protocol.answers import lack_of_frames, outputs_of, representation_of
 from benchmark.protocol.method import Batch, Method
 from benchmark.protocol.missing import MODALITIES, Setting, frame_mask, frame_noise
+from benchmark.running.arithmetic import is_portable
 from benchmark.running.store import setting_name
 
 _NUMBERS_A_BATCH = 2**21  # features in one batch: 8 MiB
@@ -72,12 +73,15 @@ def predict_settings(
     order = np.argsort(-np.sum([split.lengths[m] for m in MODALITIES], axis=0), kind="stable")
     width = sum(split.features[m].shape[1] * split.features[m].shape[2] for m in MODALITIES)
     method.eval()
-    # A method may take rows of one sample with the same frames for equal, so other noise comes in another batch.
-    alike: dict[tuple[float, ...], list[int]] = {}
+    # A method may take rows of one sample with the same frames for equal, so other noise comes in another batch. How a
+    # product is rounded hangs on how many rows it has: portable bits must not hang on what is tested at once.
+    alike: dict[tuple[object, ...], list[int]] = {}
     for place, setting in enumerate(settings):
-        alike.setdefault(tuple(setting.noise_of(m) for m in MODALITIES), []).append(place)
-    for noise, own in alike.items():
+        apart = place if is_portable() else None
+        alike.setdefault((apart, *(setting.noise_of(m) for m in MODALITIES)), []).append(place)
+    for own in alike.values():
         places = np.array(own)
+        noise = [settings[own[0]].noise_of(m) for m in MODALITIES]
         numbers = _NUMBERS_A_BATCH * (_ON_A_GPU if device.type == "cuda" else 1)
         rows_a_batch = max(1, numbers // (width * len(places)))
         for start in range(0, len(order), rows_a_batch):

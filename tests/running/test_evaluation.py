@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.mult import MulT
 from benchmark.data.batches import task_spec
 from benchmark.parts import encode_distinct
 from benchmark.protocol.method import Method
 from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting, frame_mask, frame_noise
 from benchmark.running import evaluation
+from benchmark.running.arithmetic import PORTABLE, computing
 from benchmark.running.evaluation import digests, predict_settings, represent_test
+from tests.smaller import SMALLER
 
 CPU = torch.device("cpu")
 SETTINGS = [
@@ -105,6 +108,20 @@ def test_what_does_not_vary_in_training_has_no_noise_and_what_is_missing_is_zero
         noisy, missing = method.seen[str(sample_id), "a"]
         assert not noisy[:, 1].any() and noisy[:, 2].std() > 0 and (noisy[:, 0] != 0).all()
         assert not missing.any() and not np.signbit(missing).any()
+
+
+def test_portable_bits_do_not_hang_on_which_settings_are_tested_at_once(small_mosi):
+    method = MulT(task_spec(small_mosi), **SMALLER["mult"])
+    tested = [*SETTINGS[:14], Setting(noise=1.0), Setting(noise=2.0)]
+
+    def of(settings):
+        return predict_settings(method, small_mosi, settings, draw=0, device=CPU)
+
+    with computing(PORTABLE):
+        assert np.concatenate([of([setting]) for setting in tested]).tobytes() == of(tested).tobytes()
+    counting = Counting(task_spec(small_mosi))
+    predict_settings(counting, small_mosi, tested, draw=0, device=CPU)
+    assert len(counting.sizes) < len(tested), "natively many settings share a batch, which is faster"
 
 
 def test_digests_of_masks_cover_noise_and_change_for_no_other_setting(small_mosi):
