@@ -25,6 +25,9 @@ from benchmark.evidence.statistics import FLOORS, RUN, of_primary, over_seeds
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import Setting
 
+_ROUNDING = 1e-6
+"""Of a score as printed: a model that ignores a modality gives other numbers by as much, as batches are other ones."""
+
 
 def evenness(costs: list[float]) -> float:
     """The entropy of the shares of what each modality's absence costs, over its largest value; see above.
@@ -32,7 +35,7 @@ def evenness(costs: list[float]) -> float:
     Parameters
     ----------
     costs : list of float
-        One for each of at least two modalities; what is below 0 counts as 0.
+        One for each of at least two modalities; what is below 0, or no more than rounding, counts as 0.
 
     Returns
     -------
@@ -40,6 +43,7 @@ def evenness(costs: list[float]) -> float:
         In [0, 1]; NaN where nothing costs anything, or a cost is NaN.
     """
     paid = np.maximum(np.array(costs, dtype=float), 0.0)
+    paid[paid < _ROUNDING] = 0.0
     if len(paid) < 2 or np.isnan(paid).any() or paid.sum() == 0.0:
         return float("nan")
     shares = paid[paid > 0] / paid.sum()

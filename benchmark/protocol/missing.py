@@ -256,7 +256,7 @@ def frame_mask(
     sample_ids : sequence of str, length N
         The samples' ids; the same id gives the same row wherever it stands.
     num_frames : int
-        T, the number of frames; row t does not depend on it.
+        T, the number of frames; where `lengths` are given or frames are scattered, row t does not depend on it.
     modality : {"l", "a", "v"}
     setting : Setting
     draw : int

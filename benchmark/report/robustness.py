@@ -36,7 +36,7 @@ def robustness_table(scores: pd.DataFrame, table: Table) -> Table | None:
     Returns
     -------
     Table or None
-        None where there are neither costs nor two conditions to be the worst of.
+        None where there are neither costs nor a condition to be the worst.
     """
     part = scores[(scores["task"] == table.task) & (scores["source"] == table.source)]
     values = average_draws(part)

@@ -260,6 +260,8 @@ def _combined(entries: Sequence[Any]) -> list[Any]:
     for entry in entries:
         if isinstance(entry, Mapping):
             lists = [own if isinstance(own, list) else [own] for own in entry.values()]
+            if empty := [name for name, own in zip(entry, lists, strict=True) if not own]:
+                raise ValueError(f"{empty[0]} has no number; write one, or leave {empty[0]} out")
             found += [dict(zip(entry, combined, strict=True)) for combined in product(*lists)]
         elif isinstance(entry, list):
             raise ValueError(f"{entry!r} is no number; write one for each modality as {{l: 0.1, a: 0.5, v: 0.9}}")

@@ -31,6 +31,8 @@ def tidy(scores, *, method="m", seed=0, metric="f1", modalities="lav"):
         ([1.0, 1.0, 0.0], math.log(2) / math.log(3)),
         ([3.0, 1.0], -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)),
         ([0.0, 0.0, 0.0], math.nan),
+        ([1e-8, 3e-8, 0.0], math.nan),  # rounding
+        ([1.0, 1.0, 1e-8], math.log(2) / math.log(3)),
         ([-1.0, -2.0, -0.5], math.nan),
         ([1.0, math.nan, 1.0], math.nan),
         ([1.0], math.nan),

@@ -59,6 +59,7 @@ def test_a_grid_of_ones_own(tmp_path):
         (GOOD + "noise: [-1]\n", r"line 6: key 'noise': noise=-1 is outside \[0, 1000\]"),
         (GOOD + "noise: [.nan]\n", "key 'noise': noise=nan is outside"),
         (GOOD + "noise: [{x: 1}]\n", "key 'noise': noise names 'x', which is no available modality; use l, a, v"),
+        (GOOD + "noise: [{l: []}]\n", "key 'noise': l has no number; write one, or leave l out"),
         (GOOD + "noise: 1\n", "key 'noise': input should be a valid list"),
         (GOOD + "random: often\n", "key 'random': input should be a valid boolean"),
         (GOOD.replace("[mosi]", "[]"), "line 2: key 'tasks': name at least one task"),
