@@ -103,7 +103,7 @@ def test_settings_that_only_the_folder_of_fewer_has_are_told(tmp_path):
     other = write_cell(tmp_path / "other", "k1", settings=[(Setting("v"), 0)])
     for stores in ((more, other), (other, more)):
         (told,) = choose(*stores).damaged
-        assert told.startswith(f"1 of the cells in {other.out} in some of their settings, for {more.out} has the same")
+        assert told.startswith(f"settings of {other.out} that {more.out}, which has more others")
     assert not choose(more, write_cell(tmp_path / "few", "k1", settings=[(Setting("l"), 0)])).damaged
 
 

@@ -46,7 +46,7 @@ KILLS: dict[str, Callable[[Popen[str]], None]] = {
 def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Kill a run `20 * scale` times, in each way in turn.
 
-    With a small `scale`, only as `tests/test_runs.py` does not, and without pictures.
+    With a `scale` below 1, only in the ways that `tests/test_runs.py` does not try, and without pictures.
     """
     whole_of_it = scale >= 1.0
     kills = KILLS if whole_of_it else {name: KILLS[name] for name in list(KILLS)[-2:]}
