@@ -106,8 +106,8 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
                 if not set(less[1]["settings"]) <= set(more[1]["settings"]):
                     unseen[less[0].out, more[0].out] += 1
     damaged += [
-        f"settings of {less} that {more}, which has more others of the same cells, lacks ({number} of its cells); run both "
-        "grids with one --out"
+        f"settings of {less} that {more}, which has more others of the same cells, lacks ({number} of its cells); "
+        "run both grids with one --out"
         for (less, more), number in unseen.items()
     ]
     tunings = {store.out: read_tuning(store.out) for store in stores}
