@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchmarkError, storing, unknown
+from benchmark.errors import BenchmarkError, unknown
 from benchmark.files.atomic import make_writable
 from benchmark.files.locks import keeps_locks
 from benchmark.methods.registry import Entry, catalogue
-from benchmark.running.arithmetic import PORTABLE, apart, check_portable
+from benchmark.running.arithmetic import PORTABLE, check_portable
 from benchmark.running.choice import (
     Choice,
     TaskName,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from benchmark.data.source import Identity
     from benchmark.protocol.method import Method
-    from benchmark.report.compose import Content
     from benchmark.report.results import Plan, Results
 
 Say = Callable[[str], None]
@@ -143,23 +142,20 @@ def run(
         choice = _choice(
             grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
         )
-        choice.check(against, several(metrics), part, several(highlight))
-        tables = as_tables(tables, "tables")
+        whole = methods is None and tasks is None
+        tables = _check(choice, against, part, metrics, highlight, tables, whole=whole)
         portable = choice.config.portable
         folder = Path(out) if out is not None else Path("results") / choice.name
         make_writable(folder)
         if not keeps_locks(folder):
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
 
-        from benchmark.report.paper import check_planned
-        from benchmark.report.results import write_results  # torch is imported from here on
+        from benchmark.report.results import gathered, write_results  # torch is imported from here on
         from benchmark.running.cell import device_fault
         from benchmark.running.passes import Means, open_test, try_all
         from benchmark.running.store import Store
         from benchmark.running.tuning import Tuning
 
-        of_grid = choice.config.tables if methods is None and tasks is None else {}
-        check_planned({**of_grid, **tables}, choice, several(metrics))
         if not cluster and (lacks := device_fault(device)):
             raise BenchmarkError(f"this machine {lacks}")
         if portable:
@@ -184,7 +180,7 @@ def run(
                 failed += means.extend(further, store)
         if tuning and chosen:
             failed += open_test(tuning, chosen, means)
-    results = _results(
+    results = gathered(
         [folder],
         folder,
         choice.entries,
@@ -231,6 +227,9 @@ def plan(
     scheduler: str | None = None,
     together: int | str = 1,
     against: str | None = None,
+    metrics: Sequence[str] = (),
+    tables: Tables | None = None,
+    highlight: Sequence[str] = (),
     portable: bool | None = None,
     tune: int | Mapping[str, Any] | None = None,
     say: Say = print,
@@ -253,7 +252,7 @@ def plan(
     choice = _choice(
         grid, methods, tasks, seeds, set, plugins, data, portable, say, tune=tune, absolute=scheduler is not None
     )
-    choice.check(against, part=part)
+    _check(choice, against, part, metrics, highlight, tables, whole=methods is None and tasks is None)
     with cluster_of(backend, scheduler) as cluster:
         workers = cluster.workers if cluster else jobs or cores()
     from benchmark.running.plan import plan_run
@@ -314,7 +313,7 @@ def report(
         If a folder holds nothing, or two contradict each other.
     """
     from benchmark.files.manifest import read_manifest
-    from benchmark.report.results import write_results
+    from benchmark.report.results import gathered, write_results
 
     choice = None if grid is None else _choice(grid, methods, tasks, seeds, set, plugins, data, portable, say)
     methods = None if methods is None else several(methods)
@@ -337,7 +336,7 @@ def report(
         only = labels_to_show(choice, given) if choice else labels_among(only, entries, given)
     manifests = [read_manifest(folder / "manifest.json") for folder in given]
     said = [choice.config.against if choice else None, *(manifest.get("against") for manifest in manifests)]
-    results = _results(
+    results = gathered(
         given,
         target,
         entries,
@@ -466,29 +465,24 @@ def _known(plugins: Iterable[str | Path], methods: MethodNames, say: Say) -> dic
     return catalogue(map(Path, several(plugins)), classes, on_fault=lambda fault: say(f"warning: {fault}"))
 
 
-def _results(
-    folders: list[Path],
-    out: Path,
-    entries: dict[str, Entry],
+def _check(
+    choice: Choice,
+    against: str | None,
+    part: tuple[int, int] | None,
+    metrics: Sequence[str],
+    highlight: Sequence[str],
+    tables: Tables | None,
     *,
-    portable: bool,
-    failed: int = 0,
-    say: Say,
-    **gathered: Any,
-) -> Results:
-    from benchmark.report.compose import gather
-    from benchmark.report.results import Results
+    whole: bool,
+) -> dict[str, Any]:
+    """The tables asked for, checked with all else that names what a run will have; a `whole` grid's own ones too."""
+    choice.check(against, several(metrics), part, several(highlight))
+    asked = as_tables(tables, "tables")
 
-    def content() -> Content:
-        with storing(out):
-            put = apart if portable else _here
-            return cast("Content", put(gather, folders, entries, **gathered))
+    from benchmark.report.paper import check_planned  # behind what is refused without it, for it takes a second
 
-    return Results(out, failed, content, folders, entries, say)
-
-
-def _here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    return function(*arguments, **named)
+    check_planned({**(choice.config.tables if whole else {}), **asked}, choice, several(metrics))
+    return asked
 
 
 def _said_source(say: Say) -> Callable[[Identity], None]:

@@ -332,9 +332,7 @@ def _main(options: argparse.Namespace, arguments: list[str]) -> int:
     tune = {"configurations": options.tune, "hours": options.tune_hours}
     how["tune"] = {name: value for name, value in tune.items() if value is not None} or None
     if options.plan:
-        of_reports = ("metrics", "tables", "highlight")
-        what = {name: value for name, value in chosen.items() if name not in of_reports}
-        print(api.plan(options.grid, **what, **how))
+        print(api.plan(options.grid, **chosen, **how))
         return 0
     command = shlex.join([*([] if program() == "corrkd-bench" else ["python"]), program(), *arguments])
     results = api.run(

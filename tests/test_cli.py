@@ -82,6 +82,9 @@ def shell(*arguments, **options):
         (["--report-only", ".", "..", "--out", "."], "no cells are stored in ."),
         (["--grid", "smoke", "--against", "corkd"], "unknown row in --against 'corkd'; did you mean corrkd"),
         (["--grid", "smoke", "--plan", "--against", "corkd"], "unknown row in --against 'corkd'"),
+        (["--grid", "smoke", "--plan", "--highlight", "corkd"], "unknown row in --highlight 'corkd'"),
+        (["--grid", "smoke", "--plan", "--metrics", "f2"], "unknown metric in --metrics 'f2'"),
+        (["--grid", "smoke", "--plan", "--table", "x", "methods=mutl"], "unknown method of table x 'mutl'"),
         (["--inspect", "absent.pkl"], "absent.pkl"),
         (["--check", "mutl"], "unknown method 'mutl'; did you mean mult"),
         *[

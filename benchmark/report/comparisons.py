@@ -189,7 +189,7 @@ def interval_table(
             f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}), corrected by Holm; "
             f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
             f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the "
-            "test would find with a chance of 80 %. The "
+            "test, before Holm's correction, would find with a chance of 80 %. The "
             f"test of {AVERAGE} is the primary outcome; all others are exploratory."
         ]
     return replace(

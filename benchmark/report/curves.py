@@ -148,7 +148,8 @@ def small_multiples(intervals: pd.DataFrame, looks: Looks, order: Sequence[str] 
         grid = figure.subplots(len(tasks), columns, squeeze=False, sharex=True, sharey="row" if share else False)
         for ((task, source), rows), own, line in zip(tasks.items(), panels, grid, strict=True):
             named = [task, *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
-            line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
+            if len(tasks) > 1:  # one alone is named above
+                line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
             for name, axes in zip(own, line, strict=True):
                 plot_curves(axes, rows[rows["metric"] == name], methods, looks)
         for name, axes in zip(panels[0] if alike else (), grid[0], strict=False):

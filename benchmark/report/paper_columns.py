@@ -14,7 +14,7 @@ from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP
 from benchmark.evidence.stored import REFERENCE, Evidence
 from benchmark.protocol.metrics import category_of, metric
-from benchmark.protocol.missing import SUBSETS, Setting
+from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting
 from benchmark.report.comparisons import with_ranks
 from benchmark.report.content import Cell, Table
 from benchmark.report.tables import BEST_TESTED, COMPLETE, KINDS, build_tables, fewer_seeds, number_range
@@ -63,6 +63,7 @@ class Task:
     fewer: Mapping[str, str]
     intervals: pd.DataFrame
     tests: pd.DataFrame
+    absent: list[str]
 
     @property
     def columns(self) -> list[str]:
@@ -123,6 +124,7 @@ def tasks_of(scores: pd.DataFrame, evidence: Evidence, printed: Printed) -> Iter
             fewer_seeds(part.groupby("method")["seed"].nunique()),
             intervals,
             tests,
+            [m for m in MODALITIES if m not in str(part["modalities"].iloc[0])],
         )
 
 

@@ -8,11 +8,12 @@ import pandas as pd
 
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP
 from benchmark.protocol.metrics import metric
+from benchmark.protocol.missing import MODALITY_NAMES
 from benchmark.report.content import Block
 from benchmark.report.paper_columns import Group, Printed, kinds_of
 from benchmark.report.tables import (
-    ACROSS,
     COMPLETE,
+    across,
     number_range,
     sentence,
     tell_fewer,
@@ -77,7 +78,11 @@ def note_of(
             tasks_ = _listed(dict.fromkeys(group.task.title for group in own))
             said = f"On {tasks_}, {said[0].lower() + said[1:] if said[1].islower() else said}"
         parts.append(f"{said}.")
-    parts += [f"{sentence(ACROSS[kind])}." for kind in kinds_of(groups)]
+    for kind in kinds_of(groups):  # once more where some tasks lack a modality and name what is left otherwise
+        parts += dict.fromkeys(f"{sentence(across(kind, g.task.absent))}." for g in groups if kind in g.task.kinds)
+    for task in tasks.values():
+        if task.absent:
+            parts.append(f"The data of {task.title} have no {MODALITY_NAMES[task.absent[0]]}, in {COMPLETE} neither.")
     conditions = dict.fromkeys(c for group in groups for c in group.conditions)
     parts += [words for name, words in _DERIVED.items() if name in conditions]
     if len(conditions) == 1 and not conditions.keys() & _DERIVED.keys():

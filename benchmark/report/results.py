@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -19,6 +19,7 @@ from benchmark.files.atomic import make_writable, replace_file
 from benchmark.methods.registry import Entry
 from benchmark.protocol.method import Method
 from benchmark.report.content import file_prefix
+from benchmark.running.arithmetic import apart
 from benchmark.running.models import load_model
 from benchmark.running.progress import tell_time
 from benchmark.running.tuned import read_tuning, trials_frame
@@ -164,6 +165,31 @@ class Results:
         if stem not in parts:
             raise BenchmarkError(unknown(what.removesuffix("s"), stem, parts))
         return parts[stem]
+
+
+def gathered(
+    folders: list[Path],
+    out: Path,
+    entries: dict[str, Entry],
+    *,
+    portable: bool,
+    failed: int = 0,
+    say: Say,
+    **shown: Any,
+) -> Results:
+    """What is stored in some folders, read when it is first asked for; `shown` is what `compose.gather` takes."""
+    from benchmark.report.compose import gather
+
+    def content() -> Content:
+        with storing(out):
+            put = apart if portable else _here
+            return cast("Content", put(gather, folders, entries, **shown))
+
+    return Results(out, failed, content, folders, entries, say)
+
+
+def _here(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return function(*arguments, **named)
 
 
 def write_results(results: Results) -> None:

@@ -61,6 +61,7 @@ def test_overview_of_one_task_shows_all_its_metrics_and_wants_two_ratios():
     assert [axes.get_title() for axes in picture.figure.axes] == [
         "F1 (%)", "accuracy (%)", "F1 happy (%)", "F1 sad (%)", "F1 angry (%)", "F1 neutral (%)",
     ]  # fmt: skip
+    assert not any(axes.get_ylabel() for axes in picture.figure.axes)  # the title names the task
     assert small_multiples(make_statistics(settings=PLAIN[:7]), looks) is None
     assert small_multiples(make_statistics().iloc[:0], looks) is None
 

@@ -15,8 +15,10 @@ from benchmark import methods
 from benchmark.cli import parser
 from benchmark.data.task import Task
 from benchmark.errors import BenchmarkError
+from benchmark.evidence.scores import SETTING
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP
 from benchmark.evidence.stored import Evidence
+from benchmark.protocol.missing import Setting
 from benchmark.report.comparisons import with_evidence
 from benchmark.report.compose import gather
 from benchmark.report.content import Block, Cell, Table
@@ -359,6 +361,18 @@ def test_the_note_speaks_of_the_rows_that_are_there():
     scores = scores[(scores["method"] != "mult") | (scores["seed"] > 0)]
     read = Tex(one(scores, methods=["corrkd", "misa"])[0])
     assert "MulT" not in read.note and "over 3 seeds" in read.note
+
+
+def test_the_note_speaks_of_the_modalities_that_there_are():
+    two = make_scores().assign(modalities="la")
+    settings = {"l": Setting("la?"), "lav": Setting()}
+    two = two[two["available"].isin(settings) & (two["ratio"] == 0.0)]
+    settings = two["available"].map(settings)
+    two = two.assign(kind=[s.kind for s in settings], available=[s.available for s in settings])
+    note = one(two.assign(**{SETTING: settings.map(str)}), columns=["random", "{l,a,v}"])[1]
+    assert "In {l?,a?} each sample has its own subset" in note and "v?" not in note
+    assert note.count("The data of CMU-MOSI have no vision, in {l,a,v} neither.") == 1
+    assert " have no " not in one(make_scores(), columns=["inter"])[1]
 
 
 def test_one_seed_has_no_deviation():
