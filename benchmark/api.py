@@ -151,7 +151,7 @@ def run(
             say(f"warning: the file system of {folder} keeps no locks: do not give that folder to two runs at once")
 
         from benchmark.report.results import gathered, write_results  # torch is imported from here on
-        from benchmark.running.cell import device_fault
+        from benchmark.running.devices import device_fault
         from benchmark.running.passes import Means, open_test, try_all
         from benchmark.running.store import Store
         from benchmark.running.tuning import Tuning

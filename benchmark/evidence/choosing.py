@@ -110,8 +110,8 @@ def _cells(stores: Sequence[Store], damaged: list[str]) -> list[Stored]:
         "run both grids with one --out"
         for (less, more), number in unseen.items()
     ]
-    tunings = {store.out: read_tuning(store.out) for store in stores}
-    return [(store, row) for store, record in cells.values() for row in as_rows(tunings[store.out], [record])]
+    pairs = [pair for store in stores for pair in read_tuning(store.out).get("pairs", ())]
+    return [(store, row) for store, record in cells.values() for row in as_rows({"pairs": pairs}, [record])]
 
 
 def _check_names(record: Mapping[str, Any], where: Path) -> None:

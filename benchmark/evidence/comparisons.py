@@ -24,12 +24,13 @@ from benchmark.evidence.resampling import (
     sample_draws,
 )
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP, FLOORS, holm
-from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, Evidence
+from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, TUNED, Evidence
 from benchmark.methods.labels import Row
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
+from benchmark.running.tuned import tuned_label
 
 ALPHA = 0.05
 PAIRS = "pairs"
@@ -333,8 +334,13 @@ def _comparisons(group: _Group, rows: Mapping[str, Row], against: str | None) ->
 def _purposes(group: _Group, rows: Mapping[str, Row], against: str | None) -> Iterator[tuple[str, list[_Plan]]]:
     if against is not None and against in group.labels:
         one_method = {label for label, row in rows.items() if against in rows and row.name == rows[against].name}
-        others = [label for label in group.labels if label != against]
-        yield REFERENCE, [group.compare(m, against, by_seed=m in one_method) for m in others]
+        tuned = {label for label in group.labels if label in rows and rows[label].tuned}
+        like, unlike = (tuned, set()) if against in tuned else (set(group.labels) - tuned, tuned)
+        families = [(REFERENCE, against, like), (TUNED, tuned_label(against), unlike)]
+        for purpose, reference, own in families:  # what is tuned is held against what is tuned
+            others = [label for label in group.labels if label in own and label != reference]
+            if reference in own:
+                yield purpose, [group.compare(m, reference, by_seed=m in one_method) for m in others]
     trained = {way: _plain(group, rows, way) for way in ("complete", "missing")}
     both = [name for name in trained["missing"] if name in trained["complete"]]
     pairs = [(trained["missing"][name], trained["complete"][name]) for name in both]

@@ -18,9 +18,10 @@ from benchmark.names import without_formulas
 from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting
 
-REFERENCE, AUGMENTATION, IDEA = "reference", "augmentation", "idea"
-"""What a comparison is for: a method against the reference; its training on incomplete samples against that on whole
-ones; a method against the mean of all, each trained on incomplete samples."""
+REFERENCE, TUNED, AUGMENTATION, IDEA = "reference", "tuned", "augmentation", "idea"
+"""What a comparison is for: a row against the reference, both with their defaults; both tuned; a method's training on
+incomplete samples against that on whole ones; a method against the mean of all, each trained on incomplete samples.
+"""
 
 _NAMES = {"task": text(), "source": SOURCE, "metric": text(), "method": text(), "condition": text()}
 _INTERVALS = _NAMES | {
@@ -39,7 +40,7 @@ _INTERVALS = _NAMES | {
     "collapsed": number(0, empty=True),
 }
 _COMPARISONS = _NAMES | {
-    "purpose": text({REFERENCE, AUGMENTATION, IDEA}),
+    "purpose": text({REFERENCE, TUNED, AUGMENTATION, IDEA}),
     "against": text(),
     "difference": number(empty=True),
     "low": number(empty=True),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.tuning import Tuning
 from benchmark.files.atomic import json_line
+from benchmark.files.manifest import read_manifest
 from benchmark.protocol.metrics import usual_metrics
 from benchmark.protocol.scoring import Scorer
 from benchmark.protocol.target import Target
@@ -29,7 +27,8 @@ def read_tunings(*folders: Path) -> list[Tuning]:
     Parameters
     ----------
     *folders : Path
-        Of runs: ``tuning.json`` and ``trials/cells``. A method all of whose trials failed is left out. Where several
+        Of runs: ``tuning.json`` and ``trials/cells``, and where trials are not here any more, what ``manifest.json``
+        says of their tests. A method all of whose trials failed is left out. Where several
         folders made the same choice, as shards do, each adds the trials that it has tested; of different choices that
         with more trials on test is shown.
 
@@ -42,9 +41,8 @@ def read_tunings(*folders: Path) -> list[Tuning]:
     for own in (tuning for out in folders for tuning in _read(out)):
         place = own.task, own.source, own.method
         known = found.setdefault(place, own)
-        if np.array_equal(known.valid, own.valid, equal_nan=True) and known.values == own.values:
-            both = zip(known.test, own.test, strict=True)
-            found[place] = replace(known, test=tuple(b if math.isnan(a) else a for a, b in both))
+        if known.is_of(own):
+            found[place] = known.with_tests(own)
         elif sum(map(math.isfinite, own.test)) > sum(map(math.isfinite, known.test)):
             found[place] = own
     return list(found.values())
@@ -98,6 +96,7 @@ def _read(out: Path) -> list[Tuning]:
     if content is None:
         return []
     store = Store(out / TRIALS)
+    told = {(own.task, own.source, own.method): own for own in _told(out)}
     found = []
     for pair in content.pairs:
         if pair.chosen is None:
@@ -117,8 +116,14 @@ def _read(out: Path) -> list[Tuning]:
                 f"{path} cannot be used: of {pair.method} on {pair.task} it chooses trial {pair.chosen}, but trial "
                 f"{best} has the best validation score; {_AGAIN}"
             )
-        found.append(tuning)
+        known = told.get((tuning.task, tuning.source, tuning.method))
+        found.append(tuning if known is None else tuning.with_tests(known))
     return found
+
+
+def _told(out: Path) -> list[Tuning]:
+    """What the manifest of an earlier report keeps of trials, which need not be here any more."""
+    return [Tuning.of_record(record) for record in read_manifest(out / "manifest.json").get("tuning", ())]
 
 
 def score_on_test(store: Store, key: str, tried: Sequence[str] = ()) -> float:

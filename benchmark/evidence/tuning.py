@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import comb
 from typing import Any
 
@@ -70,6 +70,17 @@ class Tuning:
         scores = {name: [None if math.isnan(x) else x for x in getattr(self, name)] for name in ("valid", "test")}
         return {**asdict(self), **scores, "values": [dict(own) for own in self.values]}
 
+    def is_of(self, other: Tuning) -> bool:
+        """Whether both are of the same trials, by their validation scores and what they set."""
+        return np.array_equal(self.valid, other.valid, equal_nan=True) and self.values == other.values
+
+    def with_tests(self, other: Tuning) -> Tuning:
+        """With the test scores of `other` for trials that have none here, if it is of the same trials."""
+        if not self.is_of(other):
+            return self
+        both = zip(self.test, other.test, strict=True)
+        return replace(self, test=tuple(b if math.isnan(a) else a for a, b in both))
+
     @property
     def turned(self) -> float:
         """-1 where less is better, else 1."""
@@ -87,9 +98,18 @@ class Tuning:
         return self.order[0]
 
     @property
+    def less_test(self) -> tuple[float, ...]:
+        """By how much each trial's validation score is better than its test score; NaN where one of them is not there.
+
+        Much of it is a difference of the splits, and of the epoch that was kept, which trials have in common.
+        """
+        return tuple(self.turned * (valid - test) for valid, test in zip(self.valid, self.test, strict=True))
+
+    @property
     def optimism(self) -> float:
-        """By how much the choice's validation score is better than its test score."""
-        return self.turned * (self.valid[self.chosen] - self.test[self.chosen])
+        """By how much validation flatters the choice: its `less_test`, less the mean of that over all trials."""
+        known = [gap for gap in self.less_test if not math.isnan(gap)]
+        return self.less_test[self.chosen] - (math.fsum(known) / len(known) if known else math.nan)
 
     @property
     def overtuned(self) -> bool | None:
@@ -189,9 +209,9 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
     -------
     DataFrame
         ``task, source, method, tuned, metric, condition, default_mean, tuned_mean, gain, low, high, p, default_rank,
-        tuned_rank, trials, chosen, values, valid, test, optimism, overtuned, opened``: `gain` is tuned less default in
-        `condition`, with the ends of its 95 % interval; ranks are among the task's methods with their defaults, and
-        tuned.
+        tuned_rank, trials, chosen, values, valid, test, less_test, optimism, overtuned, opened``: `gain` is tuned less
+        default in `condition`, with the ends of its 95 % interval; ranks are among the task's methods with their
+        defaults, and tuned.
     """
     rows = []
     for own in tunings:
@@ -213,6 +233,7 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
                 "values": tell_values(own.values[own.chosen]),
                 "valid": own.valid[own.chosen],
                 "test": own.test[own.chosen],
+                "less_test": own.less_test[own.chosen],
                 "optimism": own.optimism,
                 "overtuned": own.overtuned,
                 "opened": own.opened,

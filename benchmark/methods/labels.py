@@ -37,6 +37,11 @@ class Row:
     variant: tuple[tuple[str, Any], ...] = ()
     position: int = 0
 
+    @property
+    def tuned(self) -> bool:
+        """Whether its hyper-parameters were chosen by validation."""
+        return TUNED in self.variant
+
 
 def groups(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
     """Names for several methods at once: ``all``, and what the cards' ``groups`` say, such as ``paper``."""
@@ -139,7 +144,7 @@ def describe(row: Row, entries: dict[str, Entry]) -> str:
     """A row in one line: its paper, what it trains on, and what sets it apart from its method."""
     if row.name not in entries:
         return "not among the methods here"
-    tuned = f", {' '.join(TUNED)}" if TUNED in row.variant else ""
+    tuned = f", {' '.join(TUNED)}" if row.tuned else ""
     apart = ", ".join(f"{key}={value}" for key, value in row.variant if (key, value) != TUNED)
     with_ = f"; {row.name} with {apart}" if apart else ""
     samples = {"complete": "whole", "missing": "incomplete"}[row.trains_on]

@@ -21,7 +21,7 @@ from benchmark.evidence.statistics import (
     rank_blocks,
     ranks,
 )
-from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, Evidence
+from benchmark.evidence.stored import AUGMENTATION, IDEA, TUNED, Evidence
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table, leads
 from benchmark.report.tables import (
@@ -45,6 +45,7 @@ from benchmark.report.verdicts import (
     OPEN,
     WORSE,
     absent,
+    arrow_tests,
     drawn_words,
     interval_words,
     margin_words,
@@ -57,6 +58,7 @@ from benchmark.report.verdicts import (
     with_collapsed,
 )
 from benchmark.running.grid_file import MARGIN
+from benchmark.running.tuned import tuned_label
 
 MARK = "*"
 _SUMMED = (COMPLETE, AVERAGE, DROP, AREA)
@@ -84,8 +86,7 @@ def with_evidence(table: Table, evidence: Evidence, against: str | None) -> Tabl
     summary = summary.assign(condition=summary["condition"].replace("p=0.0", COMPLETE))
     known = [column for column in ("low", "high", "best", "collapsed", "groups", "unit") if column in own]
     summary = summary.merge(own[[*key, *known]], on=key, how="left")
-    tests = _of(evidence.comparisons, table, purpose=REFERENCE)
-    tests = tests if tests.empty else tests[tests["against"] == against]
+    tests = arrow_tests(_of(evidence.comparisons, table), against)
     if not tests.empty:
         summary = summary.merge(tests[[*key, "difference", "p_holm"]], on=key, how="left")
     columns = [COMPLETE if column == "p=0.0" else column for column in table.columns]
@@ -154,8 +155,8 @@ def interval_table(
         return None
     titles = titled(asked or compared_metrics(list(own["metric"])), scores.target)
     own = own[own["metric"].isin(list(titles)) & own["condition"].isin(columns)]
-    tests = _of(evidence.comparisons, scores, purpose=REFERENCE)
-    tests = tests if tests.empty else tests[(tests["against"] == against) & (tests["condition"] == AVERAGE)]
+    tests = arrow_tests(_of(evidence.comparisons, scores), against)
+    tests = tests if tests.empty else tests[tests["condition"] == AVERAGE]
     compared = not tests.empty and AVERAGE in columns
     versus = [f"{AVERAGE} less {against}", "p", "detectable"] if compared else []
     blocks = []
@@ -185,8 +186,9 @@ def interval_table(
     if compared and tests["p"].isna().all():
         caption += [untested(str(against))]
     elif compared:
+        of_tuned = f", of tuned rows against {tuned_label(str(against))}" if (tests["purpose"] == TUNED).any() else ""
         caption += [
-            f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}), corrected by Holm; "
+            f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}){of_tuned}, corrected by Holm; "
             f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
             f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the "
             "test, before Holm's correction, would find with a chance of 80 %. The "

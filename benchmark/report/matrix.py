@@ -20,7 +20,9 @@ COLOURS = "PuOr_r"  # violet and orange are told apart by everybody, and the mid
 _WIDEST = 0.95  # inches of a cell
 
 
-def comparison_matrix(blocks: pd.DataFrame, pairs: pd.DataFrame, *, about: str) -> Picture | None:
+def comparison_matrix(
+    blocks: pd.DataFrame, pairs: pd.DataFrame, *, about: str, stem: str = "matrix", rows: str = "methods"
+) -> Picture | None:
     """Row against column: difference, wins, ties and losses, and p.
 
     Parameters
@@ -31,6 +33,10 @@ def comparison_matrix(blocks: pd.DataFrame, pairs: pd.DataFrame, *, about: str) 
         As in :class:`benchmark.evidence.stored.Evidence`.
     about : str
         Which data it is, from :func:`benchmark.report.content.lead`.
+    stem : str
+        The file's name.
+    rows : str
+        What is compared, for people.
 
     Returns
     -------
@@ -70,10 +76,10 @@ def comparison_matrix(blocks: pd.DataFrame, pairs: pd.DataFrame, *, about: str) 
         axes.tick_params(length=0)
         bar = figure.colorbar(mesh, ax=axes, label="row less column", pad=0.01, aspect=3 * len(methods))
         bar.outline.set_linewidth(0.0)
-    what = "Row against column, each pair of methods"
+    what = f"Row against column, each pair of {rows}"
     caption = f"{about} {what}: {_caption(found, blocks, pairs, percent)}"
-    alt = f"{what}, of {', '.join(methods)}. {about} The numbers are in tables/matrix.csv."
-    return Picture("matrix", "Each pair of methods", caption, alt, figure, numbers=found.drop(columns="text"))
+    alt = f"{what}, of {', '.join(methods)}. {about} The numbers are in tables/{stem}.csv."
+    return Picture(stem, f"Each pair of {rows}", caption, alt, figure, numbers=found.drop(columns="text"))
 
 
 def _text(row: Any, digits: int) -> str:
@@ -101,4 +107,4 @@ def _caption(found: pd.DataFrame, blocks: pd.DataFrame, pairs: pd.DataFrame, per
             "not corrected, so that what is said of two methods does not depend on which others are there; bold where "
             f"it is below {ALPHA}."
         )
-    return " ".join([*said, "By mean rank, in brackets, as in the table. After Ismail-Fawaz et al., 2023."])
+    return " ".join([*said, "By mean rank among these, in brackets. After Ismail-Fawaz et al., 2023."])

@@ -132,7 +132,7 @@ def findings(
     found = [_run(scores, evidence, order, tuned, places)]
     tests = evidence.comparisons
     if not tests.empty:
-        tests = tests[(tests["purpose"] == REFERENCE) & (tests["against"] == against) & ~tests["method"].isin(tuned)]
+        tests = tests[(tests["purpose"] == REFERENCE) & (tests["against"] == against)]
     tests = _judged(tests)
     if evidence.intervals.empty:
         found.append(Sentence(DIFFERENCES, "There are no intervals and no tests with these scores."))
@@ -409,7 +409,9 @@ def _collapse(intervals: pd.DataFrame, order: Sequence[str], places: _Places) ->
 def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None) -> Sentence:
     """How rows were tuned, and whether that changes who is ahead of the reference."""
     tried = number_range(pd.Series([len(own.valid) - 1 for own in tunings]))
-    text = f"Tuned rows have the best by validation of the defaults and {tried} random configurations."
+    text = (
+        f"Each tuned row is the configuration with the best validation score, of the default and {tried} random ones."
+    )
     changes = against_reference(tunings, evidence.pairs, against or "")
     if not changes.empty:
         turned = int(changes["changed"].sum())

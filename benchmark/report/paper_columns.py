@@ -12,13 +12,13 @@ import pandas as pd
 from benchmark.data.task import known_tasks
 from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.statistics import AREA, AVERAGE, DROP
-from benchmark.evidence.stored import REFERENCE, Evidence
+from benchmark.evidence.stored import Evidence
 from benchmark.protocol.metrics import category_of, metric
 from benchmark.protocol.missing import MODALITIES, SUBSETS, Setting
 from benchmark.report.comparisons import with_ranks
 from benchmark.report.content import Cell, Table
 from benchmark.report.tables import BEST_TESTED, COMPLETE, KINDS, build_tables, fewer_seeds, number_range
-from benchmark.report.verdicts import marked, with_best, with_collapsed
+from benchmark.report.verdicts import arrow_tests, marked, with_best, with_collapsed
 from benchmark.running.paper import PaperTable
 
 CATEGORIES = "categories"
@@ -110,8 +110,7 @@ def tasks_of(scores: pd.DataFrame, evidence: Evidence, printed: Printed) -> Iter
             own if own.empty else own[(own["task"] == name) & (own["source"] == source)]
             for own in (evidence.intervals, evidence.comparisons)
         )
-        if not tests.empty:
-            tests = tests[(tests["purpose"] == REFERENCE) & (tests["against"] == printed.against)]
+        tests = arrow_tests(tests, printed.against)
         yield Task(
             name,
             source,

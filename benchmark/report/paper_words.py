@@ -105,7 +105,8 @@ def note_of(
         )
     if not tests.empty and printed.against in printed.methods:
         shown = printed.against in methods
-        parts.append(tell_test(tests, printed.methods[str(printed.against)], drawn_words(intervals), shown=shown))
+        drawn = drawn_words(intervals)
+        parts.append(tell_test(tests, str(printed.against), drawn, shown=shown, names=printed.methods))
     parts += tell_collapsed(blocks)
     fewer = {printed.methods[m]: told for task in tasks.values() for m, told in task.fewer.items() if m in methods}
     parts.append(tell_fewer(fewer).strip())

@@ -55,7 +55,7 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
     condition, said = str(own["condition"].iloc[0]), metric(str(own["metric"].iloc[0]), scores.target)
     columns = [
         f"{condition}, default", f"{condition}, tuned", "tuned less default", "rank", "validation", "less test",
-        "overtuned", "chosen",
+        "optimism", "overtuned", "chosen",
     ]  # fmt: skip
 
     def cells(method: str) -> list[Cell]:
@@ -72,6 +72,7 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
             Cell(number("gain", "+"), ends),
             Cell(" → ".join(rank) if len(rank) == 2 else ""),
             Cell(number("valid")),
+            Cell(number("less_test", "+")),
             Cell(number("optimism", "+")),
             Cell("" if pd.isna(row["overtuned"]) else "yes" if row["overtuned"] else "no"),
             Cell(str(row["values"])),
@@ -89,8 +90,10 @@ def tuning_table(scores: Table, outcomes: pd.DataFrame) -> Table | None:
             f"fresh seeds. Tuned less default: paired difference of {condition} on test with its 95 % interval. Rank: "
             "among the methods with their defaults → among the tuned. Validation: the score that the choice was made "
             "by, over inter, intra and complete settings in equal parts; less test: by how much it is better than the "
-            "same trial's score on test, which nothing was chosen by. Overtuned: the choice tested worse than the "
-            "default, trial against trial."
+            "same trial's score on test, which nothing was chosen by; optimism: this, less its mean over all trials of "
+            "the method, so that it is what comes of choosing, not of one split being easier. Overtuned: the choice "
+            "tested worse than the default, trial against trial. Of what other configurations would have given, the "
+            "interval says nothing."
         ),
         methods=methods,
         columns=columns,
@@ -166,8 +169,8 @@ def tuning_figure(
         f"{about} {what}: the validation score that it is chosen by, and the test score of the choice, over inter, "
         "intra and complete settings in equal parts; mean over all orders of the configurations (expected validation "
         "performance, Dodge et al., EMNLP 2019, without putting back; the csv file has theirs, too). A trial is a "
-        f"model of one seed. Test scores were computed when all choices were made; {end}{thick}; in colour the methods "
-        "whose place changes most."
+        f"model of one seed. A trial was tested when its method's choice was stored; {end}{thick}; in colour the "
+        "methods whose place changes most."
     )
     alt = f"{what}, on validation and on test, a line a method, for {', '.join(methods)}. {about}"
     alt += f" The numbers are in tables/{prefix}_tuning_budget.csv."

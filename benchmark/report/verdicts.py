@@ -12,10 +12,11 @@ from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.groups import counted
 from benchmark.evidence.resampling import LEAST_SEEDS
 from benchmark.evidence.statistics import AVERAGE, FLOORS
-from benchmark.evidence.stored import REFERENCE, Evidence
+from benchmark.evidence.stored import REFERENCE, TUNED, Evidence
 from benchmark.protocol.metrics import Metric, metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table
 from benchmark.report.tables import FEWER, number_range
+from benchmark.running.tuned import tuned_label
 
 BETTER, WORSE = "▲", "▼"
 ALIKE, OPEN = "≈", "?"
@@ -111,15 +112,39 @@ def untested(against: str) -> str:
     return f"No test against {against} ({REFERENCE_SIGN}): that takes three seeds of each method."
 
 
-def tell_test(tests: pd.DataFrame, against: str, drawn: str, *, shown: bool = True) -> str:
-    """What a caption says of the tests that gave the arrows; `shown`: the reference is a row, with its sign."""
+def arrow_tests(tests: pd.DataFrame, against: str | None) -> pd.DataFrame:
+    """The comparisons that give the arrows: with the reference, and of tuned rows with the reference tuned."""
+    if tests.empty or against is None:
+        return tests.iloc[:0]
+    tuned = (tests["purpose"] == TUNED) & (tests["against"] == tuned_label(against))
+    return tests[(tests["purpose"] == REFERENCE) & (tests["against"] == against) | tuned]
+
+
+def tell_test(
+    tests: pd.DataFrame, against: str, drawn: str, *, shown: bool = True, names: Mapping[str, str] = {}
+) -> str:
+    """What a caption says of the tests that gave the arrows; `shown`: the reference is a row, with its sign.
+
+    Rows are called as `names` says.
+    """
     if tests["p"].isna().all():
-        return untested(against)
-    family, sign = int(tests["family"].max()), f" ({REFERENCE_SIGN})" if shown else ""
+        return untested(names.get(against, against))
+
+    def holm(own: pd.DataFrame) -> str:
+        family = int(own["family"].max())
+        return f"Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column"
+
+    tuned, sign = tests[tests["purpose"] == TUNED], f" ({REFERENCE_SIGN})" if shown else ""
+    of_tuned = "" if tuned.empty else f" Tuned rows are held against {_tuned_name(against, names)} ({holm(tuned)})."
     return (
-        f"{BETTER} {WORSE} better, worse than {against}{sign} in a paired two-sided test over seeds and {drawn} "
-        f"(alpha = {ALPHA}, Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column)."
+        f"{BETTER} {WORSE} better, worse than {names.get(against, against)}{sign} in a paired two-sided test over "
+        f"seeds and {drawn} (alpha = {ALPHA}, {holm(tests.drop(tuned.index))}).{of_tuned}"
     )
+
+
+def _tuned_name(against: str, names: Mapping[str, str]) -> str:
+    label = tuned_label(against)
+    return names.get(label, label)
 
 
 def drawn_words(intervals: pd.DataFrame) -> str:

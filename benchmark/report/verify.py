@@ -113,7 +113,7 @@ def verify(
         "completeness": work.completeness,
     }
     if was_tuned(folder):
-        checks["trials"] = lambda: check_trials(folder)
+        checks["trials"] = lambda: check_trials(folder, entries)
     if recompute is not None:
         workers = worker_count(jobs, timeout=None, portable=True, say=say)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError, one_line
 from benchmark.evidence.readings import flat
+from benchmark.methods.loading import load
+from benchmark.methods.registry import Entry
+from benchmark.methods.search import configurations
 from benchmark.protocol.metrics import metric, usual_metrics
 from benchmark.protocol.target import Target
 from benchmark.report.findings import UNKNOWN, WRONG, Finding
@@ -35,13 +39,15 @@ def lacking_trials(folder: Path) -> list[str]:
     return [_title(pair, trial) for pair in pairs for trial in pair["trials"] if not store.stamp(trial["key"])]
 
 
-def check_trials(folder: Path) -> Iterator[Finding | str]:
+def check_trials(folder: Path, entries: Mapping[str, Entry]) -> Iterator[Finding | str]:
     """Trials by their checksums and keys; what is told of them, by these; choices by scores.
 
     Parameters
     ----------
     folder : Path
         Where :func:`was_tuned` says so.
+    entries : dict of name to Entry
+        The methods that are known. Of one whose code is as it was then, configurations are drawn again.
 
     Yields
     ------
@@ -65,6 +71,7 @@ def check_trials(folder: Path) -> Iterator[Finding | str]:
                 checked += 1
                 yield from _trial(trials, pair, trial)
         yield from _numbers(pair)
+        yield from _configurations(trials, pair, entries)
         yield from _choice(pair)
         yield from _rows(trials, rows, pair)
     yield f"{checked} trials, and what was chosen {len(pairs)} times"
@@ -121,6 +128,24 @@ def _numbers(pair: Mapping[str, Any]) -> Iterator[Finding]:
     if sorted(numbers) != expected:
         where = f"{pair['method']} on {pair['task']}"
         yield _found(WRONG, f"{where}: of trials 0 to {expected[-1] if expected else 0}, {FILE} tells of {numbers}")
+
+
+def _configurations(store: Store, pair: Mapping[str, Any], entries: Mapping[str, Entry]) -> Iterator[Finding]:
+    """The default sets nothing, and the others what is drawn for their numbers; of other code nothing is known."""
+    records = filter(None, (store.readable(trial["key"]) for trial in pair["trials"]))
+    record, entry = next(records, None), entries.get(pair.get("name", ""))
+    if record is None or entry is None:
+        return
+    try:
+        cls = load(entry, record["source"])
+    except BenchmarkError:
+        return
+    last = max(trial["number"] for trial in pair["trials"])
+    drawn = [{}, *configurations(cls, entry.name, pair["task"], record["training"]["trains_on"], last)]
+    drawn = json.loads(json.dumps(drawn))  # as a file keeps them
+    for trial in pair["trials"]:
+        if trial["values"] != drawn[trial["number"]]:
+            yield _found(WRONG, f"{_title(pair, trial)}: it is not the configuration that is drawn for its number")
 
 
 def _choice(pair: Mapping[str, Any]) -> Iterator[Finding]:

@@ -257,9 +257,11 @@ def sections(
     values = average_draws(scores)
     blocks, sets = rank_blocks(values), data_set_blocks(values)
     about = leads(counted_tasks(scores, blocks))
+    chosen = [row for row in blocks.columns if row in {own.tuned for own in tunings}]
     together = (
         overall_table(scores, method_order),
-        comparison_matrix(blocks, evidence.pairs, about=about),
+        comparison_matrix(blocks.drop(columns=chosen), evidence.pairs, about=about),
+        comparison_matrix(blocks[chosen], evidence.pairs, about=about, stem="matrix_tuned", rows="tuned methods"),
         _if_any(
             small_multiples, evidence.intervals, stand_out(values, order, against=against, highlight=highlight), order
         ),

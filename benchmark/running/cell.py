@@ -30,7 +30,8 @@ from benchmark.protocol.missing import Setting
 from benchmark.protocol.thresholds import Validation
 from benchmark.running import arithmetic
 from benchmark.running.accounts import account_of
-from benchmark.running.arithmetic import NATIVE, PORTABLE
+from benchmark.running.arithmetic import PORTABLE
+from benchmark.running.devices import device_of
 from benchmark.running.environment import environment, git_commit, timestamp
 from benchmark.running.evaluation import digests, predict_settings, represent_test, represented
 from benchmark.running.grid import Cell, Grid
@@ -104,6 +105,8 @@ class Work:
         Not empty: the cell is a trial, which predicts the validation split in these, with the test split closed.
     together : int or "auto"
         How many cells may be trained at once where they differ in little.
+    trains : bool
+        False: cells are only tested, and what would have to be trained for it fails.
     """
 
     settings: list[Setting]
@@ -114,6 +117,7 @@ class Work:
     timeout: float | None
     tried: tuple[tuple[Setting, int], ...] = ()
     together: int | str = 1
+    trains: bool = True
 
 
 def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> Outcome:
@@ -153,6 +157,7 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
         try:
             closed = closed_test() if work.tried else nullcontext()
             with closed, _limit(cell, store, work.timeout, started, stamp, keep=keep) as check:
+                damage: Damaged | None = None
                 try:
                     record = store.read(cell.key)
                     if record is not None and record["state"] == FAILED and since:
@@ -160,8 +165,12 @@ def run_cell(cell: Cell, before: str, work: Work, parent: int | None = None) -> 
                     if record is not None and record["state"] == DONE and keep:
                         store.verify(cell.key)
                         return (_extend_trial if work.tried else _extend)(store, cell, record, work, check)
-                except Damaged:
-                    pass  # it is computed anew, and what is there moves to replaced/
+                except Damaged as found:
+                    damage = found  # it is computed anew, and what is there moves to replaced/
+                if not work.trains:
+                    why = "it is not stored any more" if damage is None else damage.fault
+                    where = f"move {store.path(cell.key)} away and give the command again"
+                    return Outcome(cell.key, FAILED, f"{why}, and nothing is trained while it is tested; {where}")
                 return _compute(store, cell, work, check)
         except (Exception, SystemExit) as error:
             fault = storage_fault(error, work.out)
@@ -207,20 +216,6 @@ def _limit(
         finally:
             timer.cancel()
             faulthandler.cancel_dump_traceback_later()
-
-
-def device_fault(name: str) -> str:
-    """What this machine lacks for ``--device``; empty where it lacks nothing."""
-    if name == "cuda" and not torch.cuda.is_available():
-        return "has no GPU that torch can use; leave --device cuda out, or choose a machine that has one"
-    return ""
-
-
-def device_of(name: str, computing: str) -> torch.device:
-    """The device of a name; ``auto`` is a GPU where there is one, except for portable cells."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() and computing == NATIVE else "cpu"
-    return torch.device(name)
 
 
 @contextmanager
@@ -378,8 +373,8 @@ def _extend(store: Store, cell: Cell, record: dict[str, Any], work: Work, check:
         unpack_weights(method, store.weights(cell.key))
         logits = predict_settings(method, dataset, lacking, draw=draw, device=device)
         check()
-        validation = None
-        if old is None or old.validation is not None:
+        validation = None  # of a trial there is another one, and thresholds are those of rows
+        if old is not None and old.validation is not None:
             validation = _validation(method, dataset, lacking, draw, device)
     test = dataset.splits["test"]
     found = Predictions(test.ids, test.labels, tuple((s, draw) for s in lacking), logits, validation)

@@ -29,7 +29,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.methods.registry import FOLDERS, ROOT
 from benchmark.running import arithmetic
 from benchmark.running.arithmetic import PORTABLE
-from benchmark.running.cell import Outcome, Work, device_fault, record_failure, run_cell
+from benchmark.running.cell import Outcome, Work, record_failure, run_cell
+from benchmark.running.devices import device_fault
 from benchmark.running.environment import environment
 from benchmark.running.grid import Cell
 from benchmark.running.store import Store

@@ -104,6 +104,8 @@ class Grid:
     """Settings and draws in which trials predict the validation split; see `benchmark.running.tuning`."""
     draws: int = 1
     """In how many draws, from `draw` on, cells are tested; see `in_draws`."""
+    trains: bool = True
+    """False: what is stored is tested, and what would have to be trained for it fails."""
 
     @property
     def in_draws(self) -> list[Grid]:

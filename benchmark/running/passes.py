@@ -97,12 +97,13 @@ def try_all(tuning: Tuning, means: Means) -> dict[str, Any] | None:
             f"--fresh: {trials} computed again, and choices are made of the new ones; nothing is deleted: what is done "
             f"moves to {tuning.store.out / 'replaced'}"
         )
+    given_up = set() if means.fresh else tuning.given_up()
     while True:  # where a time is divided, what is due depends on what the trials before took
         due = [cell for cell in tuning.due() if cell.key not in begun]
         if not due:
             break
         asked = replace(grid, cells=due)
-        todo = means.left(asked, tuning.store)
+        todo = [cell for cell in means.left(asked, tuning.store) if cell.key not in given_up]
         begun |= {cell.key for cell in due}
         tried |= {cell.key for cell in todo}
         if todo:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from benchmark.data.source import Identity
 from benchmark.running.arithmetic import NATIVE
-from benchmark.running.cell import device_of, state_of
+from benchmark.running.cell import state_of
 from benchmark.running.choice import Choice, is_of_shard
+from benchmark.running.devices import device_of
 from benchmark.running.expected import expected
 from benchmark.running.grid import Cell, Grid
 from benchmark.running.progress import Estimates, tell_time

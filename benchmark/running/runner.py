@@ -95,7 +95,7 @@ def run_grid(
     """
     store.remove_leftovers()
     before = {cell.key: store.stamp(cell.key) for cell in todo}
-    work = Work(grid.settings, grid.draw, store.out, device, fresh, timeout, grid.tried, together)
+    work = Work(grid.settings, grid.draw, store.out, device, fresh, timeout, grid.tried, together, grid.trains)
     failed = 0
 
     def note(cell: Cell, outcome: Outcome) -> None:

@@ -18,12 +18,12 @@ from benchmark.running.cell import (
     Work,
     build_method,
     dataset_of,
-    device_of,
     run_cell,
     store_failure,
     surroundings,
     write_trained,
 )
+from benchmark.running.devices import device_of
 from benchmark.running.grid import Cell
 from benchmark.running.mechanisms import Mechanisms
 from benchmark.running.processes import leave_with
@@ -150,4 +150,4 @@ def _computed(cells: Sequence[Cell], before: Mapping[str, str], work: Work) -> d
 
 def _needs_training(store: Store, cell: Cell, before: str, work: Work) -> bool:
     record = store.readable(cell.key)
-    return store.stamp(cell.key) == before and (record is None or record["state"] != DONE or work.fresh)
+    return work.trains and store.stamp(cell.key) == before and (record is None or record["state"] != DONE or work.fresh)

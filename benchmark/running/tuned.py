@@ -36,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from benchmark.errors import BenchmarkError
 from benchmark.files.atomic import json_text, replace_file
 from benchmark.files.validation import describe
+from benchmark.methods.labels import TUNED
 from benchmark.running.store import DONE
 
 FILE = "tuning.json"
@@ -198,7 +199,7 @@ def as_rows(tuning: Mapping[str, Any], records: Iterable[dict[str, Any]]) -> lis
         if record["key"] in wanted.get((record["label"], task), [record["key"]]):
             shown.append(record)
         shown += [
-            {**record, "label": label}
+            {**record, "label": label, "variant": {**record["variant"], **dict([TUNED])}}
             for (label, own), keys in wanted.items()
             if own == task and label != record["label"] and record["key"] in keys
         ]

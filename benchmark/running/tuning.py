@@ -130,7 +130,7 @@ class Tuning:
     def tested(self) -> Grid:
         """The trials in the grid's settings: what is computed of them when every choice is stored."""
         name = f"{self.choice.name}, test of the trials"
-        return Grid(name, self.trials.cells, self.plain.settings, self.plain.draw)
+        return Grid(name, self.trials.cells, self.plain.settings, self.plain.draw, trains=False)
 
     def planned_words(self, testing: str) -> str:
         """For people: what the cells of a plan are for; `testing` is the time that the test of the trials takes."""
@@ -175,6 +175,12 @@ class Tuning:
         if record is None or record["state"] == FAILED:
             return record is not None
         return not lacking_validation(record, tried_in(tried, cell.task.task.modalities))
+
+    def given_up(self) -> set[str]:
+        """The trials that had failed when a choice was stored, and still have: tried again, they would change it."""
+        pairs = read_tuning(self.out).get("pairs", ())
+        failed = {trial["key"] for pair in pairs for trial in pair["trials"] if trial["state"] == FAILED}
+        return {key for key in failed if (self.store.readable(key) or {}).get("state") == FAILED}
 
     def choices(self) -> dict[str, Any]:
         """What is chosen by the stored trials, in the form of :mod:`benchmark.running.tuned`."""

@@ -11,7 +11,8 @@ from benchmark.evidence.collect import Model, confusions
 from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.groups import Groups
 from benchmark.evidence.resampling import combine, estimate, sample_draws
-from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, read_evidence, write_evidence
+from benchmark.evidence.stored import AUGMENTATION, IDEA, REFERENCE, TUNED, read_evidence, write_evidence
+from benchmark.methods.labels import TUNED as TUNED_BY
 from benchmark.methods.labels import Row
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.protocol.scoring import Scorer, scores
@@ -199,6 +200,27 @@ def test_rows_of_one_method_are_compared_seed_by_seed():
         "method"
     )
     assert unpaired["p"]["w/o SCD"] > 0.3, "with other seeds they are as two methods"
+
+
+def test_tuned_rows_are_held_against_the_tuned_reference_in_a_family_of_their_own(models, evidence):
+    tuned = {
+        f"{name} tuned": replace(ROWS[name], label=f"{name} tuned", variant=(TUNED_BY,)) for name in ("mult", "corrkd")
+    }
+    more = [replace(own, method=f"{own.method} tuned") for own in models if own.method in ("mult", "corrkd")]
+    found = weigh([*models, *more], rows=ROWS | tuned, against="corrkd").comparisons
+    for purpose in (REFERENCE, AUGMENTATION, IDEA):
+        pd.testing.assert_frame_equal(
+            of(found, purpose=purpose).reset_index(drop=True),
+            of(evidence.comparisons, purpose=purpose).reset_index(drop=True),
+        )
+    own = of(found, purpose=TUNED)
+    assert (
+        set(own["method"]) == {"mult tuned"} and set(own["against"]) == {"corrkd tuned"} and set(own["family"]) == {1}
+    )
+    same = of(evidence.comparisons, purpose=REFERENCE, method="mult")
+    np.testing.assert_allclose(own["difference"], same["difference"])
+    other = weigh([*models, *more], rows=ROWS | tuned, against="corrkd tuned").comparisons
+    assert set(of(other, purpose=REFERENCE)["method"]) == {"mult tuned"} and of(other, purpose=TUNED).empty
 
 
 def test_augmentation_compares_a_method_with_itself_and_the_idea_with_all(models, evidence):

@@ -60,7 +60,7 @@ def test_a_trials_score_is_that_of_its_settings_in_equal_parts(tmp_path):
     (tuning,) = read_tunings(tmp_path)
     np.testing.assert_allclose(tuning.valid, [60, 70, np.nan, 65, 1])
     np.testing.assert_allclose(tuning.test, [50, 100, np.nan, 0, np.nan])
-    assert tuning.chosen == 1 and tuning.values[1] == {"layers": 3} and tuning.optimism == pytest.approx(-30.0)
+    assert tuning.chosen == 1 and tuning.values[1] == {"layers": 3} and tuning.optimism == pytest.approx(-30 - 15)
     assert read_tunings(tmp_path / "trials") == []
     (tmp_path / "shard").mkdir()
     shutil.copy(tmp_path / "tuning.json", tmp_path / "shard")  # without the trials
@@ -119,7 +119,9 @@ def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):
     content = gather([tmp_path], methods.catalogue(), grid="g", command="c", against=["mult"])
     write(content, tmp_path, lambda line: None)
     table = (tmp_path / "tables" / "mosi_tuning.md").read_text(encoding="utf-8")
-    assert "| mult | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | no | layers 3 |" in table
+    assert (
+        "| mult | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | -45.00 | no | layers 3 |" in table
+    )
     assert (tmp_path / "figures" / "mosi_tuning_budget.png").is_file()
     assert "mosi_tuning_budget" in content.parts["figures"]
     opened = "opened before the choice was made, as an earlier budget does"

@@ -64,8 +64,10 @@ def test_where_less_is_better_less_is_chosen():
     np.testing.assert_allclose(found["valid"], [1.0, 0.9, 0.8])  # {1} -> 0.8, {2} -> the default
     np.testing.assert_allclose(found["test"], [1.0, 1.1, 1.2])
     np.testing.assert_allclose(found["with_replacement"], [1.0, 0.9, 0.85])
-    assert OVER.optimism == pytest.approx(0.4) and OVER.overtuned
-    assert RISES.optimism == 3.0 and not RISES.overtuned and not STAYS.overtuned
+    assert OVER.less_test == pytest.approx((0.0, 0.4, -0.2)) and OVER.overtuned
+    assert OVER.optimism == pytest.approx(0.4 - 0.2 / 3)
+    assert RISES.optimism == 3.0 - (2.0 + 5.0 + 10.0 + 3.0) / 4 and not RISES.overtuned and not STAYS.overtuned
+    assert STAYS.optimism == 3.0 - (3.0 - 6.0 - 5.0) / 3, "one that failed does not count"
 
 
 def test_what_is_not_known_is_not_made_up():

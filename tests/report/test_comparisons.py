@@ -10,6 +10,7 @@ from benchmark.evidence.comparisons import weigh
 from benchmark.evidence.scores import COLUMNS
 from benchmark.evidence.statistics import average_inter
 from benchmark.evidence.stored import Evidence
+from benchmark.methods.labels import TUNED
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.comparisons import (
     augmentation_table,
@@ -66,6 +67,25 @@ def test_a_reference_with_a_hostile_name_stays_text_in_the_head_of_a_table(evide
     table = interval_table(build_tables(scores_of(own))[0], own, hostile)
     lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
     assert "<img" not in lines[0] and len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_tuned_rows_are_marked_by_how_they_stand_to_the_reference_tuned():
+    skills = {"mult": 0.9, "corrkd": 0.55, "mult tuned": 0.55, "corrkd tuned": 0.9}
+    rows = {m: replace(ROWS[m.split()[0]], label=m, variant=(TUNED,) if " " in m else ()) for m in skills}
+    models = [
+        replace(model(m.split()[0], seed, SETTINGS, skill), method=m)
+        for m, skill in skills.items()
+        for seed in range(5)
+    ]
+    found = weigh(models, rows=rows, against="corrkd")
+    inter, _ = (with_evidence(t, found, "corrkd") for t in build_tables(scores_of(found)))
+    told = "than corrkd (◆) in a paired two-sided test over seeds and 40 videos (alpha = 0.05, Holm for 1 comparison a"
+    assert told in inter.caption
+    assert "column). Tuned rows are held against corrkd tuned (Holm for 1 comparison a column)." in inter.caption
+    assert [cells(inter)[m]["Avg."].mark for m in skills] == ["▲", "", "▼", ""]
+    table = interval_table(inter, found, "corrkd")
+    assert [cells(table)[m]["Avg. less corrkd"].mark for m in skills] == ["▲", "", "▼", ""]
+    assert "against corrkd (◆), of tuned rows against corrkd tuned, corrected by Holm" in table.caption
 
 
 def test_a_table_marks_what_differs_from_the_reference_and_says_by_which_test(scores, evidence):

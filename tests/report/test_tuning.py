@@ -34,14 +34,16 @@ def test_the_table_says_what_tuning_gave_with_its_interval_and_what_was_chosen()
     rows = {method: [(cell.value, cell.spread) for cell in cells] for method, cells in table.blocks[0].rows}
     assert rows["rises"] == [
         ("58.00", ""), ("62.00", ""), ("+4.00", "[+2.00, +5.00]"), ("2 → 1", ""), ("66.00", ""), ("+3.00", ""),
-        ("no", ""), ("rate 0.00123, layers 3", ""),
+        ("-2.00", ""), ("no", ""), ("rate 0.00123, layers 3", ""),
     ]  # fmt: skip
-    assert rows["stays"][3:] == [("1 → 2", ""), ("64.00", ""), ("+3.00", ""), ("no", ""), ("the default", "")]
+    assert rows["stays"][3:] == [
+        ("1 → 2", ""), ("64.00", ""), ("+3.00", ""), ("+5.67", ""), ("no", ""), ("the default", ""),
+    ]  # fmt: skip
     unknown = tuning_table(
         build_tables(make_scores(["rises"]))[0],
         outcomes([dataclasses.replace(RISES, test=(58.0, NAN, NAN, NAN))], INTERVALS, PAIRS),
     )
-    assert [cell.value for cell in unknown.blocks[0].rows[0][1]][4:7] == ["66.00", "", ""]
+    assert [cell.value for cell in unknown.blocks[0].rows[0][1]][4:8] == ["66.00", "", "", ""]
     assert "3 random configurations" in table.caption and table.columns[:2] == ["Avg., default", "Avg., tuned"]
     csv = pd.read_csv(io.StringIO(to_csv(table)))
     assert csv["gain"].tolist() == [4.0, 0.5] and set(csv["task"]) == {"mosi"}

@@ -76,6 +76,17 @@ def test_what_is_told_of_a_trial_and_its_cell_does_not_say_is_found(run, verify,
     assert any(said in what for what in wrong(verify(run)))
 
 
+def test_configurations_that_were_not_drawn_for_their_numbers_are_found(run, verify):
+    def turn(pair):
+        one, two = (trial for trial in pair["trials"] if trial["number"])
+        one["number"], two["number"] = two["number"], one["number"]
+        pair["chosen"] = {1: 2, 2: 1}.get(pair["chosen"], 0)
+
+    change(run, turn)
+    first, second = wrong(verify(run))
+    assert all("it is not the configuration that is drawn for its number" in what for what in (first, second))
+
+
 def test_a_choice_that_is_not_the_best_is_found(run, verify):
     change(run, lambda pair: pair.update(chosen=0, values={}))
     assert any("trial 0 is chosen, and " in what for what in wrong(verify(run)))

@@ -1,15 +1,17 @@
 """Tuned runs that are given again: with other methods, other budgets, anew, after a stop, on other machinery."""
 
 import json
+import shutil
 from unittest.mock import patch
 
 import pytest
 
 import benchmark
 from benchmark import BenchmarkError
+from benchmark.running import passes
 from benchmark.running.choice import choose
 from benchmark.running.passes import Means
-from benchmark.running.store import DONE, FAILED, Store
+from benchmark.running.store import DONE, FAILED, Store, write_record
 from benchmark.running.tuning import Tuning
 from tests.api_calls import GRID, keys, quiet
 from tests.running.test_tuning import PLUGIN, _no_pages, grid, only_pair, run, told  # noqa: F401 - a fixture
@@ -160,6 +162,82 @@ def test_a_test_of_trials_that_fails_is_counted(tmp_path):
     content = grid(tmp_path, methods=["planted"], seeds=1)
     with patch.object(Means, "extend", lambda self, grid, store: 2):
         assert run(tmp_path, "out", 1, grid=content).failed == 2
+
+
+def test_what_has_failed_is_not_tried_again_once_a_choice_is_stored(tmp_path):
+    content, flag = grid(tmp_path, methods=["planted"], seeds=1), tmp_path / "flag"
+    flag.touch()
+    does = f"if self.scale == 1.0 and __import__('pathlib').Path({str(flag)!r}).exists(): raise ValueError('planted')"
+    options = {"grid": content, "set": {"planted": {"does": does}}}
+    with patch.object(Tuning, "choices", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "out", 3, **options)
+    before = stored(tmp_path / "out")
+    first = run(tmp_path, "out", 3, **options)
+    (pair,) = read(first.out)["pairs"]
+    assert {trial["state"] for trial in pair["trials"] if trial["values"].get("scale") == 1.0} == {FAILED}
+    failed = {trial["key"] for trial in pair["trials"] if trial["state"] == FAILED}
+    assert all((stored(first.out)[key] != when) == (key in failed) for key, when in before.items()), (
+        "none was chosen yet"
+    )
+    flag.unlink()
+    before = stored(first.out)
+    again = run(tmp_path, "out", 3, **options)
+    assert stored(again.out) == before and read(again.out)["pairs"] == [pair]
+    assert keys(run(tmp_path, "out", 3, **options, fresh=True).out / "trials") == keys(first.out / "trials")
+    assert only_pair(again.out)["values"]["scale"] == 1.0, "of trials that are all new"
+
+
+def test_a_trial_is_not_trained_while_the_test_split_is_open(tmp_path):
+    content = grid(tmp_path, methods=["planted"], seeds=1)
+    with patch.object(passes, "open_test", return_value=0):
+        run(tmp_path, "out", 1, grid=content)
+    store = Store(tmp_path / "out" / "trials")
+    bare, whole = sorted(keys(store.out))
+    record = store.read(bare)
+    for name in ("cell.json", "model.safetensors"):
+        (store.path(bare) / name).unlink()
+    write_record(store.path(bare), {name: own for name, own in record.items() if name not in ("files", "checksum")})
+    before = stored(tmp_path / "out")
+    for together in (1, 2):
+        lines = []
+        results = run(tmp_path, "out", 1, grid=content, together=together, say=lines.append)
+        assert results.failed == 1 and stored(results.out) == before
+        assert (store.path(bare) / "validation.npz").exists() and store.read(bare)["settings"] == []
+        assert len(store.read(whole)["settings"]) == 3 and store.predictions(whole).validation is None
+        assert not (store.path(bare) / "predictions.npz").exists()
+    shutil.rmtree(store.path(bare))
+    assert run(tmp_path, "out", 1, grid=content).failed == 0 and len(store.read(bare)["settings"]) == 3
+
+
+def test_what_trials_scored_on_test_outlives_them(tmp_path):
+    results = run(tmp_path, "out", 2, grid=grid(tmp_path, methods=["planted"], seeds=1))
+    tuning = json.loads((results.out / "manifest.json").read_text())["tuning"]
+    shutil.rmtree(results.out / "trials")
+    again = benchmark.report(results.out, say=quiet)
+    assert json.loads((again.out / "manifest.json").read_text())["tuning"] == tuning and None not in tuning[0]["test"]
+
+
+def test_two_folders_show_the_tuned_rows_of_both_whichever_comes_first(tmp_path):
+    content = two(tmp_path, set={"second": {"scale": 1.0}}, training={"epochs": 1})
+    one = run(tmp_path, "one", 1, grid=content, methods=["planted"])
+    other = run(tmp_path, "other", 1, grid=content, methods=["second"])
+    path = other.out / "tuning.json"
+    said = read(other.out)
+    (pair,) = said["pairs"]
+    pair["trials"][0]["score"] = max(trial["score"] for trial in pair["trials"]) + 1  # then the default is chosen
+    pair |= {
+        "chosen": 0,
+        "values": {},
+        "cells": {"default": pair["cells"]["default"], "tuned": pair["cells"]["default"]},
+    }
+    path.write_text(json.dumps(said))
+    for key in pair["cells"]["default"]:  # the default's cells are in both, as where they were copied
+        shutil.copytree(Store(other.out).path(key), Store(one.out).path(key), dirs_exist_ok=True)
+    for number, folders in enumerate(([one.out, other.out], [other.out, one.out])):
+        joined = benchmark.report(*folders, out=tmp_path / f"all{number}", plugins=content["plugins"], say=quiet)
+        assert set(joined.scores["method"]) == {"planted", "planted tuned", "second", "second tuned"}
+        rows = {model["label"]: model["description"] for model in joined._content.manifest["methods"]}
+        assert "tuned by validation" in rows["second tuned"] and "tuned" not in rows["second"]
 
 
 def test_several_tasks_are_each_tuned_by_their_own_metric(tmp_path):
