@@ -160,7 +160,8 @@ def weigh(models: Sequence[Model], *, rows: Mapping[str, Row], against: str | No
     """Intervals of all methods, all paired comparisons that they allow, and the primary outcome of each pair.
 
     Rows of one method (its variants, and itself trained in the other way) are compared seed by seed, since one seed
-    gives them the same start and the same batches. Models of different methods count as independent.
+    gives them the same batches, and the same start where they have the same networks. Models of different methods count
+    as independent.
 
     Parameters
     ----------

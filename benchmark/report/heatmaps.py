@@ -16,7 +16,7 @@ from seaborn.utils import relative_luminance
 
 from benchmark.evidence.statistics import AVERAGE, FLOORS, INCOMPLETE, of_primary
 from benchmark.protocol.metrics import Metric, metric
-from benchmark.protocol.missing import SUBSETS, Setting, format_ratio
+from benchmark.protocol.missing import PATTERNS, SUBSETS, Setting, format_ratio
 from benchmark.protocol.target import INTENSITY
 from benchmark.report.content import Picture, file_prefix
 from benchmark.report.figures import (
@@ -100,7 +100,9 @@ def condition_heatmap(
     return Picture(f"{prefix or file_prefix(task)}_heatmap", "All conditions", caption, alt, figure)
 
 
-def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "") -> Picture | None:
+def crossed_heatmap(
+    intervals: pd.DataFrame, order: Sequence[str] | None = None, *, prefix: str = "", pattern: str = PATTERNS[0]
+) -> Picture | None:
     """The primary score where modalities and frames are missing at once, for one task and source.
 
     Parameters
@@ -111,6 +113,8 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         See :func:`benchmark.report.tables.order_methods`.
     prefix : str
         What the file's name begins with, by default the task.
+    pattern : str
+        Which frames are missing.
 
     Returns
     -------
@@ -119,7 +123,9 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
         where no frames are missing under incomplete modalities.
     """
     scores = of_primary(intervals).dropna(subset="mean")
-    scores = scores[scores["kind"].isin([Setting(subset).kind for subset in SUBSETS])]
+    kinds = ({Setting(s, p, own).kind for s in SUBSETS} for p, own in ((0.0, PATTERNS[0]), (0.5, pattern)))
+    plain, own = (scores["kind"].isin(kind) for kind in kinds)
+    scores = scores[own | plain & scores["ratio"].isin([0.0, 1.0])]  # these belong to every pattern
     crossed = scores[(scores["available"] != SUBSETS[-1]) & scores["ratio"].between(0, 1, inclusive="neither")]
     if crossed.empty:
         return None
@@ -139,12 +145,16 @@ def crossed_heatmap(intervals: pd.DataFrame, order: Sequence[str] | None = None,
             .set_axis([format_ratio(ratio) for ratio in ratios], axis=1)
         )
     figure = method_panels(panels, said, about, across=RATIO)
-    what = f"{sentence(words)} by the modalities available (down) and the ratio of frames missing in them (across)"
+    named = pattern.replace("_", " ")
+    what = (
+        f"{sentence(words)} by the modalities available (down) and the ratio of frames missing in them (across; "
+        f"{named})"
+    )
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
     alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
-    return Picture(
-        f"{prefix or file_prefix(task)}_mixed", "Modalities and frames missing at once", caption, alt, figure
-    )
+    several = "" if pattern == PATTERNS[0] else f"_{pattern}"
+    title = f"Modalities and frames missing at once, {named}"
+    return Picture(f"{prefix or file_prefix(task)}_mixed{several}", title, caption, alt, figure)
 
 
 def method_panels(

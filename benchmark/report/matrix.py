@@ -18,6 +18,8 @@ from benchmark.report.tables import tell_blocks
 
 COLOURS = "PuOr_r"  # violet and orange are told apart by everybody, and the middle is white
 _WIDEST = 0.95  # inches of a cell
+_WITH_NUMBERS = 25
+"""Methods, at most, whose cells have room for numbers."""
 
 
 def comparison_matrix(
@@ -56,6 +58,7 @@ def comparison_matrix(
         found.pivot(index="method", columns="against", values=name).reindex(index=methods, columns=methods)
         for name in ("difference", "text", "p")
     )
+    legible = len(methods) <= _WITH_NUMBERS
     lines = [line for text in found["text"] for line in text.split("\n")]
     left = min(1.6, max(text_width(name, 6.5) for name in names) + 0.15)
     top = min(0.9, max(text_width(method, 6.5) for method in methods) + 0.1)
@@ -65,7 +68,8 @@ def comparison_matrix(
     with styled():
         figure = new_figure(TWO_COLUMNS, len(methods) * max(0.16, 4.2 * size / 72) + top + 0.35, about)
         axes = figure.subplots()
-        mesh = heat_map(axes, differences, texts.fillna(""), size, cmap=COLOURS, vmin=-most, vmax=most)
+        told = texts.fillna("") if legible else texts.map(lambda text: "")
+        mesh = heat_map(axes, differences, told, size, cmap=COLOURS, vmin=-most, vmax=most)
         significant = (p < ALPHA).to_numpy()
         for text in axes.texts:
             x, y = (int(place) for place in text.get_position())
@@ -78,6 +82,10 @@ def comparison_matrix(
         bar.outline.set_linewidth(0.0)
     what = f"Row against column, each pair of {rows}"
     caption = f"{about} {what}: {_caption(found, blocks, pairs, percent)}"
+    if not legible:
+        caption += (
+            f" So many have no room for numbers in their cells: colours are the differences, tables/{stem}.csv has all."
+        )
     alt = f"{what}, of {', '.join(methods)}. {about} The numbers are in tables/{stem}.csv."
     return Picture(stem, f"Each pair of {rows}", caption, alt, figure, numbers=found.drop(columns="text"))
 

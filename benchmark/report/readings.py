@@ -73,7 +73,9 @@ def reading_parts(
         stem = f"{table.prefix}_readings" + (f"_{method}" if len(by_method) > 1 else "")
         distances = _distances(scores, table, list(options), cards.get(method, {}))
         parts += [
-            readings_table(table, frame, options, distances, method=method, stem=stem),
+            readings_table(
+                table, frame, options, distances, method=method, stem=stem, beside=beside(intervals, table, frame)
+            ),
             specification_curve(frame, options, method=method, stem=stem, about=table.lead),
         ]
     return parts
@@ -90,6 +92,15 @@ def _frame(intervals: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     own = own[own["metric"].isin(shown) & own["method"].isin(order)]
     ranked = pd.DataFrame({"method": own["method"].map(order.index), "metric": own["metric"].map(shown.index)})
     return own.loc[ranked.sort_values(["metric", "method"]).index].reset_index(drop=True)
+
+
+def beside(intervals: pd.DataFrame, table: Table, frame: pd.DataFrame) -> str:
+    """`Avg.` of the rows that are no readings, such as the constant predictor, for a caption; empty where none is."""
+    name = str(frame["metric"].iloc[0])
+    own = intervals[(intervals["condition"] == AVERAGE) & (intervals["metric"] == name)].set_index("method")["mean"]
+    rows = [row for row in table.methods if row not in set(frame["method"]) and pd.notna(own.get(row))]
+    told = [f"{row} {own[row]:.{metric(name).decimals}f}" for row in rows]
+    return f" {AVERAGE} {metric(name, table.target).title} of what is no reading: {', '.join(told)}." if told else ""
 
 
 def _distances(
@@ -122,6 +133,7 @@ def readings_table(
     *,
     method: str,
     stem: str,
+    beside: str = "",
 ) -> Table:
     """`Avg.` of each reading with its interval, best first, and how far it is from the published numbers.
 
@@ -148,7 +160,7 @@ def readings_table(
     ]
     caption = (
         f"Readings of {method}, its own row the default, sorted by {columns[0]}; mean [{interval_words(frame)}]. They "
-        f"span {' and '.join(told)}."
+        f"span {' and '.join(told)}.{beside}"
     )
     if distances:
         rows = [

@@ -33,6 +33,7 @@ from benchmark.evidence.thresholds import split_losses, unknown_methods
 from benchmark.evidence.tuning import Tuning, against_reference, by_budget, outcomes
 from benchmark.files.atomic import replace_file
 from benchmark.names import check_inside, without_formulas
+from benchmark.protocol.missing import PATTERNS
 from benchmark.report.accounts import accounts_table, pareto_figure
 from benchmark.report.comparisons import (
     augmentation_table,
@@ -314,7 +315,7 @@ def sections(
             pareto_figure(accounts, looks),
             published_table(scores, first, cards),
             _if_any(condition_heatmap, intervals, order, prefix=prefix),
-            _if_any(crossed_heatmap, intervals, order, prefix=prefix),
+            *(_if_any(crossed_heatmap, intervals, order, prefix=prefix, pattern=pattern) for pattern in PATTERNS),
             _if_any(pattern_curves, intervals, seen, order, prefix=prefix),
             _if_any(family_curves, intervals, seen, families, order, reference=against, prefix=prefix),
             representation_plots(

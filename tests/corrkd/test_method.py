@@ -356,5 +356,6 @@ def test_the_readings_are_cells_of_their_own():
     choice = choose("readings", seeds=1)
     choice.check(None)
     cells = choice.build().cells
-    assert len({cell.key for cell in cells}) == len(cells) == 49
+    assert len({cell.key for cell in cells}) == len(cells) == 49 + 3
+    assert {cell.row.name for cell in cells} == {"corrkd", "linear", "constant", "random"}
     assert cells[0].row.label == choice.config.against == "corrkd"

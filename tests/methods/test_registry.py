@@ -204,7 +204,7 @@ def test_variants_are_rows_of_their_method():
     _, config = load_grid("ablation")
     rows = methods.rows(["corrkd", *config.variants], entries, config.variants)
     assert [row.label for row in rows] == [
-        "corrkd", "w/o SCD", "w/o CPD", "RCD as KL", "only MRM", "only teacher",
+        "corrkd", "w/o SCD", "w/o CPD", "w/o RCD", "RCD as KL", "only MRM", "only teacher",
     ]  # fmt: skip
     assert {row.name for row in rows} == {"corrkd"}
     assert rows[1].variant == (("scd_weight", 0.0),)

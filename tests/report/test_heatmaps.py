@@ -54,8 +54,22 @@ def test_crossed_panels_are_the_scattered_frames_in_one_scale():
         expected = rows.pivot(index="available", columns="ratio", values="mean").loc[list(SUBSETS), RATIOS]
         np.testing.assert_allclose(mesh.get_array(), expected)
     assert len(limits) == 1
+    assert "(across; scattered)" in crossed_heatmap(statistics, FIVE).caption
     assert crossed_heatmap(make_statistics()) is None
     assert crossed_heatmap(statistics[~statistics["kind"].isin(["inter"])]) is None
+
+
+def test_each_pattern_has_crossed_panels_of_its_own():
+    bursts = [Setting(s, p, "burst" if 0 < p < 1 else "scattered") for s in SUBSETS for p in (0.0, 0.5, 1.0)]
+    statistics = make_statistics(settings=[*bursts, Setting("l", 0.5), Setting("lav", 0.5)], metrics=["f1"])
+    picture = crossed_heatmap(statistics, FIVE, pattern="burst")
+    assert picture.stem == "mosi_mixed_burst" and "(across; burst)" in picture.caption
+    ends = statistics["ratio"].isin([0.0, 1.0])
+    rows = statistics[(statistics["method"] == FIVE[0]) & (statistics["kind"].str.endswith("-burst") | ends)]
+    expected = rows[rows["kind"] != "derived"].pivot(index="available", columns="ratio", values="mean")
+    (mesh,) = picture.figure.axes[0].collections
+    np.testing.assert_allclose(mesh.get_array(), expected.loc[list(SUBSETS), [0.0, 0.5, 1.0]])
+    assert crossed_heatmap(statistics, FIVE, pattern="early_end") is None
 
 
 def lightness(mesh, value):

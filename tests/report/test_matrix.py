@@ -31,6 +31,16 @@ def test_every_cell_says_difference_wins_and_p(methods):
     assert not any("p=.300" in text for text in bold)
 
 
+def test_too_many_for_numbers_are_colours_alone():
+    many = [f"m{i}" for i in range(26)]
+    picture = comparison_matrix(
+        make_blocks(many), make_pairs(many), about=ABOUT, stem="matrix_tuned", rows="tuned methods"
+    )
+    assert not any(text.get_text() for text in picture.figure.axes[0].texts) and len(picture.numbers) == 26 * 25
+    assert picture.caption.endswith("colours are the differences, tables/matrix_tuned.csv has all.")
+    assert picture.stem == "matrix_tuned" and picture.title == "Each pair of tuned methods"
+
+
 def test_without_a_test_there_is_no_p_and_the_caption_says_so():
     picture = comparison_matrix(make_blocks(FIVE), make_pairs(FIVE).assign(p=float("nan")), about=ABOUT)
     assert "Nothing is tested: that takes three seeds of each method." in picture.caption

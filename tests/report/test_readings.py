@@ -1,5 +1,6 @@
 """The table of a method's readings and their specification curve."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,7 @@ def test_the_table_has_the_best_first_and_the_csv_file_what_each_is_set_to():
     assert isinstance(table, Table) and isinstance(picture, Picture)
     assert table.stem == picture.stem == "mosi_readings" and table.columns == ["Avg. F1", "Avg. AUROC"]
     assert table.methods == ROWS[::-1], "mult is no reading"
+    assert re.search(r" Avg. F1 of what is no reading: mult \d\d\.\d\d\.", table.caption)
     (block,) = table.blocks
     assert [cells[0].value for _, cells in block.rows] == [f"{MEANS[label]:.2f}" for label in ROWS[::-1]]
     assert all(cells[1].spread.startswith("[") for _, cells in block.rows)

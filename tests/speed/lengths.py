@@ -61,7 +61,7 @@ def measure(name: str, lengths: tuple[int, int, int]) -> dict[str, float]:
     dataset, entry = unaligned(lengths), methods.catalogue()[name]
     cls = methods.load(entry)
     constructor, training = hyperparameters(cls, name, dataset.task, [])
-    config = TrainingConfig.model_validate(training.model_dump() | {"epochs": 1})
+    config = TrainingConfig.model_validate(training.model_dump() | {"epochs": 1, "min_epochs": 1})
     method = cls(task_spec(dataset), **constructor)
     started = time.perf_counter()
     train(method, dataset, trains_on=entry.trains_on, config=config, seed=0, device=CPU)
