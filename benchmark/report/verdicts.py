@@ -130,21 +130,25 @@ def tell_test(
     if tests["p"].isna().all():
         return untested(names.get(against, against))
 
-    def holm(own: pd.DataFrame) -> str:
-        family = int(own["family"].max())
-        return f"Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column"
-
-    tuned, sign = tests[tests["purpose"] == TUNED], f" ({REFERENCE_SIGN})" if shown else ""
-    of_tuned = "" if tuned.empty else f" Tuned rows are held against {_tuned_name(against, names)} ({holm(tuned)})."
-    return (
-        f"{BETTER} {WORSE} better, worse than {names.get(against, against)}{sign} in a paired two-sided test over "
-        f"seeds and {drawn} (alpha = {ALPHA}, {holm(tests.drop(tuned.index))}).{of_tuned}"
-    )
-
-
-def _tuned_name(against: str, names: Mapping[str, str]) -> str:
-    label = tuned_label(against)
-    return names.get(label, label)
+    tuned = tests["purpose"] == TUNED
+    families = [
+        (against, f" ({REFERENCE_SIGN})" if shown else "", tests[~tuned]),
+        (tuned_label(against), "", tests[tuned]),
+    ]
+    told: list[str] = []
+    for label, sign, own in families:
+        if own.empty:
+            continue
+        family, name = int(own["family"].max()), names.get(label, label)
+        corrected = f"Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column"
+        if told:
+            told.append(f"Tuned rows are held against {name} ({corrected}).")
+        else:
+            told.append(
+                f"{BETTER} {WORSE} better, worse than {name}{sign} in a paired two-sided test over seeds and {drawn} "
+                f"(alpha = {ALPHA}, {corrected})."
+            )
+    return " ".join(told)
 
 
 def drawn_words(intervals: pd.DataFrame) -> str:

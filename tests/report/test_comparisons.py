@@ -83,6 +83,10 @@ def test_tuned_rows_are_marked_by_how_they_stand_to_the_reference_tuned():
     assert told in inter.caption
     assert "column). Tuned rows are held against corrkd tuned (Holm for 1 comparison a column)." in inter.caption
     assert [cells(inter)[m]["Avg."].mark for m in skills] == ["▲", "", "▼", ""]
+    alone = found.of_rows(["corrkd", "mult tuned", "corrkd tuned"])
+    inter, _ = (with_evidence(t, alone, "corrkd") for t in build_tables(scores_of(alone)))
+    assert "worse than corrkd tuned in a paired two-sided test" in inter.caption and "◆)" not in inter.caption
+    inter, _ = (with_evidence(t, found, "corrkd") for t in build_tables(scores_of(found)))
     table = interval_table(inter, found, "corrkd")
     assert [cells(table)[m]["Avg. less corrkd"].mark for m in skills] == ["▲", "", "▼", ""]
     assert "against corrkd (◆), of tuned rows against corrkd tuned, corrected by Holm" in table.caption
