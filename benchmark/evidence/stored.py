@@ -72,7 +72,7 @@ class Evidence:
     comparisons : DataFrame
         ``purpose, task, source, metric, method, condition, against, difference, low, high, p, p_holm, family,
         detectable``: `p` is two-sided; `p_holm` is corrected for the `family` comparisons of one purpose, metric and
-        condition; `detectable` is the least difference that the test would find with a chance of 80 %.
+        condition; `detectable` is the least difference that the test, uncorrected, would find with a chance of 80 %.
     pairs : DataFrame
         ``task, source, metric, method, condition, against, difference, low, high, p, detectable``: each pair of methods
         once, its primary metric in `Avg.`, or where there is none, in `AUDC`; not corrected.

@@ -74,7 +74,7 @@ def reading_parts(
         distances = _distances(scores, table, list(options), cards.get(method, {}))
         parts += [
             readings_table(
-                table, frame, options, distances, method=method, stem=stem, beside=beside(intervals, table, frame)
+                table, frame, options, distances, method=method, stem=stem, beside=_beside(intervals, table, frame)
             ),
             specification_curve(frame, options, method=method, stem=stem, about=table.lead),
         ]
@@ -94,7 +94,7 @@ def _frame(intervals: pd.DataFrame, labels: Sequence[str]) -> pd.DataFrame:
     return own.loc[ranked.sort_values(["metric", "method"]).index].reset_index(drop=True)
 
 
-def beside(intervals: pd.DataFrame, table: Table, frame: pd.DataFrame) -> str:
+def _beside(intervals: pd.DataFrame, table: Table, frame: pd.DataFrame) -> str:
     """`Avg.` of the rows that are no readings, such as the constant predictor, for a caption; empty where none is."""
     name = str(frame["metric"].iloc[0])
     own = intervals[(intervals["condition"] == AVERAGE) & (intervals["metric"] == name)].set_index("method")["mean"]
