@@ -12,6 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -177,21 +178,22 @@ def starts(rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def workers(out: Path) -> dict[str, float]:
-    """Wall time of the same eight cells with one worker and with two."""
-    import tempfile
-
-    seconds = {}
-    for jobs in (1, 2):
-        with tempfile.TemporaryDirectory(dir=out) as folder:
-            command = [sys.executable, "run_benchmark.py", "--grid", "quick", "--methods", "corrkd", "--seeds", "8"]
-            command += ["--jobs", str(jobs), "--out", folder]
-            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-            cells = [json.loads(file.read_text()) for file in Path(folder).glob("cells/*/cell.json")]
-            starts, ends = ([pd.Timestamp(cell[end]) for cell in cells] for end in ("started", "finished"))
-            assert len(cells) == 8
-            seconds[f"{jobs}"] = (max(ends) - min(starts)).total_seconds()
-    return seconds | {"ratio": seconds["1"] / seconds["2"]}
+def workers(out: Path, rounds: int) -> dict[str, float]:
+    """Wall time of the same eight cells with one worker and with two, in turns: medians."""
+    times: dict[str, list[float]] = {"1": [], "2": []}
+    for _ in range(rounds):
+        for jobs, seconds in times.items():
+            with tempfile.TemporaryDirectory(dir=out) as folder:
+                command = [sys.executable, "run_benchmark.py", "--grid", "quick", "--methods", "corrkd", "--seeds", "8"]
+                command += ["--jobs", jobs, "--out", folder]
+                subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+                cells = [json.loads(file.read_text()) for file in Path(folder).glob("cells/*/cell.json")]
+                begun, ended = ([pd.Timestamp(cell[end]) for cell in cells] for end in ("started", "finished"))
+                assert len(cells) == 8
+                seconds.append((max(ended) - min(begun)).total_seconds())
+    middle = {jobs: statistics.median(seconds) for jobs, seconds in times.items()}
+    ratios = [one / two for one, two in zip(times["1"], times["2"], strict=True)]
+    return middle | {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
 def plot(training: pd.DataFrame, path: Path) -> None:
@@ -205,6 +207,7 @@ def plot(training: pd.DataFrame, path: Path) -> None:
     axes.set_yticks(range(len(rows)), [f"{m}, {w}" for m, w in zip(rows["method"], rows["who"], strict=True)])
     axes.set_xlabel("seconds an epoch, one core, MOSI-sized random data (median, least, most)")
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -218,31 +221,34 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     started = time.time()
-    training: list[dict[str, Any]] = []
-    for method, contenders in groups(arguments.methods, arguments.mmsa):
-        training += measure(method, contenders, arguments.rounds)
-        print(pd.DataFrame(training[-len(contenders) :]).round(3).to_string(index=False), flush=True)
-    evaluated = []
-    for method in arguments.methods:
-        evaluated.append(evaluation(method, max(1, arguments.rounds - 1)))
-        print(pd.DataFrame(evaluated[-1:]).round(3).to_string(index=False), flush=True)
-    pair = None if arguments.skip_workers else workers(arguments.out)
-    frame, evaluated_frame, starts_frame = pd.DataFrame(training), pd.DataFrame(evaluated), pd.DataFrame(starts(5))
-    frame.to_csv(arguments.out / "training.csv", index=False, float_format="%.4g")
-    evaluated_frame.to_csv(arguments.out / "evaluation.csv", index=False, float_format="%.4g")
-    starts_frame.to_csv(arguments.out / "start.csv", index=False, float_format="%.4g")
-    plot(frame, arguments.out / "training.png")
-    facts = {
+    found: dict[str, list[dict[str, Any]]] = {"training": [], "evaluation": [], "start": starts(5)}
+
+    def keep() -> None:
+        """What there is so far: an hour's measurement that is stopped at its end leaves all but that."""
+        frames = {name: pd.DataFrame(rows) for name, rows in found.items()}
+        for name, frame in frames.items():
+            frame.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.4g")
+        plot(frames["training"], arguments.out / "training.png")
+        facts["minutes"] = round((time.time() - started) / 60, 1)
+        (arguments.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (arguments.out / "speed.md").write_text(report(**frames, facts=facts))
+
+    facts: dict[str, Any] = {
         "machine": _processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "rounds": arguments.rounds,
-        "minutes": round((time.time() - started) / 60, 1),
         "matmul_rate_gflops": round(matmul_rate() / 1e9, 1),
-        "workers": pair,
+        "workers": None,
     }
-    (arguments.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (arguments.out / "speed.md").write_text(report(frame, evaluated_frame, starts_frame, facts))
+    if not arguments.skip_workers:
+        facts["workers"] = workers(arguments.out, arguments.rounds)
+    for method, contenders in groups(arguments.methods, arguments.mmsa):
+        found["training"] += measure(method, contenders, arguments.rounds)
+        print(pd.DataFrame(found["training"][-len(contenders) :]).round(3).to_string(index=False), flush=True)
+        found["evaluation"].append(evaluation(method, max(1, arguments.rounds - 1)))
+        print(pd.DataFrame(found["evaluation"][-1:]).round(3).to_string(index=False), flush=True)
+        keep()
     print((arguments.out / "speed.md").read_text())
 
 
@@ -267,7 +273,7 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def report(training: pd.DataFrame, evaluated: pd.DataFrame, started: pd.DataFrame, facts: dict[str, Any]) -> str:
+def report(training: pd.DataFrame, evaluation: pd.DataFrame, start: pd.DataFrame, facts: dict[str, Any]) -> str:
     """The tables as Markdown."""
     lines = [
         "# Speed",
@@ -281,18 +287,18 @@ def report(training: pd.DataFrame, evaluated: pd.DataFrame, started: pd.DataFram
         "",
         "## Evaluation, all settings of the full grid (686 samples of 1 to 50 frames)",
         "",
-        markdown(evaluated),
+        markdown(evaluation),
         "",
         "## Start",
         "",
-        markdown(started),
+        markdown(start),
         "",
     ]
     if facts["workers"]:
         pair = facts["workers"]
         lines += [
             f"Eight cells of CorrKD: {pair['1']:.0f} s with one worker, {pair['2']:.0f} s with two "
-            f"({pair['ratio']:.2f} times the cells an hour).",
+            f"({pair['ratio']:.2f} times the cells an hour; {pair['least']:.2f} to {pair['most']:.2f} by round).",
             "",
         ]
     return "\n".join(lines)
