@@ -28,8 +28,10 @@ from benchmark.report.verdicts import interval_words
 
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 
-# Okabe and Ito's palette, without black and with its yellow darkened to stand out from white; then two darker ones.
+# Okabe and Ito's palette, with its yellow darkened to stand out from white and two darker ones; the first colour is
+# CorrKD's alone, beside which the others are looked at, and theirs is black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00", "#332288", "#882255")
+INSTEAD = "#222222"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 GREY = "#B8B8B8"
@@ -109,7 +111,8 @@ def look_of(method: str) -> Look:
     else:
         number = int(hashlib.sha256(method.encode(errors="surrogatepass")).hexdigest()[:8], 16)
         steps = number, number // len(COLOURS), number // len(COLOURS) // len(MARKERS)
-    choices = zip(("color", "marker", "linestyle"), (COLOURS, MARKERS, DASHES), steps, strict=True)
+    colours = COLOURS if method == FIRST[0] else (INSTEAD, *COLOURS[1:])
+    choices = zip(("color", "marker", "linestyle"), (colours, MARKERS, DASHES), steps, strict=True)
     return {what: of[step % len(of)] for what, of, step in choices}
 
 

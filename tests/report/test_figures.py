@@ -105,6 +105,8 @@ def test_a_method_looks_alike_in_every_company_and_unlike_every_other():
     assert {looks[name]["color"] for name in ("corrkd", "linear", "mult", "misa")} == set(COLOURS[:4])
     # Pinned, since figures of other grids and versions are laid side by side.
     assert (look_of("corrkd")["color"], look_of("corrkd")["marker"]) == ("#0072B2", "o")
+    others = {look_of(name)["color"] for name in [*known, "w/o RCD", *map(str, range(50))] if name != "corrkd"}
+    assert "#0072B2" not in others and len(others) == len(COLOURS) + 1, "one colour each, and that of the floors"
     assert (look_of("w/o SCD")["color"], look_of("w/o SCD")["marker"]) == ("#332288", "h")
 
 
