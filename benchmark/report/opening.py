@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.evidence.comparisons import ALPHA
 from benchmark.evidence.groups import counted
 from benchmark.evidence.scores import SETTING
-from benchmark.evidence.statistics import AREA, AVERAGE, FLOORS
+from benchmark.evidence.statistics import AREA, AVERAGE, FLOORS, holm
 from benchmark.evidence.stored import REFERENCE, Evidence
-from benchmark.evidence.tuning import Tuning, against_reference
+from benchmark.evidence.tuning import Tuning, against_reference, outcomes
 from benchmark.protocol.metrics import metric
 from benchmark.report.manifest import tell_cells
 from benchmark.report.tables import COMPLETE, number_range, order_methods, sentence
@@ -149,7 +150,7 @@ def findings(
         found += _likeness(tests, compared, str(against), order, places, margin)
     found += _collapse(evidence.intervals, order, places)
     if tuned:
-        found.append(_tuned(tunings, evidence, against))
+        found.append(_tuned(tunings, evidence, against, places))
     return found
 
 
@@ -406,12 +407,14 @@ def _collapse(intervals: pd.DataFrame, order: Sequence[str], places: _Places) ->
     return [Sentence(COLLAPSE, text)]
 
 
-def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None) -> Sentence:
-    """How rows were tuned, and whether that changes who is ahead of the reference."""
+def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None, places: _Places) -> Sentence:
+    """How rows were tuned, what that gave each, and whether it changes who is ahead of the reference."""
     tried = number_range(pd.Series([len(own.valid) - 1 for own in tunings]))
     text = (
         f"Each tuned row is the configuration with the best validation score, of the default and {tried} random ones."
     )
+    if told := _gains(outcomes(tunings, evidence.intervals, evidence.pairs), places):
+        text += f" {told}"
     changes = against_reference(tunings, evidence.pairs, against or "")
     if not changes.empty:
         turned = int(changes["changed"].sum())
@@ -420,6 +423,27 @@ def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None) -
             f"{'changes' if turned < 2 else 'change'} sign."
         )
     return Sentence(TUNED, text)
+
+
+def _gains(found: pd.DataFrame, places: _Places) -> str:
+    """On which methods tests tell, by test scores, that tuning did something; nothing where none was possible."""
+    found = found.dropna(subset=["p"]) if len(found) else found
+    if found.empty:
+        return ""
+    told = found[holm(found["p"].to_numpy()) < ALPHA]
+    by_size = _records(told.loc[told["gain"].abs().sort_values(ascending=False).index])
+    named: dict[bool, list[str]] = {True: [], False: []}  # by whether it is better
+    for row in by_size:
+        sign = -1.0 if metric(row["metric"]).lower_is_better else 1.0
+        amount = _amount(abs(row["gain"]), sorted(abs(row[end]) for end in ("low", "high")), row["metric"])
+        named[sign * row["gain"] > 0].append(f"{row['method']}{places.on(row)} by {amount}")
+    if not by_size:
+        return f"On test, no test tells any of {counted(len(found), 'tuned row')} from its default (Holm)."
+    better, worse = (f" ({_listed(names, most=_MOST)})" if names else "" for names in (named[True], named[False]))
+    return (
+        f"On test, as far as tests tell (Holm), tuning made {len(named[True]) or 'none'} of "
+        f"{counted(len(found), 'row')} better{better} and {len(named[False]) or 'none'} worse{worse}."
+    )
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -308,6 +308,25 @@ def test_tuned_rows_are_held_against_the_reference_tuned():
     assert "tuned" not in told(ONE, evidence_of(tests[:2]), tunings=tunings)
 
 
+def test_what_tuning_gave_is_told_by_tests_corrected_for_their_number():
+    names = ["corrkd", "mult", "misa"]
+    scores = make_scores([*names, *(f"{name} tuned" for name in names)])
+    tunings = [tuning(name, 60.0, 61.0) for name in names]
+
+    def given(*gains):
+        pairs = [compared(f"{name} tuned", gain, p, against=name) for name, (gain, p) in zip(names, gains, strict=True)]
+        return told(scores, evidence_of([], BEST, pairs=pairs), tunings=tunings)["tuned"].split("random ones. ")[1]
+
+    assert given((3.0, 0.01), (-4.0, 0.02), (1.0, 0.9)) == (
+        "On test, as far as tests tell (Holm), tuning made 1 of 3 rows better (corrkd by 3.0 points [1.0, 5.0]) and 1 worse "
+        "(mult by 4.0 points [2.0, 6.0])."
+    )
+    assert "made none of 3 rows better and 1 worse (misa by 3.0" in given((1.0, 0.9), (1.0, 0.9), (-3.0, 0.001))
+    none = given((3.0, 0.03), (-3.0, 0.03), (3.0, 0.03))
+    assert none == "On test, no test tells any of 3 tuned rows from its default (Holm)."
+    assert "any of 1 tuned row from" in given((0.0, NAN), (3.0, 0.2), (0.0, NAN)), "both rows are the same cells"
+
+
 def said(scores, cells=None, failures=()):
     return {banner.kind: f"{banner.lead} {banner.text}" for banner in banners(scores, cells or {}, failures)}
 
