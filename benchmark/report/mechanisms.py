@@ -33,7 +33,7 @@ def told(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         ``method, seed, stage, what, name, value, idle, acts``: what is ``kept epoch`` (of ``epochs``, the first `idle`
         of which count as idle), ``share of the gradient`` (in the sum of all terms' norms, which are ``norm`` and,
         clipped, ``clipped``), ``error``, or ``could not be asked``, for the reason that is the name; `acts` is then
-        None.
+        None, and where doing nothing makes no error: of whole samples alone, nothing is to be rebuilt.
     """
     found = cell.get("mechanisms") or {}
     stages = found.get("stages", [])
@@ -57,7 +57,7 @@ def told(cell: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "name": name,
             "value": value,
             "idle": idle,
-            "acts": value < (1 - LEAST_GAIN) * idle,
+            "acts": value < (1 - LEAST_GAIN) * idle if value or idle else None,
         }
     if fault := found.get("fault"):
         nothing = {"value": math.nan, "idle": math.nan, "acts": None}
@@ -128,7 +128,7 @@ def _numbers(what: Any, same: pd.DataFrame) -> tuple[Cell, Cell]:
 
 def _acts(same: pd.DataFrame) -> Cell:
     if same["acts"].isna().all():
-        return Cell("")
+        return Cell("nothing to do" if same["what"].iloc[0] == "error" else "")
     idle = int((same["acts"] == False).sum())  # noqa: E712 - None is neither
     if not idle:
         return Cell("yes")

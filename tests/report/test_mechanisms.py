@@ -58,6 +58,14 @@ def test_each_measure_has_a_row_that_says_whether_it_acted(base):
     assert "mctn" not in {method for method, *_ in found}
 
 
+def test_where_nothing_is_missing_nothing_is_idle(base):
+    """A method that rebuilds features, trained on whole samples alone."""
+    cells = [cell("misa", seed, effects={"rebuilt": {"value": 0.0, "idle": 0.0}}) for seed in (0, 1)]
+    assert rows(mechanism_table(base, cells))[-1] == ("misa", "error: rebuilt", "0", "0", "nothing to do")
+    table = with_mechanisms(replace(base, columns=[], summary=pd.DataFrame({"method": ["misa"]})), cells)
+    assert table.summary["mechanism"].tolist() == ["acts"]
+
+
 def test_the_csv_has_a_row_a_seed(base):
     table = mechanism_table(base, CELLS)
     lines = to_csv(table).splitlines()
