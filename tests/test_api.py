@@ -360,7 +360,7 @@ def test_a_report_on_several_folders_and_on_some_rows(whole, tmp_path):
     assert run_benchmark.main(arguments) == 0
     assert set(benchmark.read_scores(tmp_path / "typed")["method"]) == {"linear"}
     table = (tmp_path / "typed" / "tables" / "mosi_inter.md").read_text()
-    assert "linear" in table and "constant" not in table
+    assert "Linear" in table and "Constant" not in table
 
 
 # ---- how to get it again

@@ -52,7 +52,7 @@ def test_from_nothing_to_a_table(here, capsys):
     assert main(["--grid", write_grid(here, "stars.yaml"), "--data", ".", "--out", "out", "--jobs", "1"]) == 0
     assert "task stars: file data (stars.npz, neutral" in capsys.readouterr().out
     table = (here / "out" / "tables" / "stars_inter.md").read_text()
-    assert "| F1 | linear |" in table and "data from file" in table and "{l,a}" in table
+    assert "| F1 | Linear |" in table and "data from file" in table and "{l,a}" in table
     scores = benchmark.read_scores("out")
     assert set(scores["task"]) == {"stars"} and set(scores["target"]) == {"polarity"}
     n = scores.groupby("metric")["n"].first()
@@ -92,7 +92,7 @@ def test_every_kind_of_task_in_one_run(here):
     comparisons = pd.read_csv("out/comparisons.csv")
     assert {"mae", "corr", "acc7", "auroc"} <= set(comparisons["metric"]), "tests of every metric"
     text = (here / "out" / "tables" / "mosi_intensity_inter.md").read_text()
-    best = next(line for line in text.splitlines() if line.startswith("| MAE | linear"))
+    best = next(line for line in text.splitlines() if line.startswith("| MAE | Linear"))
     assert best.count("**") >= 8, "the least error is the best"
     model = results.load("linear", "mosi_intensity", seed=0)
     assert model.task.kind == "intensity" and model.task.num_outputs == 1

@@ -346,7 +346,8 @@ def test_the_tables_show_what_an_independent_script_finds_in_the_predictions(who
         for metric, method, *cells in body:
             for column, cell in zip(head[2:], cells, strict=True):
                 plain = re.sub(r"</?u>|\\\*|\*\*|\(?‡\)?", "", cell)
-                assert plain == expected[metric, method, columns[column]], (name, metric, method, column)
+                label = {"Constant": "constant", "CorrKD": "corrkd", "MulT": "mult"}[method]
+                assert plain == expected[metric, label, columns[column]], (name, metric, method, column)
                 seen += 1
     assert seen == 3 * 3 * 4
 
@@ -448,7 +449,7 @@ def test_against_marks_the_tables(whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
     assert run("--report-only", out, "--against", "corrkd") == 0
-    assert "No test against corrkd (◆): that takes three seeds" in (out / "tables" / "mosi_inter.md").read_text()
+    assert "No test against CorrKD (◆): that takes three seeds" in (out / "tables" / "mosi_inter.md").read_text()
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
     assert run("--report-only", out) == 0, "what was said last time holds"
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"corrkd"}
@@ -468,7 +469,7 @@ def test_without_cells_only_the_stored_tests_are_there(whole, tmp_path, capsys):
     assert run("--report-only", whole, "--against", "corrkd", "--out", out) == 0
     table = (out / "tables" / "mosi_inter.md").read_bytes()
     assert run("--report-only", out, "--against", "corrkd") == 0
-    assert (out / "tables" / "mosi_inter.md").read_bytes() == table and b"against corrkd" in table
+    assert (out / "tables" / "mosi_inter.md").read_bytes() == table and b"against CorrKD" in table
     capsys.readouterr()
     assert run("--report-only", out, "--against", "mult") == 2
     said = "so only the tests against corrkd are there; leave --against out, or run the grid\n"

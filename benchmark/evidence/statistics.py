@@ -8,6 +8,7 @@ where a table asks for it, and only then look across seeds, so that a deviation 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -254,7 +255,7 @@ def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float) -> str:
+def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float, called: Callable[[str], str] = str) -> str:
     """Wilcoxon's signed-rank test of `Avg.` over seeds, or how many seeds it would take to be of any use, in words.
 
     Parameters
@@ -264,6 +265,8 @@ def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float) -> str:
     against : str
         The method that all others are compared with.
     alpha : float
+    called : callable
+        Gives the name that a method is printed by.
 
     Returns
     -------
@@ -279,9 +282,11 @@ def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float) -> str:
         enough = math.floor(math.log2(2 * len(others) / alpha)) + 1
         count = "one seed" if seeds == 1 else f"{seeds} seeds"
         return (
-            f"Over seeds alone, Wilcoxon's signed-rank test can tell no method from {against}: with {count} its least "
-            f"p is {least:.3g}, before Holm's correction for {len(others)} comparisons; it would take {enough} seeds."
+            f"Over seeds alone, Wilcoxon's signed-rank test can tell no method from {called(against)}: with {count} "
+            f"its least p is {least:.3g}, before Holm's correction for {len(others)} comparisons; it would take "
+            f"{enough} seeds."
         )
     p = holm(np.array([stats.wilcoxon(table[m], table[against], zero_method="zsplit").pvalue for m in others]))
-    listed = ", ".join(f"{method} p = {value:.3g}" for method, value in zip(others, p, strict=True))
-    return f"Wilcoxon's signed-rank test over {seeds} seeds, Avg. against {against}, two-sided, after Holm: {listed}."
+    listed = ", ".join(f"{called(str(method))} p = {value:.3g}" for method, value in zip(others, p, strict=True))
+    versus = f"Avg. against {called(against)}"
+    return f"Wilcoxon's signed-rank test over {seeds} seeds, {versus}, two-sided, after Holm: {listed}."

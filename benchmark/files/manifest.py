@@ -119,6 +119,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(strict=True)
     label: str
     description: str
+    display: str = ""
 
 
 class _Reading(BaseModel):

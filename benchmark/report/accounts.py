@@ -19,6 +19,7 @@ from benchmark.report.content import Block, Cell, Picture, Table
 from benchmark.report.figures import TWO_COLUMNS, Look, axis_label, new_figure, styled, tell_floors
 from benchmark.report.labels import place_labels
 from benchmark.report.methods import missing_averages
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import number_range
 
 COLUMNS = ["MFLOP", "ms", "MiB", "Parameters", "Training (s)", AVERAGE]
@@ -128,7 +129,7 @@ def accounts_table(scores: pd.DataFrame, table: Table, cells: Sequence[Mapping[s
         summary=costs,
         blocks=[Block("", [row(cost) for cost in costs.itertuples()])],
         words=(),
-        notes=tuple(f"{method} could not be asked: {fault}." for method, fault in faults.items()),
+        notes=tuple(f"{method_name(method)} could not be asked: {fault}." for method, fault in faults.items()),
         reference="",
     )
 
@@ -151,7 +152,7 @@ def _devices(known: pd.DataFrame) -> str:
         by_device.setdefault(" and ".join(names.get(own, own) for own in device.split(" and ")), []).append(method)
     if len(by_device) == 1:
         return f" on {next(iter(by_device))}"
-    told = [f"on {device}: {', '.join(methods)}" for device, methods in by_device.items()]
+    told = [f"on {device}: {', '.join(method_names(methods))}" for device, methods in by_device.items()]
     return f" ({'; '.join(told)})"
 
 
@@ -219,7 +220,7 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
         for axes, what in zip(panels, _AXES, strict=True):
             left, right = axes.get_xlim()
             more = f" ({AT_LEAST})" if what == "operations" else ""
-            names = [f"{method}{more if row['uncounted'] else ''}" for method, row in shown.iterrows()]
+            names = [f"{method_name(method)}{more if row['uncounted'] else ''}" for method, row in shown.iterrows()]
             lines = [*avoid[what], *((left, score, right, score) for score in floors)]
             place_labels(axes, shown[what], shown["average"], names, lines)
     without = [m for m in rows.index if m not in shown.index and m not in FLOORS]
@@ -229,8 +230,9 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
         "axes. The line passes through the methods that none beats at their cost or less."
     )
     caption += tell_floors(list(floors.index))
-    caption += f" Not drawn: {', '.join(map(str, without))}." if without else ""
-    alt = f"{what}, for {', '.join(map(str, shown.index))}. {accounts.lead} The numbers are in the table above."
+    caption += f" Not drawn: {', '.join(method_names(without))}." if without else ""
+    listed = ", ".join(method_names(shown.index))
+    alt = f"{what}, for {listed}. {accounts.lead} The numbers are in the table above."
     return Picture(f"{accounts.prefix}_pareto", "", caption, alt, figure)
 
 

@@ -24,6 +24,7 @@ from benchmark.evidence.statistics import (
 from benchmark.evidence.stored import AUGMENTATION, IDEA, TUNED, Evidence
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table, leads
+from benchmark.report.naming import method_name
 from benchmark.report.tables import (
     BEST,
     BEST_TESTED,
@@ -158,7 +159,8 @@ def interval_table(
     tests = arrow_tests(_of(evidence.comparisons, scores), against)
     tests = tests if tests.empty else tests[tests["condition"] == AVERAGE]
     compared = not tests.empty and AVERAGE in columns
-    versus = [f"{AVERAGE} less {against}", "p", "detectable"] if compared else []
+    called = method_name(against)
+    versus = [f"{AVERAGE} less {called}", "p", "detectable"] if compared else []
     blocks = []
     fewer = fewer_seeds(own.groupby("method", observed=True)["seeds"].max())
     for name, title in titles.items():
@@ -186,10 +188,14 @@ def interval_table(
     if compared and tests["p"].isna().all():
         caption += [untested(str(against))]
     elif compared:
-        of_tuned = f", of tuned rows against {tuned_label(str(against))}" if (tests["purpose"] == TUNED).any() else ""
+        of_tuned = (
+            f", of tuned rows against {method_name(tuned_label(str(against)))}"
+            if (tests["purpose"] == TUNED).any()
+            else ""
+        )
         caption += [
-            f"p: paired two-sided test of {AVERAGE} against {against} ({REFERENCE_SIGN}){of_tuned}, corrected by Holm; "
-            f"{BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
+            f"p: paired two-sided test of {AVERAGE} against {called} ({REFERENCE_SIGN}){of_tuned}, corrected by "
+            f"Holm; {BETTER} better, {WORSE} worse, {ALIKE} alike (the whole interval lies within "
             f"{margin_words(margin, titles)}), {OPEN} nothing can be said. detectable: the least difference that the "
             "test, before Holm's correction, would find with a chance of 80 %. The "
             f"test of {AVERAGE} is the primary outcome; all others are exploratory."
@@ -354,7 +360,7 @@ def with_failures(table: Table, failures: Sequence[Mapping[str, str]]) -> Table:
     if not seeds:
         return table
     lost = [(method, [Cell("failed") for _ in table.columns]) for method in seeds if method not in table.methods]
-    told = ", ".join(f"{m} (seed{'s' * (len(s) > 1)} {', '.join(s)})" for m, s in seeds.items())
+    told = ", ".join(f"{method_name(m)} (seed{'s' * (len(s) > 1)} {', '.join(s)})" for m, s in seeds.items())
     return replace(
         table,
         caption=f"{table.caption} Failed, and not averaged: {told}.",

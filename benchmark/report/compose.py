@@ -28,6 +28,7 @@ from benchmark.report.content import Picture, Table
 from benchmark.report.diagnostics import embed
 from benchmark.report.findings import tell_recomputed
 from benchmark.report.manifest import build_manifest, provenance
+from benchmark.report.naming import Names, printed_as
 from benchmark.report.paper import FOLDER, paper_files
 from benchmark.report.paper_columns import Printed
 from benchmark.report.write import sections, write_report
@@ -68,8 +69,8 @@ class Content:
         Those of them that this report was asked for, and not an earlier one or the grid.
     remarks : sequence of str
         What could not be read of the others, one line each.
-    names : mapping of label to str
-        The rows as papers print them.
+    names : Names
+        The rows and tasks as papers print them.
     """
 
     collection: Collection
@@ -86,7 +87,7 @@ class Content:
     tables: Mapping[str, PaperTable] = field(default_factory=dict)
     asked: Sequence[str] = ()
     remarks: Sequence[str] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
 
     @property
     def scores(self) -> pd.DataFrame:
@@ -117,16 +118,17 @@ class Content:
     def parts(self) -> dict[str, dict[str, Table | Picture]]:
         """Every table and picture, by the stem of its file, under ``tables`` and ``figures``."""
         found: dict[str, dict[str, Table | Picture]] = {"tables": {}, "figures": {}}
-        for section in sections(self.scores, **self.report, places=lambda shown: embed(shown.values)):
-            for part in section.parts:
-                found["tables" if isinstance(part, Table) else "figures"][part.stem] = part
+        with printed_as(self.names):
+            for section in sections(self.scores, **self.report, places=lambda shown: embed(shown.values)):
+                for part in section.parts:
+                    found["tables" if isinstance(part, Table) else "figures"][part.stem] = part
         return found
 
     @cached_property
     def paper(self) -> tuple[dict[str, str], list[str]]:
         """The files of tables for a paper, and what is to be said of them: see :func:`paper_files`."""
         printed = Printed(
-            methods=self.names,
+            methods=self.names.methods,
             tasks={task["name"]: task.get("display", "") for task in self.manifest.get("tasks", [])},
             against=self.against,
             selection=self.manifest.get("selection") or "",
@@ -230,11 +232,13 @@ def gather(
     shown |= asked
     named = list(filter(None, against))
     reference = next((label for label in named if label in texts), named[0] if named else None)
+    names = {row.label: methods.display_name(row, entries) for row in rows}
     open_cells = [cell for cell in lacking(stores, planned) if only is None or cell["method"] in only]
     alike = next((points for points in margin if points is not None), MARGIN)
     if empty:
         stored = {entry["label"]: entry["description"] for entry in manifest.get("methods", [])}
         texts = {label: text for label, text in stored.items() if only is None or label in only} or texts
+        names |= {own["label"]: own["display"] for own in manifest.get("methods", []) if own.get("display")}
     else:
         evidence = weigh(collection.models, rows={row.label: row for row in rows}, against=reference)
         manifest = build_manifest(
@@ -244,6 +248,7 @@ def gather(
             methods=texts,
             against=reference,
             margin=alike,
+            names=names,
             metrics=metrics,
             tables=told(shown),
             highlight=highlight,
@@ -272,7 +277,7 @@ def gather(
         tables=shown,
         asked=list(asked),
         remarks=remarks,
-        names={row.label: methods.display_name(row, entries) for row in rows},
+        names=Names.of(names, {task["name"]: task.get("display", "") for task in manifest.get("tasks", [])}),
     )
 
 
@@ -302,7 +307,8 @@ def write(content: Content, out: Path, say: Callable[[str], None]) -> None:
     elif content.asked and read_manifest(manifest := out / "manifest.json"):  # for the next report, and for --verify
         stored = json.loads(manifest.read_text(encoding="utf-8"))
         replace_file(manifest, json_text({**stored, "tables": told(content.tables)}).encode())
-    write_report(content.scores, out, **content.report, paper=paper)
+    with printed_as(content.names):
+        write_report(content.scores, out, **content.report, paper=paper)
     written = {"report": out / "report.html", "tables": out / "tables", "figures": out / "figures"}
     say("; ".join(f"{what}: {path}" for what, path in written.items() if path.exists()))
     if paper:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmark.report.naming import method_name, task_name
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -24,9 +26,9 @@ def file_prefix(task: str) -> str:
     return f"{kept}-{hashlib.sha256(task.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
-def lead(tasks: str, source: str) -> str:
-    """The sentence that says which data it is, for instance ``mosi: simulated data.``"""
-    return f"{tasks}: {'simulated data' if source == 'simulated' else 'data from file'}."
+def lead(task: str, source: str) -> str:
+    """The sentence that says which data it is, for instance ``CMU-MOSI: simulated data.``"""
+    return leads([(task, source)])
 
 
 def leads(tasks: Iterable[tuple[str, str]]) -> str:
@@ -34,7 +36,11 @@ def leads(tasks: Iterable[tuple[str, str]]) -> str:
     by_source: dict[str, list[str]] = {}
     for task, source in dict.fromkeys(tasks):
         by_source.setdefault(source, []).append(task)
-    return " ".join(lead(", ".join(names), source) for source, names in by_source.items())
+    said = {"simulated": "simulated data"}
+    return " ".join(
+        f"{', '.join(map(task_name, names))}: {said.get(source, 'data from file')}."
+        for source, names in by_source.items()
+    )
 
 
 def title_and_mark(about: str) -> tuple[str, str]:
@@ -135,7 +141,8 @@ class Table:
 
     def row_name(self, method: str) -> str:
         """A row's name as printed: the reference bears a sign."""
-        return f"{method} {REFERENCE_SIGN}" if method == self.reference else method
+        name = method_name(method)
+        return f"{name} {REFERENCE_SIGN}" if method == self.reference else name
 
 
 @dataclass(frozen=True)

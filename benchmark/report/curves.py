@@ -41,6 +41,7 @@ from benchmark.report.figures import (
     styled,
     tell_floors,
 )
+from benchmark.report.naming import method_name, method_names, task_name
 from benchmark.report.tables import COMPLETE, compared_metrics, order_methods, sentence
 
 MOST_METRICS = {True: 6, False: 4}
@@ -101,7 +102,7 @@ def draw(table: Table, looks: Looks) -> Picture:
             figure.supylabel(words, fontsize=7.5)
             add_legend(figure, list(handles.values()), list(handles), 1.7)
     what = f"Curves: {words} against the ratio p of missing frames" if curves else f"Dots: {words} by modalities"
-    alt = f"{what}, for {', '.join(names)}. {table.lead} The numbers are in the table above."
+    alt = f"{what}, for {', '.join(method_names(names))}. {table.lead} The numbers are in the table above."
     shown = summary[summary["metric"].isin(list(titles))]
     caption = f"{table.lead} {what}; {describe_bars(shown, looks)}.{looks.said}{tell_floors(names)}"
     return Picture(table.stem, "", caption, alt, figure)
@@ -147,7 +148,7 @@ def small_multiples(intervals: pd.DataFrame, looks: Looks, order: Sequence[str] 
         figure = new_figure(width, 1.3 * len(tasks) + 0.55, about)
         grid = figure.subplots(len(tasks), columns, squeeze=False, sharex=True, sharey="row" if share else False)
         for ((task, source), rows), own, line in zip(tasks.items(), panels, grid, strict=True):
-            named = [task, *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
+            named = [task_name(task), *([source] if len(sources) > 1 else []), *([] if alike else [axis_label(own[0])])]
             if len(tasks) > 1:  # one alone is named above
                 line[0].set_ylabel(",\n".join(named), fontsize=fitting_size(named, 1.2, 7.5))
             for name, axes in zip(own, line, strict=True):
@@ -163,7 +164,7 @@ def small_multiples(intervals: pd.DataFrame, looks: Looks, order: Sequence[str] 
     if share and columns > 1:
         caption += " The y axis is shared within a row."
     across = " and a column a metric" if alike else ", of its primary metric"
-    alt = f"{what}, a row of panels a task{across}, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a row of panels a task{across}, for {', '.join(method_names(methods))}. {about}"
     return Picture("overview", "All tasks and metrics" if alike else "All tasks", caption, alt, figure)
 
 
@@ -219,7 +220,7 @@ def pattern_curves(
     caption = (
         f"{about} {what}; {describe_samples(shown)}; {describe_bars(shown, looks)}.{looks.said}{tell_floors(methods)}"
     )
-    alt = f"{what}, a panel a pattern, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a pattern, for {', '.join(method_names(methods))}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_patterns", "Patterns of missing frames", caption, alt, figure)
 
 
@@ -268,7 +269,7 @@ def family_curves(
     behind = np.concatenate([np.vstack([line[["ratio", "mean"]], [[np.nan] * 2]]) for line in lines.values()])
     rows, columns = panel_grid(len(rest), 6)
     width = TWO_COLUMNS if columns > 2 else ONE_COLUMN
-    size = fitting_size(rest, 0.9 * (width - 0.4) / columns, 7.5)
+    size = fitting_size(method_names(rest), 0.9 * (width - 0.4) / columns, 7.5)
     with styled():
         figure = new_figure(width, 0.95 * rows + 0.5, about)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -280,7 +281,7 @@ def family_curves(
             own, look = lines[method], look_of(method)
             axes.fill_between(own["ratio"], *interval(own), color=look["color"], alpha=0.2, linewidth=0, zorder=2)
             axes.plot(own["ratio"], own["mean"], color=look["color"], linewidth=1.4, zorder=3)
-            axes.set_title(method, fontsize=size, pad=3)
+            axes.set_title(method_name(method), fontsize=size, pad=3)
             axes.text(0.04, 0.05, family[method], transform=axes.transAxes, size=5.5, color="#666666")
         for axes in grid.flat[len(rest) :]:
             axes.set_axis_off()
@@ -290,12 +291,12 @@ def family_curves(
     what = (
         f"{sentence(words)} against the ratio p of missing frames, a panel for each method that is grey in the curves"
     )
-    dashed = f"; dashes: {reference}" if reference in lines else ""
+    dashed = f"; dashes: {method_name(reference)}" if reference in lines else ""
     caption = (
         f"{about} {what}, by the groups that their cards name (in the corners); thin and grey: all methods{dashed}; "
         f"{describe_samples(shown)}; {describe_interval(shown, 'bands')}."
     )
-    alt = f"{what}, for {', '.join(rest)}. {about}"
+    alt = f"{what}, for {', '.join(method_names(rest))}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_families", "The other methods, one by one", caption, alt, figure)
 
 
@@ -336,12 +337,12 @@ def label_ends(figure: Figure, rows: Iterable[Sequence[Axes]], methods: Sequence
         places = {method: _share(panel, end) for method, (panel, end) in ends.items() if method not in looks.grey}
         grey = [_share(panel, end) for method, (panel, end) in ends.items() if method in looks.grey]
         others = f"{len(grey)} {'other' if len(grey) == 1 else 'others'}"
-        names = {method: method for method in places}
+        names = {method: method_name(method) for method in places}
         if grey:
             places[others], names[others] = float(np.median(grey)), others
         if not names:
             continue
-        size = min(fitting_size(list(names), _WIDEST, _LABEL), 72 * height / _LINE / len(names))
+        size = min(fitting_size(list(names.values()), _WIDEST, _LABEL), 72 * height / _LINE / len(names))
         spots = spread(list(places.values()), 0.0, 1.0, _LINE * size / 72 / height)
         beside = axes.transAxes + ScaledTranslation(_LEAD, 0, figure.dpi_scale_trans)
         for name, spot in zip(names, spots, strict=True):
@@ -352,7 +353,8 @@ def label_ends(figure: Figure, rows: Iterable[Sequence[Axes]], methods: Sequence
                 )  # fmt: skip
             look: Look = looks[name] if name in ends else {"color": GREY}
             weight = "bold" if look.get("linewidth", 0) > 2 else "normal"
-            axes.text(1, spot, f" {name}", transform=beside, size=size, va="center", color=_dark(look), weight=weight)
+            text = f" {names[name]}"
+            axes.text(1, spot, text, transform=beside, size=size, va="center", color=_dark(look), weight=weight)
 
 
 def _end(line: Line2D) -> tuple[float, float] | None:
@@ -407,7 +409,7 @@ def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: Looks) -> dict
         if method in FLOORS:
             ends = np.stack([at - 0.45, at + 0.45, np.full(len(at), np.nan)], axis=1).ravel()
             axes.vlines(at + 0.45, *interval(dots), color=look["color"], linewidth=0.7)
-            (handles[method],) = axes.plot(ends, np.repeat(dots["mean"], 3), **look | {"linewidth": 0.9})
+            (handles[method_name(method)],) = axes.plot(ends, np.repeat(dots["mean"], 3), **look | {"linewidth": 0.9})
             continue
         at += (next(i for i, own in enumerate(columns) if method in own) - (len(columns) - 1) / 2) * step
         if method in grey:
@@ -415,7 +417,7 @@ def _dots(axes: Axes, summary: pd.DataFrame, table: Table, looks: Looks) -> dict
             handles.setdefault(f"{len(grey)} {'other' if len(grey) == 1 else 'others'}", handle)
             continue
         axes.vlines(at, *interval(dots), color=look["color"], linewidth=0.7)
-        (handles[method],) = axes.plot(at, dots["mean"], **look | {"linestyle": "none"})
+        (handles[method_name(method)],) = axes.plot(at, dots["mean"], **look | {"linestyle": "none"})
     axes.set_xticks(range(len(place)), list(place))
     axes.set_xlim(-0.5, len(place) - 0.5)
     axes.tick_params(axis="x", length=0)

@@ -31,6 +31,7 @@ from benchmark.report.figures import (
     panel_grid,
     styled,
 )
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import number_range, order_methods
 
 MOST_LINES = 10
@@ -70,10 +71,10 @@ def training_curves(
     with styled():
         figure = new_figure(width, 1.3 * rows + 0.55, about)
         grid = figure.subplots(rows, columns, squeeze=False)
-        size = fitting_size(methods, width / columns - 0.4, 8)
+        size = fitting_size(method_names(methods), width / columns - 0.4, 8)
         for axes, method in zip(grid.flat, methods, strict=False):
             _losses(axes, histories[histories["method"] == method], looks[method]["color"])
-            axes.set_title(method, fontsize=size)
+            axes.set_title(method_name(method), fontsize=size)
         for axes in grid.flat[len(methods) :]:
             axes.set_axis_off()
         for axes in grid[-1]:
@@ -94,7 +95,7 @@ def training_curves(
         f"{about} {what}, {lines}; {dots}. Stages follow one another at vertical lines; losses of different stages "
         "and methods are not on one scale, and axes that span more than a factor of ten are logarithmic."
     )
-    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a method, for {', '.join(method_names(methods))}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_training", "Training", caption, alt, figure)
 
 
@@ -205,7 +206,7 @@ def representation_plots(
     with styled():
         figure = new_figure(width, (side + 0.3) * rows + 0.3, about)
         grid = figure.subplots(rows, columns, squeeze=False)
-        size = fitting_size(methods, side - 0.1, 8)
+        size = fitting_size(method_names(methods), side - 0.1, 8)
         for axes, method in zip(grid.flat, methods, strict=False):
             plane = places(shown[method]) if places else embed(shown[method].values)
             for category, colour, marker in zip(categories, colours, cycle(MARKERS), strict=False):
@@ -213,7 +214,7 @@ def representation_plots(
                 axes.plot(at[:, 0], at[:, 1], marker, color=colour, markersize=2.2, alpha=0.7, linestyle="none")
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
-            axes.set_title(method, fontsize=size)
+            axes.set_title(method_name(method), fontsize=size)
             axes.set_xlabel(f"silhouette {scores[method]:.2f}")
         for axes in grid.flat[len(methods) :]:
             axes.set_axis_off()
@@ -231,7 +232,7 @@ def representation_plots(
     )
     if left := _not_apart(scores):
         caption += f" Not shown, for want of a silhouette above 0: {left}."
-    alt = f"{what}, a panel a method, samples marked by category, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a method, samples marked by category, for {', '.join(method_names(methods))}. {about}"
     stem = f"{prefix or file_prefix(first.task)}_tsne"
     return Picture(stem, "Representations", caption, alt, figure)
 
@@ -275,5 +276,5 @@ def tell_unseparated(representations: Sequence[Representation]) -> str:
 
 def _not_apart(scores: Mapping[str, float]) -> str:
     """The methods whose silhouette is not above 0, with it."""
-    left = {method: score for method, score in scores.items() if not score > 0}
+    left = {method_name(method): score for method, score in scores.items() if not score > 0}
     return ", ".join(f"{m} ({'none' if math.isnan(s) else f'{s:.2f}'.replace('-', '−')})" for m, s in left.items())

@@ -23,6 +23,7 @@ from matplotlib.textpath import text_to_path
 from benchmark.evidence.statistics import FLOORS
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import lead, title_and_mark
+from benchmark.report.naming import method_name
 from benchmark.report.tables import number_range
 from benchmark.report.verdicts import interval_words
 
@@ -31,7 +32,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9  # inches
 # Okabe and Ito's palette, with its yellow darkened to stand out from white and two darker ones; the first colour is
 # CorrKD's alone, beside which the others are looked at, and theirs is black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8F8A00", "#332288", "#882255")
-INSTEAD = "#222222"
+INSTEAD = "#000000"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 GREY = "#B8B8B8"
@@ -238,8 +239,8 @@ def _interval_known(rows: pd.DataFrame) -> pd.Series:
 
 def tell_floors(methods: Sequence[str]) -> str:
     """What a caption says of the lines of the floors; empty where there are none."""
-    lines = {"constant": "dashes: constant, the same answer for all", "random": "dots: random, a weighted coin"}
-    told = [lines[floor] for floor in FLOORS if floor in methods]
+    lines = {"constant": "dashes: {}, the same answer for all", "random": "dots: {}, a weighted coin"}
+    told = [lines[floor].format(method_name(floor)) for floor in FLOORS if floor in methods]
     return f" Grey lines are floors ({'; '.join(told)})." if told else ""
 
 

@@ -32,6 +32,7 @@ from benchmark.report.figures import (
     styled,
     text_width,
 )
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import order_methods, sentence
 
 COLOURS = "cividis"
@@ -84,7 +85,8 @@ def condition_heatmap(
         for text in axes.texts:
             x, y = text.get_position()
             text.set_fontweight("bold" if best[int(y), int(x)] else "normal")
-        axes.set_yticklabels(methods, rotation=0, fontsize=fitting_size(methods, 2.5, 7))
+        names = method_names(methods)
+        axes.set_yticklabels(names, rotation=0, fontsize=fitting_size(names, 2.5, 7))
         axes.set_xticklabels(conditions, rotation=90)
         for place in np.cumsum([len(group) for group in groups if group])[:-1]:
             axes.axvline(place, color="white", linewidth=2.5)
@@ -96,7 +98,7 @@ def condition_heatmap(
     caption = f"{about} {what}, best of each condition in bold; {describe_samples(shown)}."
     if AVERAGE in conditions:
         caption += f" {AVERAGE} = mean of the conditions that lack a modality, without {Setting().condition}."
-    alt = f"{what}, methods {', '.join(methods)}; conditions {', '.join(conditions)}. {about}"
+    alt = f"{what}, methods {', '.join(names)}; conditions {', '.join(conditions)}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_heatmap", "All conditions", caption, alt, figure)
 
 
@@ -151,7 +153,7 @@ def crossed_heatmap(
         f"{named})"
     )
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
-    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a method, for {', '.join(method_names(methods))}. {about}"
     several = "" if pattern == PATTERNS[0] else f"_{pattern}"
     title = f"Modalities and frames missing at once, {named}"
     return Picture(f"{prefix or file_prefix(task)}_mixed{several}", title, caption, alt, figure)
@@ -186,7 +188,7 @@ def method_panels(
     with styled():
         figure = new_figure(width, rows * (0.15 * len(first) + 0.25) + below + 0.4, about)
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        names = fitting_size(methods, cell * len(first.columns), 8)
+        names = fitting_size(method_names(methods), cell * len(first.columns), 8)
         size = fitting_size([short(number) for number in numbers if np.isfinite(number)], 0.8 * cell, 6)
         for i, axes in enumerate(grid.flat):
             if i >= len(methods):
@@ -194,7 +196,7 @@ def method_panels(
                 continue
             means = panels[methods[i]]
             mesh = heat_map(axes, means, means.map(lambda mean: "" if pd.isna(mean) else short(mean)), size, **limits)
-            axes.set_title(methods[i], fontsize=names, pad=3)
+            axes.set_title(method_name(methods[i]), fontsize=names, pad=3)
             axes.set_yticklabels(means.index, rotation=0, fontsize=6)
             axes.set_xticklabels(means.columns, rotation=90 if steep else 0, fontsize=ticks)
             axes.tick_params(labelbottom=i + columns >= len(methods))
@@ -248,7 +250,7 @@ def confusion_matrices(
     width = ONE_COLUMN if columns * least + 1.0 <= ONE_COLUMN else TWO_COLUMNS
     across, down = (width - 1.0) / columns, max(0.5, 0.17 * len(categories))
     height = blocks * (len(conditions) * (down + 0.05) + 0.75) + 0.4
-    names = fitting_size(methods, across - 0.08, 8)
+    names = fitting_size(method_names(methods), across - 0.08, 8)
     ticks = fitting_size(categories, 0.8, 6)
     numbers = fitting_size([".00"], 0.85 * across / len(categories), 6.5)
     with styled():
@@ -271,7 +273,7 @@ def confusion_matrices(
                 if i % columns == 0:
                     axes.set_ylabel(condition)
                 if j == 0:
-                    axes.set_title(method, fontsize=names, pad=3)
+                    axes.set_title(method_name(method), fontsize=names, pad=3)
         figure.supylabel("truth", fontsize=7.5)
         figure.supxlabel("prediction", fontsize=7.5)
         bar = figure.colorbar(mesh, ax=grid, label="share of the category in truth", pad=0.01, aspect=8 * height)
@@ -281,7 +283,7 @@ def confusion_matrices(
     caption = f"{about} {what}, methods across and conditions down, over all seeds; each row sums to 1."
     if count > len(methods):
         caption += f" The csv file has the counts of all {count} methods."
-    alt = f"{what}, for {', '.join(methods)} in the conditions {', '.join(conditions)}. {about}"
+    alt = f"{what}, for {', '.join(method_names(methods))} in the conditions {', '.join(conditions)}. {about}"
     counted = everything.drop(columns=["task", "source"]) if count > len(methods) else None
     return Picture(f"{prefix or file_prefix(task)}_confusion", "Confusion matrices", caption, alt, figure, counted)
 

@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark.evidence.statistics import AVERAGE, FLOORS, average_inter, of_primary
 from benchmark.protocol.metrics import metric
 from benchmark.report.figures import GREY, Looks, method_looks
+from benchmark.report.naming import method_name, method_names
 
 MOST_COLOURED = 6
 """Methods, floors not counted, up to which all are in colour."""
@@ -43,18 +44,18 @@ def stand_out(
     looks = method_looks(methods)
     trained = [method for method in methods if method not in FLOORS]
     thick = [method for method in trained if method == against]
-    said = [f"Thick: {against}, the reference"] if thick else []
+    said = [f"Thick: {method_name(against)}, the reference"] if thick else []
     asked = [method for method in trained if method in highlight and method not in thick]
     coloured = [*thick, *asked]
     if set(highlight) & set(trained):
-        said += [f"in colour: {', '.join(asked)}, as was asked for"] if asked else []
+        said += [f"in colour: {', '.join(method_names(asked))}, as was asked for"] if asked else []
     elif len(trained) <= MOST_COLOURED:
         coloured = trained
     else:
         ranked, by = _ranked(values)
         best = [method for method in ranked if method in trained and method not in thick][:BEST]
         coloured += best
-        said.append(f"in colour: {' and '.join(best)}, the best {'others ' * len(thick)}by {by}")
+        said.append(f"in colour: {' and '.join(method_names(best))}, the best {'others ' * len(thick)}by {by}")
     grey = [method for method in trained if method not in coloured]
     said += [f"grey: the other {len(grey)}"] if grey else []
     told = "; ".join(said)

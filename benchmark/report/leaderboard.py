@@ -191,6 +191,7 @@ class _Board:
             )
         return {
             "where": self.where,
+            "title": self.standings[0][0].task,
             "metric": self.metric,
             "simulated": self.where.source == "simulated",
             "first": "ascending" if self.metric.lower_is_better else "descending",

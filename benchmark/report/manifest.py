@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark._version import __version__
 from benchmark.evidence.readings import readings_of
 from benchmark.files.manifest import cell_summary
+from benchmark.report.naming import method_name, method_names, task_name
 from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.selection import rule_of, tell
 
@@ -30,6 +31,7 @@ def build_manifest(
     methods: dict[str, str],
     against: str | None,
     margin: float,
+    names: Mapping[str, str] = {},
     metrics: Sequence[str] = (),
     tables: Mapping[str, Any] = {},
     highlight: Sequence[str] = (),
@@ -49,6 +51,8 @@ def build_manifest(
         The row that the others were tested against.
     margin : float
         Within how many points of it they counted as alike.
+    names : mapping of label to str
+        The rows as papers print them, where that is not their label.
     metrics : sequence of str
         Of which tables were asked for, where it is not one of all that a task lists.
     tables : mapping of name to mapping
@@ -87,7 +91,11 @@ def build_manifest(
         **({"metrics": list(metrics)} if metrics else {}),
         **({"tables": dict(tables)} if tables else {}),
         **({"highlight": list(highlight)} if highlight else {}),
-        "methods": [{"label": label, "description": text} for label, text in methods.items()],
+        "methods": [
+            {"label": label, "description": text}
+            | ({"display": names[label]} if names.get(label, label) != label else {})
+            for label, text in methods.items()
+        ],
         **({"readings": readings} if readings else {}),
         "versions": [json.loads(text) for text in sorted(environments)],
         "machine": machine(),
@@ -175,7 +183,7 @@ def tell_tuning(budgets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         within = "" if hours is None else f", or as many as an equal share of {hours:g} h allowed,"
         seed = "" if own.get("seed") is None else f", each trained once, with seed {own['seed']}"
         draws = f" (draws {', '.join(map(str, own['draws']))})" if own.get("draws") else ""
-        where = ", ".join(dict.fromkeys(pair["method"] for pair in pairs))
+        where = ", ".join(method_names(dict.fromkeys(pair["method"] for pair in pairs)))
         yield (
             f"The default and {configurations}{within} of {where}{seed}; {own.get('rule') or 'chosen by validation'}"
             f"{draws}."
@@ -192,7 +200,9 @@ def tell_tuning(budgets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _counted(pairs: Sequence[Mapping[str, Any]], what: str) -> str:
     """``2 of 21 of mult on mosi``; empty where there are none."""
     return ", ".join(
-        f"{pair[what]} of {pair['tried']} of {pair['method']} on {pair['task']}" for pair in pairs if pair[what]
+        f"{pair[what]} of {pair['tried']} of {method_name(pair['method'])} on {task_name(pair['task'])}"
+        for pair in pairs
+        if pair[what]
     )
 
 

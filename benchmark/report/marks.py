@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from benchmark.errors import one_line
-from benchmark.report.findings import DIFFERS, FILE, RIGHT
+from benchmark.report.findings import DIFFERS, FILE, RIGHT, Finding
 from benchmark.running.store import Store
 
 CELLS = "cells"
 """Under this name is one digest of all cells, of each its ``cell.json``, which holds those of its other files."""
 
-_FILES = ("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json", "tuning.json")
+_NUMBERS = ("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json", "tuning.json")
+_OF_CELLS = ("cells", "data and masks", "scores", "trials", "recomputed")
+"""The checks that look at cells and trials, or compare numbers with these."""
+
+_ONCE = "with its cells, on "
 
 
 def digests_of(folder: Path) -> dict[str, str]:
     """SHA-256 of what a verification looks at in an output folder, by name; what is not there is left out."""
-    paths = [*(folder / name for name in _FILES), *sorted((folder / "tables").rglob("*.*"))]
+    paths = [*(folder / name for name in _NUMBERS), *sorted((folder / "tables").rglob("*.*"))]
     found = {path.relative_to(folder).as_posix(): _digest(path) for path in paths if path.is_file()}
     store = Store(folder)
     if keys := store.stored_keys():
@@ -64,6 +69,12 @@ class _Check(BaseModel):
     looked_at: str
 
 
+class _Found(BaseModel):
+    check: str
+    state: str
+    what: str
+
+
 class _Stored(BaseModel):
     """What is relied on of a ``verify.json``."""
 
@@ -71,6 +82,56 @@ class _Stored(BaseModel):
     verdict: str
     checks: list[_Check]
     files: dict[str, str] = {}
+    findings: list[_Found] = []
+    date: str = ""
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What a verification found when a folder had its cells, of numbers that are still the same.
+
+    Parameters
+    ----------
+    checked : dict of str to str
+        By check, what was looked at then.
+    findings : list of Finding
+        Of these checks.
+    files : dict of str to str
+        The digests of what was looked at.
+    """
+
+    checked: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def still(self, now: Mapping[str, str], again: Collection[str]) -> dict[str, str]:
+        """Of the digests `now`, those of files that were looked at `again`, or are what they were then."""
+        if not self.files:
+            return dict(now)
+        kept = {name: own for name, own in now.items() if name in again or self.files.get(name) == own}
+        return kept | {CELLS: self.files[CELLS]}
+
+
+def vouched_for(folder: Path) -> Vouched:
+    """What the ``verify.json`` of a folder whose cells were left behind still says; nothing where it says nothing.
+
+    Tables may have been written anew since; a number, or what the manifest says, may not have changed.
+    """
+    try:
+        stored = _Stored.model_validate(json.loads((folder / FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return Vouched()
+    now = digests_of(folder)
+    states = {check.check: check.state for check in stored.checks}
+    same = all(now.get(name) == stored.files.get(name) for name in _NUMBERS)
+    if CELLS in now or CELLS not in stored.files or not same or states.get("scores") != RIGHT:
+        return Vouched()
+    looked_at = {check.check: check.looked_at for check in stored.checks if check.check in _OF_CELLS}
+    return Vouched(
+        {name: what if _ONCE in what else f"{what} ({_ONCE}{stored.date})" for name, what in looked_at.items()},
+        [Finding(own.check, own.state, own.what) for own in stored.findings if own.check in _OF_CELLS],
+        stored.files,
+    )
 
 
 def read_mark(folder: Path) -> Mark:

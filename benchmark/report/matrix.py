@@ -14,6 +14,7 @@ from benchmark.protocol.metrics import metric
 from benchmark.report.content import Picture
 from benchmark.report.figures import TWO_COLUMNS, fitting_size, new_figure, styled, text_width
 from benchmark.report.heatmaps import heat_map
+from benchmark.report.naming import method_names
 from benchmark.report.tables import tell_blocks
 
 COLOURS = "PuOr_r"  # violet and orange are told apart by everybody, and the middle is white
@@ -51,7 +52,8 @@ def comparison_matrix(
         return None
     rank = ranks(blocks)["rank"].sort_values(kind="stable")
     methods = [str(method) for method in rank.index]
-    names = [f"{method} ({rank[method]:.2f})" for method in methods]
+    called = method_names(methods)
+    names = [f"{name} ({rank[method]:.2f})" for method, name in zip(methods, called, strict=True)]
     percent = {metric(str(name)).percent for name in pairs["metric"].unique()}
     found = found.assign(text=[_text(row, 1 if any(percent) else 3) for row in found.itertuples()])
     differences, texts, p = (
@@ -61,7 +63,7 @@ def comparison_matrix(
     legible = len(methods) <= _WITH_NUMBERS
     lines = [line for text in found["text"] for line in text.split("\n")]
     left = min(1.6, max(text_width(name, 6.5) for name in names) + 0.15)
-    top = min(0.9, max(text_width(method, 6.5) for method in methods) + 0.1)
+    top = min(0.9, max(text_width(name, 6.5) for name in called) + 0.1)
     cell = min(_WIDEST, (TWO_COLUMNS - left - 0.75) / len(methods))
     size = fitting_size(lines, 0.85 * cell, 6.5)  # bold takes more room
     most = float(found["difference"].abs().max()) or 1.0
@@ -76,7 +78,7 @@ def comparison_matrix(
             text.set_fontweight("bold" if significant[y, x] else "normal")
         axes.set_yticklabels(names, rotation=0, fontsize=fitting_size(names, left - 0.1, 6.5))
         axes.xaxis.tick_top()
-        axes.set_xticklabels(methods, rotation=90, fontsize=fitting_size(methods, top - 0.05, 6.5))
+        axes.set_xticklabels(called, rotation=90, fontsize=fitting_size(called, top - 0.05, 6.5))
         axes.tick_params(length=0)
         bar = figure.colorbar(mesh, ax=axes, label="row less column", pad=0.01, aspect=3 * len(methods))
         bar.outline.set_linewidth(0.0)
@@ -86,7 +88,7 @@ def comparison_matrix(
         caption += (
             f" So many have no room for numbers in their cells: colours are the differences, tables/{stem}.csv has all."
         )
-    alt = f"{what}, of {', '.join(methods)}. {about} The numbers are in tables/{stem}.csv."
+    alt = f"{what}, of {', '.join(called)}. {about} The numbers are in tables/{stem}.csv."
     return Picture(stem, f"Each pair of {rows}", caption, alt, figure, numbers=found.drop(columns="text"))
 
 

@@ -16,6 +16,7 @@ from benchmark.evidence.stored import REFERENCE, Evidence
 from benchmark.evidence.tuning import Tuning, against_reference, outcomes
 from benchmark.protocol.metrics import metric
 from benchmark.report.manifest import tell_cells
+from benchmark.report.naming import method_name, method_names, task_name
 from benchmark.report.tables import COMPLETE, number_range, order_methods, sentence
 from benchmark.report.verdicts import ALIKE, BETTER, OPEN, WORSE, margin_words, verdict
 from benchmark.running.grid_file import MARGIN
@@ -71,10 +72,10 @@ def banners(
     found = []
     by_source = {name: _tasks_from(scores, name) for name in ("simulated", "file")}
     if simulated := by_source["simulated"]:
-        others = f" Those of {_listed(by_source['file'])} come from data files." if by_source["file"] else ""
+        others = f" Those of {_listed(_tasks(by_source['file']))} come from data files." if by_source["file"] else ""
         stand_in = "a simulated stand-in for the data set" if len(simulated) == 1 else "simulated stand-ins"
         real = "the scores on the real one" if len(simulated) == 1 else "the scores on the real data sets"
-        text = f"The scores of {_listed(simulated)} come from {stand_in}; they tell nothing about {real}."
+        text = f"The scores of {_listed(_tasks(simulated))} come from {stand_in}; they tell nothing about {real}."
         found.append(Sentence(SIMULATED, text + others, "Simulated data."))
     elif by_source["file"]:
         found.append(Sentence(FILES, "All scores come from data files.", "Data from files."))
@@ -85,7 +86,7 @@ def banners(
         text = "Nothing has been trained to its end, so there is no table and no figure."
         found.append(Sentence(NOTHING, text, "No scores."))
     if failures:
-        named = [f"{f.get('method', '')} on {f.get('task', '')} (seed {f.get('seed', '')})" for f in failures]
+        named = [f"{_failed(f)} (seed {f.get('seed', '')})" for f in failures]
         text = f"{_listed(named, most=_MOST)}. What failed is missing from the tables."
         found.append(Sentence(FAILED, text, f"{counted(len(failures), 'cell')} failed:"))
     return found
@@ -134,15 +135,15 @@ def findings(
     tests = evidence.comparisons
     if not tests.empty:
         tests = tests[(tests["purpose"] == REFERENCE) & (tests["against"] == against)]
-    tests = _judged(tests)
+    tests, called = _judged(tests), method_name(against)
     if evidence.intervals.empty:
         found.append(Sentence(DIFFERENCES, "There are no intervals and no tests with these scores."))
     elif tests.empty:
         absent = against is not None and against not in order
-        missing = f"There is no test against {against}: there are no scores of it. " if absent else ""
+        missing = f"There is no test against {called}: there are no scores of it. " if absent else ""
         found.append(Sentence(DIFFERENCES, missing + _best(evidence.intervals, order, places)))
     elif tests["p_holm"].isna().all():
-        few = f"There is no test against {against}: that takes three seeds of each method."
+        few = f"There is no test against {called}: that takes three seeds of each method."
         found.append(Sentence(DIFFERENCES, f"{few} {_best(evidence.intervals, order, places)}"))
     else:
         compared = [_Compared.of(row, margin) for row in _records(tests)]
@@ -175,7 +176,7 @@ class _Places:
 
     def named(self, task: str, source: str) -> str:
         told = "simulated" if source == "simulated" else "from file"
-        return f"{task} ({told})" if task in self.twice else task
+        return f"{task_name(task)} ({told})" if task in self.twice else task_name(task)
 
     def on(self, row: Mapping[str, Any]) -> str:
         return f" on {self.named(row['task'], row['source'])}" if self.several else ""
@@ -202,7 +203,8 @@ class _Compared:
         """``mult on mosi by 3.2 points [1.0, 5.4]``."""
         turn = 1.0 if self.row["difference"] > 0 else -1.0
         ends = sorted(turn * self.row[end] for end in ("low", "high"))
-        return f"{self.method}{places.on(self.row)} by {_amount(abs(self.row['difference']), ends, self.row['metric'])}"
+        amount = _amount(abs(self.row["difference"]), ends, self.row["metric"])
+        return f"{method_name(self.method)}{places.on(self.row)} by {amount}"
 
 
 def _run(
@@ -211,7 +213,7 @@ def _run(
     methods = [m for m in order if m not in FLOORS and m not in tuned]
     floors = [m for m in order if m in FLOORS]
     who = [counted(len(methods), places.noun)] if methods else []
-    who += [f"{counted(len(floors), 'floor')} ({', '.join(floors)})"] if floors else []
+    who += [f"{counted(len(floors), 'floor')} ({', '.join(method_names(floors))})"] if floors else []
     seeds = number_range(scores.groupby(["task", "source", "method"], observed=True)["seed"].nunique())
     where = [_data(scores, evidence.intervals, *pair) for pair in places.pairs]
     what = f"{len(where)} tasks: {_listed(where, most=_MOST_NAMES)};" if places.several else where[0]
@@ -243,7 +245,7 @@ def _data(scores: pd.DataFrame, intervals: pd.DataFrame, task: str, source: str)
         drawn = drawn[drawn["unit"].notna() & (drawn["unit"] != "sample")]
         if not drawn.empty:
             samples += f" of {counted(int(drawn['groups'].iloc[0]), str(drawn['unit'].iloc[0]))}"
-    return f"{task} ({'simulated' if source == 'simulated' else 'from file'}, {samples})"
+    return f"{task_name(task)} ({'simulated' if source == 'simulated' else 'from file'}, {samples})"
 
 
 def _judged(frame: pd.DataFrame) -> pd.DataFrame:
@@ -267,6 +269,7 @@ def _judged_by(rows: pd.DataFrame) -> str:
 
 
 def _differences(tests: pd.DataFrame, compared: Sequence[_Compared], against: str, places: _Places) -> Sentence:
+    against = method_name(against)
     methods = [c for c in compared if c.method not in FLOORS]
     floors = [c for c in compared if c.method in FLOORS]
     told = {sign: sorted((c for c in methods if c.sign == sign), key=lambda c: -c.points) for sign in (BETTER, WORSE)}
@@ -304,7 +307,7 @@ def _tell_floors(floors: Sequence[_Compared], against: str, places: _Places) -> 
     """Whether the reference is better than guessing."""
     if not floors:
         return ""
-    if rest := [f"{c.method}{places.on(c.row)}" for c in floors if c.sign != WORSE]:
+    if rest := [f"{method_name(c.method)}{places.on(c.row)}" for c in floors if c.sign != WORSE]:
         return f"No test finds {against} better than guessing by {_listed(rest, most=_MOST_NAMES)}."
     if places.several:
         where = {(c.row["task"], c.row["source"]) for c in floors}
@@ -322,6 +325,7 @@ def _likeness(
     margin: float,
 ) -> list[Sentence]:
     """What no test tells from the reference, and whether that is for a likeness."""
+    against = method_name(against)
     methods = [c for c in compared if c.method not in FLOORS]
     untold = [c for c in methods if c.sign in (OPEN, ALIKE)]
     if not untold:
@@ -351,7 +355,7 @@ def _likeness(
 
 
 def _names(compared: Iterable[_Compared], order: Sequence[str]) -> list[str]:
-    return sorted((c.method for c in compared), key=order.index)
+    return method_names(sorted((c.method for c in compared), key=order.index))
 
 
 def _best(intervals: pd.DataFrame, order: Sequence[str], places: _Places) -> str:
@@ -366,10 +370,10 @@ def _best(intervals: pd.DataFrame, order: Sequence[str], places: _Places) -> str
         lower = metric(name).lower_is_better
         first = _records(own.sort_values("mean", ascending=lower, kind="stable").head(1))[0]
         amount = _amount(first["mean"], [first["low"], first["high"]], name)
-        text = f"{first['method']}{places.on(first)} with {amount}"
+        text = f"{method_name(first['method'])}{places.on(first)} with {amount}"
         if "best" in own and first["best"] == 1 and len(own) > 1:  # where it is 0, the best row is not shown
             others = own[(own["best"] == 1) & (own["method"] != first["method"])]["method"]
-            names = sorted(others, key=order.index)
+            names = method_names(sorted(others, key=order.index))
             untested = own.loc[own["best"].isna(), "method"]
             apart = f"a test tells it from all others{' that were tested' if len(untested) else ''}"
             text += f" ({f'no test tells {_listed(names, most=_MOST)} from it' if names else apart})"
@@ -398,7 +402,7 @@ def _collapse(intervals: pd.DataFrame, order: Sequence[str], places: _Places) ->
             by = "every seed" if every else f"{counts} of {counted(seeds, 'seed')}"
             on = places.on({"task": task, "source": source})
             conditions = counted(len(own), "condition")
-            found.append((share, f"{method}{on} in {len(down)} of {conditions} (with {by})"))
+            found.append((share, f"{method_name(method)}{on} in {len(down)} of {conditions} (with {by})"))
     if not found:
         return [Sentence(COLLAPSE, "While anything is there, no model collapses to the constant predictor.")]
     found.sort(key=lambda pair: -pair[0])
@@ -419,8 +423,8 @@ def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None, p
     if not changes.empty:
         turned = int(changes["changed"].sum())
         text += (
-            f" With both tuned, {turned or 'none'} of {counted(len(changes), 'comparison')} with {against} "
-            f"{'changes' if turned < 2 else 'change'} sign."
+            f" With both tuned, {turned or 'none'} of {counted(len(changes), 'comparison')} with "
+            f"{method_name(against)} {'changes' if turned < 2 else 'change'} sign."
         )
     return Sentence(TUNED, text)
 
@@ -436,7 +440,7 @@ def _gains(found: pd.DataFrame, places: _Places) -> str:
     for row in by_size:
         sign = -1.0 if metric(row["metric"]).lower_is_better else 1.0
         amount = _amount(abs(row["gain"]), sorted(abs(row[end]) for end in ("low", "high")), row["metric"])
-        named[sign * row["gain"] > 0].append(f"{row['method']}{places.on(row)} by {amount}")
+        named[sign * row["gain"] > 0].append(f"{method_name(row['method'])}{places.on(row)} by {amount}")
     if not by_size:
         return f"On test, no test tells any of {counted(len(found), 'tuned row')} from its default (Holm)."
     better, worse = (f" ({_listed(names, most=_MOST)})" if names else "" for names in (named[True], named[False]))
@@ -448,6 +452,14 @@ def _gains(found: pd.DataFrame, places: _Places) -> str:
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in record.items()} for record in rows.to_dict("records")]
+
+
+def _tasks(names: Iterable[str]) -> list[str]:
+    return [task_name(name) for name in names]
+
+
+def _failed(cell: Mapping[str, str]) -> str:
+    return f"{method_name(cell.get('method', ''))} on {task_name(cell.get('task', ''))}"
 
 
 def _tasks_from(scores: pd.DataFrame, source: str) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmark.report.content import Picture, Section, Table
 from benchmark.report.html import fill
+from benchmark.report.naming import method_name, method_names, task_name
 from benchmark.report.opening import FAILED, FILES, NOTHING, SIMULATED, UNFINISHED, Sentence, banners
 from benchmark.report.paper import FOLDER
 
@@ -93,7 +94,7 @@ def render_page(
         sections=[_section(place, own, images, files, lead) for place, own in enumerate(sections, start=1)],
         paper=[(file.removeprefix(PAPER), quote(file)) for file in sorted(files) if file.startswith(PAPER)],
         methods=[
-            {"name": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
+            {"name": method_name(name), "own": name, "line": methods.get(name, ""), **_card(cards.get(name, {}))}
             for name in dict.fromkeys([*methods, *cards])
         ],
         provenance={_words(key): value for key, value in _in_order(provenance).items() if key not in _PLACED},
@@ -124,9 +125,9 @@ def _summary(scores: pd.DataFrame, sections: Sequence[Section], provenance: Mapp
         tables = [part for section in sections for part in section.parts if isinstance(part, Table)]
         ordered = [method for table in tables for method in table.methods if method in known]
         methods = list(dict.fromkeys([*ordered, *scores["method"].unique()]))
-        summary[f"Methods ({len(methods)})"] = methods
+        summary[f"Methods ({len(methods)})"] = method_names(methods)
         summary["Tasks"] = [
-            f"{task} ({'from file' if source == 'file' else source})"
+            f"{task_name(task)} ({'from file' if source == 'file' else source})"
             for task, source in scores[["task", "source"]].drop_duplicates().itertuples(index=False)
         ]
         fewest, most = seeds.min(), seeds.max()

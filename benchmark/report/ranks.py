@@ -11,6 +11,7 @@ from benchmark.evidence.statistics import LEAST_BLOCKS
 from benchmark.evidence.statistics import ranks as mean_ranks
 from benchmark.report.content import Picture
 from benchmark.report.figures import ONE_COLUMN, TWO_COLUMNS, new_figure, styled, text_width
+from benchmark.report.naming import method_name, method_names
 
 LEAST_METHODS = 3
 
@@ -58,7 +59,7 @@ def critical_difference(
         pairs = pd.DataFrame(1.0, index=scores.columns, columns=scores.columns)
     k = len(methods)
     difference = float(studentized_range.ppf(1 - alpha, k, np.inf)) * (k * (k + 1) / (12 * count)) ** 0.5
-    labels = [f"{method} ({rank:.2f})" for method, rank in zip(methods, ranks, strict=True)]
+    labels = [f"{name} ({rank:.2f})" for name, rank in zip(method_names(methods), ranks, strict=True)]
     narrow = k <= 6 and max(text_width(label, 7) for label in labels) < 0.95
     width, margin = ONE_COLUMN if narrow else TWO_COLUMNS, 0.02 * float(np.ptp(ranks))
     with styled():
@@ -94,7 +95,7 @@ def critical_difference(
         test += f", not below α = {alpha:g}, so that no pair was tested"
     what = "Mean rank of each method"
     caption = f"{about} {what}. {test}. Methods joined by a bar are not told apart."
-    listed = ", ".join(f"{methods[i]} {ranks[i]:.2f}" for i in np.argsort(ranks, kind="stable"))
+    listed = ", ".join(f"{method_name(methods[i])} {ranks[i]:.2f}" for i in np.argsort(ranks, kind="stable"))
     return Picture("ranks", "Ranks over all tasks", caption, f"{what}: {listed}. {about}", figure)
 
 

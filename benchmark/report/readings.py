@@ -25,6 +25,7 @@ from benchmark.report.figures import (
     styled,
 )
 from benchmark.report.methods import published_of
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import sentence
 from benchmark.report.verdicts import interval_words
 
@@ -99,7 +100,7 @@ def _beside(intervals: pd.DataFrame, table: Table, frame: pd.DataFrame) -> str:
     name = str(frame["metric"].iloc[0])
     own = intervals[(intervals["condition"] == AVERAGE) & (intervals["metric"] == name)].set_index("method")["mean"]
     rows = [row for row in table.methods if row not in set(frame["method"]) and pd.notna(own.get(row))]
-    told = [f"{row} {own[row]:.{metric(name).decimals}f}" for row in rows]
+    told = [f"{method_name(row)} {own[row]:.{metric(name).decimals}f}" for row in rows]
     return f" {AVERAGE} {metric(name, table.target).title} of what is no reading: {', '.join(told)}." if told else ""
 
 
@@ -159,8 +160,8 @@ def readings_table(
         for column, name, d in zip(columns, shown, digits, strict=True)
     ]
     caption = (
-        f"Readings of {method}, its own row the default, sorted by {columns[0]}; mean [{interval_words(frame)}]. They "
-        f"span {' and '.join(told)}.{beside}"
+        f"Readings of {method_name(method)}, its own row the default, sorted by {columns[0]}; mean "
+        f"[{interval_words(frame)}]. They span {' and '.join(told)}.{beside}"
     )
     if distances:
         rows = [
@@ -168,7 +169,7 @@ def readings_table(
         ]
         columns = [*columns, DISTANCE]
         caption += (
-            f" {DISTANCE}: mean absolute difference from the numbers published of {method} over "
+            f" {DISTANCE}: mean absolute difference from the numbers published of {method_name(method)} over "
             f"{max(count for _, count in distances.values())} conditions; features, splits and labels of the file need "
             "not be those behind them."
         )
@@ -190,7 +191,7 @@ def readings_table(
     return replace(
         table,
         stem=stem,
-        title=f"Readings of {method}",
+        title=f"Readings of {method_name(method)}",
         kind="readings",
         caption=caption,
         methods=labels,
@@ -226,7 +227,8 @@ def specification_curve(
     place = {label: i for i, label in enumerate(labels)}
     options = {label: own for label, own in options.items() if label in place}
     lines = _lines(options, method)
-    names = fitting_size([max(labels, key=len)], 1.3, min(5.5, 0.8 * 72 * (TWO_COLUMNS - 2.2) / len(labels)))
+    called = method_names(labels)
+    names = fitting_size([max(called, key=len)], 1.3, min(5.5, 0.8 * 72 * (TWO_COLUMNS - 2.2) / len(labels)))
     with styled():
         heights = [*(1.0 for _ in shown), _LINE * len(lines)]
         figure = new_figure(TWO_COLUMNS, sum(heights) + 1.6, about)
@@ -236,14 +238,18 @@ def specification_curve(
             axes.set_ylabel(f"{AVERAGE}\n{axis_label(name)}")
             axes.tick_params(axis="x", length=0, labelbottom=False)
         _matrix(dots, lines, options, place, method)
-        dots.set_xticks(range(len(labels)), labels, rotation=90, fontsize=names)
+        dots.set_xticks(range(len(labels)), called, rotation=90, fontsize=names)
         for tick, label in zip(dots.get_xticklabels(), labels, strict=True):
             tick.set_color(_DEFAULT if label == method else "black")
     words = " and ".join(axis_label(name) for name in shown)
-    what = f"{sentence(words)}, {AVERAGE} of {len(labels)} readings of {method}, in the order of the first"
+    what = f"{sentence(words)}, {AVERAGE} of {len(labels)} readings of {method_name(method)}, in the order of the first"
     caption = (
         f"{about} {what}; below, a dot for what each is set to. "
-        + (f"Orange, and dashed across: the default, {method}, whose values are in bold. " if method in place else "")
+        + (
+            f"Orange, and dashed across: the default, {method_name(method)}, whose values are in bold. "
+            if method in place
+            else ""
+        )
         + f"{describe_samples(frame)}; {describe_interval(frame, 'bars')}."
     )
     alt = f"{what}, and what each of them is set to. {about} The numbers are in the table above."

@@ -26,6 +26,7 @@ from benchmark.report.figures import (
     tell_floors,
 )
 from benchmark.report.heatmaps import method_panels
+from benchmark.report.naming import method_names
 from benchmark.report.tables import order_methods, sentence
 
 NOISE = "noise (standard deviations)"
@@ -146,7 +147,7 @@ def _panels(
     caption = (
         f"{about} {said}; {describe_samples(shown)}; {describe_bars(shown, looks)}.{looks.said}{tell_floors(methods)}"
     )
-    alt = f"{said}, for {', '.join(methods)}. {about} The numbers are in the table above."
+    alt = f"{said}, for {', '.join(method_names(methods))}. {about} The numbers are in the table above."
     return Picture(stem if not stem.startswith("_") else file_prefix(task) + stem, "", caption, alt, figure)
 
 
@@ -198,5 +199,5 @@ def imbalance_heatmap(
     figure = method_panels(panels, said, about, across="ratios in audio / vision", down="ratio in language", steep=True)
     what = f"{sentence(words)} by the ratio of frames missing in language (down) and in audio and vision (across)"
     caption = f"{about} {what}; {describe_samples(shown)}. Colours mean the same in all panels."
-    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a method, for {', '.join(method_names(methods))}. {about}"
     return Picture(f"{prefix or file_prefix(task)}_imbalanced", "", caption, alt, figure)

@@ -80,7 +80,9 @@ class Standing:
     ----------
     run : Run
     method : str
-        As the table calls it.
+        Its label.
+    name, task : str
+        The row and the task as tables print them.
     configuration : str
         ``default``, ``tuned: …``, or the hyper-parameters that set it apart.
     target : str
@@ -93,6 +95,8 @@ class Standing:
 
     run: Run
     method: str
+    name: str
+    task: str
     configuration: str
     target: str
     seeds: int
@@ -138,6 +142,8 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
         str(manifest.get("git_commit") or ""),
         read_mark(folder),
     )
+    names = {row["label"]: row.get("display") or row["label"] for row in manifest.get("methods", [])}
+    titles = {own.get("name"): own.get("display") for own in manifest.get("tasks", [])}
     found: dict[Where, list[Standing]] = {}
     for key, own in values.groupby(where[:4], sort=False):
         task, source, metric, method = map(str, cast("tuple[str, ...]", key))
@@ -148,6 +154,8 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
             Standing(
                 run,
                 method,
+                names.get(method, method),
+                str(titles.get(task) or task),
                 _configuration(manifest, task, source, method),
                 str(own["target"].iloc[0]),
                 own["seed"].nunique(),

@@ -27,6 +27,7 @@ from benchmark.names import visible, without_formulas
 from benchmark.protocol.metrics import category_of, metric
 from benchmark.protocol.missing import MODALITIES, MODALITY_NAMES, PATTERNS, Setting, format_ratio
 from benchmark.report.content import Block, Cell, Table, file_prefix, lead
+from benchmark.report.naming import method_name
 
 KINDS = {
     "inter": "Whole modalities missing",
@@ -216,7 +217,7 @@ def fewer_seeds(seeds: pd.Series) -> dict[str, str]:
 
 def tell_fewer(fewer: Mapping[str, str]) -> str:
     """What a caption says of these rows; empty where there are none."""
-    told = ", ".join(f"{row} {count}" for row, count in fewer.items())
+    told = ", ".join(f"{method_name(row)} {count}" for row, count in fewer.items())
     return f" {FEWER} of fewer seeds than the other rows, and so not ranked: {told}." if fewer else ""
 
 

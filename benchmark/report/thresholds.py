@@ -21,6 +21,7 @@ from benchmark.report.figures import (
     panel_grid,
     styled,
 )
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import COMPLETE, number_range, order_methods
 
 COLOURS = {"information": "#0072B2", "threshold": "#E69F00"}
@@ -111,7 +112,7 @@ def threshold_figure(
         figure = new_figure(TWO_COLUMNS, 1.15 * rows + 0.75, about)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         at = np.arange(len(conditions)) + [0.6 * (conditions.index(c) >= _inter(conditions)) for c in conditions]
-        size = fitting_size(methods, (TWO_COLUMNS - 0.6) / columns, 8)
+        size = fitting_size(method_names(methods), (TWO_COLUMNS - 0.6) / columns, 8)
         for axes in grid.flat[len(methods) :]:
             axes.set_axis_off()
         for axes, method in zip(grid.flat, methods, strict=False):
@@ -127,7 +128,7 @@ def threshold_figure(
                 at, own["loss"], linestyle="none", marker="_", markersize=5, mew=1.0, color="#222222", label="loss"
             )
             axes.axhline(0, color="#777777", linewidth=0.6)
-            axes.set_title(method, fontsize=size, pad=3)
+            axes.set_title(method_name(method), fontsize=size, pad=3)
             axes.set_xticks(at, conditions, rotation=90, fontsize=5.5)
             axes.grid(axis="x", visible=False)
             axes.tick_params(axis="x", length=0, labelbottom=True)
@@ -140,7 +141,7 @@ def threshold_figure(
         add_legend(figure, [named[name] for name in shown], shown, 1.2)
     what = f"Points of F1 that each method loses against {COMPLETE} in each condition, and what they are lost to"
     caption = f"{about} {what}, mean over seeds. {DEFINED}. Where the bar is blue, no threshold could give it back."
-    alt = f"{what}, a panel a method, for {', '.join(methods)}. {about}"
+    alt = f"{what}, a panel a method, for {', '.join(method_names(methods))}. {about}"
     alt += f" The numbers are in tables/{prefix}_threshold.csv."
     return Picture(
         f"{prefix}_threshold", "Threshold or information", caption + _besides(unknown), alt, figure,
@@ -167,7 +168,8 @@ def _inter(conditions: Sequence[str]) -> int:
 def _besides(unknown: Collection[str]) -> str:
     if not unknown:
         return ""
-    return f" Not known of {', '.join(unknown)}, whose cells were made before validation outputs were stored."
+    listed = ", ".join(method_names(unknown))
+    return f" Not known of {listed}, whose cells were made before validation outputs were stored."
 
 
 def tell_unknown(losses: pd.DataFrame, unknown: Collection[str]) -> str:

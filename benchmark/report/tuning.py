@@ -24,6 +24,7 @@ from benchmark.report.figures import (
     new_figure,
     styled,
 )
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import number_range, order_methods
 
 COLOURED = 3
@@ -111,7 +112,9 @@ def _opened(outcomes: pd.DataFrame) -> tuple[str, ...]:
     early = outcomes[outcomes["opened"] > 0]
     if early.empty:
         return ()
-    told = ", ".join(f"{method} ({row.opened} of {row.trials + 1} trials)" for method, row in early.iterrows())
+    told = ", ".join(
+        f"{method_name(method)} ({row.opened} of {row.trials + 1} trials)" for method, row in early.iterrows()
+    )
     return (
         f"The test split had been opened before the choice was made, as an earlier budget does, for trials of {told}; "
         "choices are made of validation predictions alone.",
@@ -162,7 +165,7 @@ def tuning_figure(
             axes.set_xlabel("random configurations tried besides the default")
             axes.set_ylabel("rank (1 is best)" if name == "rank" else words)
         label_ends(figure, [[axes] for axes in figure.axes], methods, lines)
-    thick = f"; {against} is thick" if against in methods else ""
+    thick = f"; {method_name(against)} is thick" if against in methods else ""
     what = "Expected score of the best of the default and n random configurations, against n"
     end = "below, the order of the methods by the latter" if ranked else "no order, since not all methods were tested"
     caption = (
@@ -172,7 +175,7 @@ def tuning_figure(
         f"model of one seed. A trial was tested when its method's choice was stored; {end}{thick}; in colour the "
         "methods whose place changes most."
     )
-    alt = f"{what}, on validation and on test, a line a method, for {', '.join(methods)}. {about}"
+    alt = f"{what}, on validation and on test, a line a method, for {', '.join(method_names(methods))}. {about}"
     alt += f" The numbers are in tables/{prefix}_tuning_budget.csv."
     return Picture(
         f"{prefix}_tuning_budget", "What a budget buys", caption, alt, figure,
@@ -214,13 +217,13 @@ def tell_changes(changes: pd.DataFrame, against: str | None) -> str:
     if changes.empty:
         return ""
     turned = changes[changes["changed"]]
-    compared = f"{len(changes)} {'comparison' if len(changes) == 1 else 'comparisons'} with {against}"
+    compared = f"{len(changes)} {'comparison' if len(changes) == 1 else 'comparisons'} with {method_name(against)}"
     if turned.empty:
         return f"Tuned in place of default, none of {compared} changes its sign."
     changed = "changes its" if len(turned) == 1 else "change their"
-    told = [f"{row.method} ({row.default:+.2f} → {row.tuned:+.2f})" for row in turned.itertuples()]
+    told = [f"{method_name(row.method)} ({row.default:+.2f} → {row.tuned:+.2f})" for row in turned.itertuples()]
     clear = turned.loc[(turned["default_p"] < ALPHA) & (turned["tuned_p"] < ALPHA), "method"]
-    tested = f"of {', '.join(clear)}" if len(clear) else "of none of these"
+    tested = f"of {', '.join(method_names(clear))}" if len(clear) else "of none of these"
     return (
         f"Tuned in place of default, {len(turned)} of {compared} {changed} sign: {', '.join(told)}; {tested}, tests "
         f"tell both differences from 0 (p < {ALPHA:g}, uncorrected)."

@@ -15,6 +15,7 @@ from benchmark.evidence.statistics import AVERAGE, FLOORS
 from benchmark.evidence.stored import REFERENCE, TUNED, Evidence
 from benchmark.protocol.metrics import Metric, metric
 from benchmark.report.content import REFERENCE_SIGN, Block, Cell, Table
+from benchmark.report.naming import method_name, method_names
 from benchmark.report.tables import FEWER, number_range
 from benchmark.running.tuned import tuned_label
 
@@ -96,20 +97,24 @@ def tell_collapsed(blocks: Sequence[Block]) -> tuple[str, ...]:
 
 def tell_never(never: Mapping[str, Sequence[str]], order: Sequence[str]) -> tuple[str, ...]:
     """What is said below a table of categories that methods never predict: ``Never predicts sad: hrlf, misa.``"""
-    told = [f"Never predicts {category}: {', '.join(sorted(own, key=order.index))}." for category, own in never.items()]
+    told = [f"Never predicts {category}: {_in_order(own, order)}." for category, own in never.items()]
     return (f"{' '.join(told)} (In no condition and with no seed.)",) if told else ()
+
+
+def _in_order(methods: Sequence[str], order: Sequence[str]) -> str:
+    return ", ".join(method_names(sorted(methods, key=order.index)))
 
 
 def absent(table: Table, against: str | None) -> str:
     """What a caption says where the reference is no row; empty where it is one."""
     if against is None or against in table.methods:
         return ""
-    return f" No test against {against}: there are no scores of it."
+    return f" No test against {method_name(against)}: there are no scores of it."
 
 
 def untested(against: str) -> str:
     """What a caption says where there were too few seeds for a test."""
-    return f"No test against {against} ({REFERENCE_SIGN}): that takes three seeds of each method."
+    return f"No test against {method_name(against)} ({REFERENCE_SIGN}): that takes three seeds of each method."
 
 
 def arrow_tests(tests: pd.DataFrame, against: str | None) -> pd.DataFrame:
@@ -125,7 +130,7 @@ def tell_test(
 ) -> str:
     """What a caption says of the tests that gave the arrows; `shown`: the reference is a row, with its sign.
 
-    Rows are called as `names` says.
+    Rows are called as `names` says, and others as everywhere.
     """
     if tests["p"].isna().all():
         return untested(names.get(against, against))
@@ -139,7 +144,7 @@ def tell_test(
     for label, sign, own in families:
         if own.empty:
             continue
-        family, name = int(own["family"].max()), names.get(label, label)
+        family, name = int(own["family"].max()), names.get(label, method_name(label))
         corrected = f"Holm for {family} {'comparison' if family == 1 else 'comparisons'} a column"
         if told:
             told.append(f"Tuned rows are held against {name} ({corrected}).")
@@ -220,6 +225,6 @@ def sensitivity(evidence: Evidence, task: str, source: str, against: str) -> str
     span = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}, by method,"
     return (
         f"With {drawn_words(own)} and {number_range(own['seeds'])} seeds, differences of {AVERAGE} of "
-        f"{metric(name).title} from {against} below {span} cannot be seen: a test would find them in fewer than "
-        "four of five tries."
+        f"{metric(name).title} from {method_name(against)} below {span} cannot be seen: a test would find them in "
+        "fewer than four of five tries."
     )

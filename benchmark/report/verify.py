@@ -30,7 +30,8 @@ from benchmark.names import without_formulas
 from benchmark.protocol.missing import Setting
 from benchmark.report.compose import Content, gather
 from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Verdict
-from benchmark.report.marks import digests_of
+from benchmark.report.marks import digests_of, vouched_for
+from benchmark.report.naming import printed_as
 from benchmark.report.paper import FOLDER
 from benchmark.report.verify_origin import check_origin
 from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
@@ -121,19 +122,24 @@ def verify(
             say(f"{outcome.state} {cell.title}: {outcome.seconds:.0f} s")
 
         checks["recomputed"] = lambda: work.recomputed(recompute, workers, on_outcome)
+    earlier = vouched_for(folder)
     verdict = Verdict(
         folder,
+        checked=dict(earlier.checked),
+        findings=[own for own in earlier.findings if own.check != "recomputed" or recompute is None],
         processor=processor(NATIVE),
-        files=looked_at,
         date=timestamp(time.time()),
         git_commit=git_commit() or "",
     )
+    for name in checks.keys() & earlier.checked.keys() - {"recomputed"}:
+        del checks[name]
     for name, check in checks.items():
         for found in check():
             if isinstance(found, str):
                 verdict.checked[name] = found
             else:
                 verdict.findings.append(replace(found, check=name))
+    verdict.files = earlier.still(looked_at, work.rebuilt)
     try:
         replace_file(folder / FILE, json_text(verdict.record()).encode())
     except OSError as error:
@@ -156,6 +162,7 @@ class _Verification:
         self.records = {key: record for key in self.keys if (record := self.store.readable(key)) is not None}
         self.done = {key: record for key, record in self.records.items() if record["state"] == DONE}
         self._content: Content | str | None = None
+        self.rebuilt: set[str] = set()  # files of tables that were compared with new ones
 
     def cells(self) -> Iterator[Finding | str]:
         """Checksums; keys, which are hashes of definitions; and outputs against their digests."""
@@ -280,10 +287,11 @@ class _Verification:
         if isinstance(content, str):
             yield "scores cannot be read"
             return
-        compared, others, trials_lack = 0, [], bool(lacking_trials(self.folder))
+        others, trials_lack = [], bool(lacking_trials(self.folder))
         there = {path.relative_to(self.folder / "tables").as_posix() for path in (self.folder / "tables").rglob("*.*")}
         parts = [part for kind in content.parts.values() for part in kind.values()]
-        files = {name: text for part in parts for name, text in table_files(part).items()}
+        with printed_as(content.names):
+            files = {name: text for part in parts for name, text in table_files(part).items()}
         files |= {f"{FOLDER}/{name}": text for name, text in content.paper[0].items()}
         for name, text in files.items():
             if name not in there:
@@ -293,7 +301,7 @@ class _Verification:
             if "_tuning" in name and trials_lack:
                 yield _found(UNKNOWN, f"tables/{name}: it is made of trials that are not here")
                 continue
-            compared += 1
+            self.rebuilt.add(f"tables/{name}")
             stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
             if stored != text:
                 others.append(f"tables/{name}: {_first_other(stored, text)}")
@@ -305,7 +313,7 @@ class _Verification:
             yield _found(
                 UNKNOWN, f"tables/{', '.join(sorted(there))}: none of this report, such as --metrics and --table give"
             )
-        yield f"{compared} files"
+        yield f"{len(self.rebuilt)} files"
 
     def origin(self) -> Iterator[Finding | str]:
         """``manifest.json`` against what the cells say of themselves."""

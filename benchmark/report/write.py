@@ -59,6 +59,7 @@ from benchmark.report.manifest import counted_cells, tell_cells
 from benchmark.report.matrix import comparison_matrix
 from benchmark.report.mechanisms import mechanism_table, with_mechanisms
 from benchmark.report.methods import methods_table, published_table
+from benchmark.report.naming import method_name, task_name
 from benchmark.report.opening import findings
 from benchmark.report.page import PAPER, render_page
 from benchmark.report.ranks import critical_difference
@@ -327,7 +328,7 @@ def sections(
             _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target, undrawn=seen.grey),
             _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
-        title = f"{task} ({'simulated' if source == 'simulated' else 'from file'})"
+        title = f"{task_name(task)} ({'simulated' if source == 'simulated' else 'from file'})"
         notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
         if against is not None:
             notes += [sensitivity(evidence, task, source, against), _over_seeds(scores, task, source, against)]
@@ -365,4 +366,4 @@ def _between_seeds(scores: pd.DataFrame, task: str, source: str) -> str:
 
 def _over_seeds(scores: pd.DataFrame, task: str, source: str, against: str) -> str:
     part = of_primary(scores[(scores["task"] == task) & (scores["source"] == source)])
-    return seed_level_test(average_inter(average_draws(part)), against, alpha=ALPHA)
+    return seed_level_test(average_inter(average_draws(part)), against, alpha=ALPHA, called=method_name)

@@ -120,17 +120,17 @@ def test_the_report_of_a_tuned_run_says_what_tuning_gave(tmp_path):
     write(content, tmp_path, lambda line: None)
     table = (tmp_path / "tables" / "mosi_tuning.md").read_text(encoding="utf-8")
     assert (
-        "| mult | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | -45.00 | no | layers 3 |" in table
+        "| MulT | 50.00 | 100.00 | +50.00 " in table and "| 1 → 1 | 70.00 | -30.00 | -45.00 | no | layers 3 |" in table
     )
     assert (tmp_path / "figures" / "mosi_tuning_budget.png").is_file()
     assert "mosi_tuning_budget" in content.parts["figures"]
     opened = "opened before the choice was made, as an earlier budget does"
-    assert f"{opened}, for trials of mult (2 of 5 trials)" in table
+    assert f"{opened}, for trials of MulT (2 of 5 trials)" in table
     page = " ".join((tmp_path / "report.html").read_text(encoding="utf-8").split())
-    said = "The default and 4 random configurations of mult, misa, each trained once, with seed 10000; chosen by lot"
-    assert f"{said} (draws 0, 1, 2)." in page and "Trials that failed: 1 of 5 of mult on mosi." in page
+    said = "The default and 4 random configurations of MulT, misa, each trained once, with seed 10000; chosen by lot"
+    assert f"{said} (draws 0, 1, 2)." in page and "Trials that failed: 1 of 5 of MulT on mosi." in page
     assert (
-        "opened for trials before the choice was made, as an earlier budget does: 2 of 5 of mult on mosi; choices"
+        "opened for trials before the choice was made, as an earlier budget does: 2 of 5 of MulT on mosi; choices"
         in page
     )
     for left in ("cells", "trials"):  # what is put into a repository is without them

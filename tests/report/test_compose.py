@@ -41,7 +41,7 @@ def test_a_report_on_what_an_earlier_version_wrote_is_made(old, tmp_path):
     said = []
     write(found, tmp_path / "new", said.append)
     table = (tmp_path / "new/tables/mosi_inter.md").read_text(encoding="utf-8")
-    assert "| F1 | corrkd ◆ | " in table and "worse than corrkd" in table and "less is better" not in table
+    assert "| F1 | CorrKD ◆ | " in table and "worse than CorrKD" in table and "less is better" not in table
     assert {path.stem for path in (tmp_path / "new/figures").glob("*.png")} >= {
         "mosi_inter",
         "mosi_intra",

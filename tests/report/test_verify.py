@@ -99,7 +99,34 @@ def test_a_verification_writes_nothing_but_its_verdict_and_whose_it_is(run):
     (run / "scores.csv").write_text(scores)
     shutil.rmtree(run / "cells")
     assert read_mark(run).verified
+
+
+def test_what_was_found_with_the_cells_holds_without_them_for_numbers_that_are_the_same(run):
     benchmark.verify(run, say=silent)
+    date = json.loads((run / FILE).read_text())["date"]
+    shutil.rmtree(run / "cells")
+    for _ in range(2):  # the second time it is told as it was the first
+        verdict = benchmark.verify(run, say=silent)
+        assert {verdict.state(c) for c in ("cells", "data and masks", "scores")} == {RIGHT}
+        assert verdict.checked["scores"].endswith(f"pairs.csv and scores.csv (with its cells, on {date})")
+        assert read_mark(run).verified
+    table = run / "tables" / "mosi_inter.md"
+    table.write_text(table.read_text() + " ")
+    assert not read_mark(run).verified and "tables/mosi_inter.md" in wrong(benchmark.verify(run, say=silent))["tables"]
+    benchmark.report(run, say=silent)
+    assert benchmark.verify(run, say=silent).sound and read_mark(run).verified, "a table may be written anew"
+    made_of_outputs = run / "tables" / "mosi_threshold.csv"
+    made_of_outputs.write_text(made_of_outputs.read_text() + " ")
+    assert benchmark.verify(run, say=silent).sound
+    assert read_mark(run).text == "changed since it was verified: tables/mosi_threshold.csv"
+
+
+def test_a_number_that_is_another_one_leaves_nothing_of_what_was_found_with_the_cells(run):
+    benchmark.verify(run, say=silent)
+    shutil.rmtree(run / "cells")
+    manifest = run / "manifest.json"
+    manifest.write_text(manifest.read_text() + " ")
+    assert benchmark.verify(run, say=silent).state("scores") == UNKNOWN
     assert read_mark(run).text == "scores were not compared with outputs"
 
 

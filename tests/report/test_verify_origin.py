@@ -37,7 +37,7 @@ def test_what_the_cells_do_not_say_is_found(run, turn, name):  # noqa: F811
 def test_a_version_of_its_own_excuses_no_table(run):  # noqa: F811
     change(run, lambda told: told.update(benchmark="9.9.9"))
     table = run / "tables" / "mosi_inter.md"
-    table.write_text(table.read_text().replace("| linear | ", "| linear | 1", 1))
+    table.write_text(table.read_text().replace("| Linear | ", "| Linear | 1", 1))
     assert "tables/mosi_inter.md" in wrong(benchmark.verify(run, say=silent))["tables"]
 
 

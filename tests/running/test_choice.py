@@ -58,7 +58,7 @@ def test_what_is_to_stand_out_is_told_and_stays_with_what_is_stored():
     results = run({**GRID, "highlight": ["linear", "not a row here"], "against": "constant"})
 
     def told():
-        return (results.out / "report.html").read_text().count("n colour: linear, as was asked for")
+        return (results.out / "report.html").read_text().count("n colour: Linear, as was asked for")
 
     assert manifest(results)["highlight"] == ["linear", "not a row here"] and told()
     before = told()
