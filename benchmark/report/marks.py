@@ -18,10 +18,10 @@ CELLS = "cells"
 """Under this name is one digest of all cells, of each its ``cell.json``, which holds those of its other files."""
 
 _NUMBERS = ("scores.csv", "intervals.csv", "comparisons.csv", "pairs.csv", "manifest.json", "tuning.json")
-_OF_CELLS = ("cells", "data and masks", "scores", "trials", "recomputed")
+_OF_CELLS = ("cells", "data and masks", "scores", "origin", "trials", "recomputed")
 """The checks that look at cells and trials, or compare numbers with these."""
 
-_ONCE = "with its cells, on "
+_ONCE = "when the cells were here, on "
 
 
 def digests_of(folder: Path) -> dict[str, str]:

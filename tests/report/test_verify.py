@@ -108,7 +108,7 @@ def test_what_was_found_with_the_cells_holds_without_them_for_numbers_that_are_t
     for _ in range(2):  # the second time it is told as it was the first
         verdict = benchmark.verify(run, say=silent)
         assert {verdict.state(c) for c in ("cells", "data and masks", "scores")} == {RIGHT}
-        assert verdict.checked["scores"].endswith(f"pairs.csv and scores.csv (with its cells, on {date})")
+        assert verdict.checked["scores"].endswith(f"pairs.csv and scores.csv (when the cells were here, on {date})")
         assert read_mark(run).verified
     table = run / "tables" / "mosi_inter.md"
     table.write_text(table.read_text() + " ")
