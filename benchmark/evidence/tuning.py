@@ -291,9 +291,9 @@ def _difference(task: str, source: str, one: str, other: str, pairs: pd.DataFram
         found = here[(here["method"] == method) & (here["against"] == against)]
         if not found.empty:
             row = found.iloc[0]
-            ends = sorted((sign * row["low"], sign * row["high"]))
+            gain, *ends = (sign * row[name] + 0.0 for name in ("difference", "low", "high"))  # no -0.0
             names = {"condition": row["condition"], "p": row["p"]}
-            return {"gain": sign * row["difference"], "low": ends[0], "high": ends[1], **names}
+            return {"gain": gain, "low": min(ends), "high": max(ends), **names}
     return None
 
 

@@ -85,7 +85,7 @@ class Layout:
     def marks(self) -> list[str]:
         """The widest of each column."""
         columns = zip(*(cells for _, cells in self.rows), strict=True)
-        return [max((cell.mark for cell in column), key=text_width) for column in columns]
+        return [max((cell.mark for cell in column), key=latex_width) for column in columns]
 
     @property
     def size(self) -> Size:
@@ -129,7 +129,7 @@ def misfit(layout: Layout, others: Sequence[tuple[Layout, str]]) -> str:
     )
 
 
-def text_width(text: str, size: Size = SIZES[0]) -> float:
+def latex_width(text: str, size: Size = SIZES[0]) -> float:
     """Points of a text in Computer Modern, as :func:`benchmark.report.tables.latex_number` has it set."""
     text = MINUS.sub("−", text)
     raised = sum(_RAISED.get(character, 0.0) for character in text)
@@ -148,23 +148,23 @@ def _widths(layout: Layout, size: Size) -> list[float]:
     """Of the column of names, then of each column, without the space between them."""
     table = layout.table
     names = [table.row_name(name) + (" [00]" if name in layout.cites else "") for name in table.methods]
-    widths = [max(text_width(name, size) for name in ["Method", *names])]
+    widths = [max(latex_width(name, size) for name in ["Method", *names])]
     cells = zip(*(cells for _, cells in layout.rows), strict=True)
     for label, column, mark in zip(
         (label for _, own in layout.heads for label in own), cells, layout.marks, strict=True
     ):
         means = [
-            text_width(cell.value or "–", size) * (_BOLD if cell.rank == 1 else 1.0)
-            + text_width(cell.mark or mark, size)
+            latex_width(cell.value or "–", size) * (_BOLD if cell.rank == 1 else 1.0)
+            + latex_width(cell.mark or mark, size)
             for cell in column
         ]
         spreads = [
-            text_width(f" {cell.spread}".replace(" ± ", "\u2009±\u2009"), size) for cell in column if cell.spread
+            latex_width(f" {cell.spread}".replace(" ± ", "\u2009±\u2009"), size) for cell in column if cell.spread
         ]
-        widths.append(max(text_width(label, size), max(means) + max(spreads, default=0.0)))
+        widths.append(max(latex_width(label, size), max(means) + max(spreads, default=0.0)))
     at = 1
     for head, labels in layout.heads:  # what stands above several columns widens the last one
-        widths[at + len(labels) - 1] += max(0.0, text_width(head, size) - sum(widths[at : at + len(labels)]))
+        widths[at + len(labels) - 1] += max(0.0, latex_width(head, size) - sum(widths[at : at + len(labels)]))
         at += len(labels)
     return widths
 
@@ -177,7 +177,7 @@ def _height(layout: Layout, size: Size) -> float:
     """Points of the whole float: rows, caption and note."""
     width, small = WIDTHS[layout.width], SIZES[-1]
     heads = 1 + any(head for head, _ in layout.heads)
-    caption, note = text_width(layout.table.lead) / width, text_width(layout.table.caption, small) / width
+    caption, note = latex_width(layout.table.lead) / width, latex_width(layout.table.caption, small) / width
     rows = size.height * (heads + len(layout.rows))
     return _LINE * (rows + ceil(caption) + small.height * ceil(note) + 3)
 

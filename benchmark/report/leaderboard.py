@@ -110,7 +110,7 @@ def leaderboard(*folders: str | Path, out: str | Path | None = None, say: Callab
         "leaderboard.html.j2",
         "leaderboard.js",
         boards=[board.shown(path, names) for board in boards],
-        tasks=list(dict.fromkeys(board.where.task for board in boards)),
+        tasks={board.where.task: board.name for board in boards},
         sources=list(dict.fromkeys(board.where.source for board in boards)),
         settings=_settings(shown),
         most=MOST,
@@ -132,6 +132,7 @@ class _Board:
 
     def __init__(self, where: Where, standings: list[Standing]) -> None:
         self.where = where
+        self.name = standings[0].task
         self.metric: Metric = find_metric(where.metric, standings[0].target)
         worst = worst_of(standings)
         pairs = [(own, worst.get(place)) for place, own in enumerate(standings)]
@@ -191,7 +192,7 @@ class _Board:
             )
         return {
             "where": self.where,
-            "title": self.standings[0][0].task,
+            "title": self.name,
             "metric": self.metric,
             "simulated": self.where.source == "simulated",
             "first": "ascending" if self.metric.lower_is_better else "descending",

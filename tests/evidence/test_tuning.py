@@ -115,6 +115,12 @@ def test_outcomes_are_of_the_rows_that_were_trained_anew():
     assert outcomes([RISES], INTERVALS, PAIRS[:0]).empty
 
 
+def test_a_default_that_was_chosen_gains_nothing_and_not_less_than_nothing():
+    same = PAIRS[:1].assign(difference=0.0, low=0.0, high=0.0)  # as pairs say it: default less tuned
+    found = outcomes([RISES], INTERVALS, same)[["gain", "low", "high"]]
+    assert found.to_csv(index=False).splitlines()[1] == "0.0,0.0,0.0"
+
+
 def test_a_comparison_that_changes_its_sign_is_found():
     (row,) = against_reference([RISES, STAYS, OVER], PAIRS, "stays").to_dict("records")
     assert (row["method"], row["default"], row["tuned"], row["changed"]) == ("rises", -3.0, 2.5, True)

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.report import fitting
 from benchmark.report.content import Block, Cell, Table
-from benchmark.report.fitting import SIZES, Layout, fit, misfit, text_width, to_paper_latex
+from benchmark.report.fitting import SIZES, Layout, fit, latex_width, misfit, to_paper_latex
 from tests.report.paper_tex import Tex
 
 CELL = Cell("72.5")
@@ -39,7 +39,7 @@ def test_widths_are_those_of_latex():
     }
     sizes = [size for size in SIZES if size.gap != 6.0][:3]
     for text, points in texts.items():
-        assert [text_width(text, size) for size in sizes] == pytest.approx(points, rel=0.013)
+        assert [latex_width(text, size) for size in sizes] == pytest.approx(points, rel=0.013)
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,14 @@ def board(tmp_path_factory):
     return found
 
 
+def test_tasks_are_chosen_by_the_names_that_the_tables_bear(tmp_path):
+    named = [{"name": "mosi", "display": "CMU-MOSI", "source": "simulated", "fingerprint": "f0"}]
+    write_folder(tmp_path / "run", by_means({"mult": 60.0}), tasks=named)
+    found = benchmark.leaderboard(tmp_path / "run", out=tmp_path / "board.html", say=silent)
+    page = found.path.read_text(encoding="utf-8")
+    assert '<option value="mosi">CMU-MOSI</option>' in page and 'data-task="mosi"' in page
+
+
 def test_what_cannot_be_compared_stands_in_tables_of_its_own_the_best_first(board):
     order = [(*key, list(own["method"])) for key, own in board.rows.groupby(["task", "source"], sort=False)]
     assert order == [
