@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -37,6 +38,14 @@ def _forget_plugins() -> Iterator[None]:
         loading._loaded.pop(name, None)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_power_cuts() -> Iterator[None]:
+    """Files need not reach the disk itself, which takes as long as all else in storing a small cell."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture
 def undrawn() -> Iterator[pytest.MonkeyPatch]:
     """Reports make figures and leave their files empty, until this is undone: drawing takes longest, and has its tests."""
@@ -46,6 +55,15 @@ def undrawn() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Drawing, "draw", lambda self, name, figure: self._drawn.update({name: empty}))
         yield patch
+
+
+@pytest.fixture
+def unpictured(undrawn: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Reports leave out what they can of figures, until this is undone, and have their tables and their page."""
+    from benchmark.report import write
+
+    undrawn.setattr(write, "sections", partial(write.sections, pictures=False))
+    return undrawn
 
 
 @pytest.fixture(scope="session")

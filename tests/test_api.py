@@ -26,7 +26,7 @@ from benchmark.running.evaluation import predict_settings
 from benchmark.running.store import Store
 from tests.api_calls import GRID, SIZES, TINY, in_order, keys, manifest, quiet, report, run
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 
 @benchmark.register("of_this_test", paper="none, 2026", trains_on="complete")
@@ -177,8 +177,8 @@ def test_every_table_and_figure_that_is_named_can_be_had(whole):
     assert isinstance(whole.plot("mosi", kind="intra"), Figure)
 
 
-def test_the_report_is_written_again_and_figures_stay_whole(copied, tmp_path, undrawn):
-    undrawn.undo()
+def test_the_report_is_written_again_and_figures_stay_whole(copied, tmp_path, unpictured):
+    unpictured.undo()
     before = copied.plot("mosi", "intra")
     for name in ("report.html", "tables/mosi_inter.md"):
         (copied.out / name).unlink()

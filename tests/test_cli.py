@@ -218,7 +218,7 @@ def test_plan_runs_nothing_and_report_needs_something(capsys, tmp_path):
     assert code == 2 and "run the grid first" in err
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_a_damaged_cell_is_told_before_anything_is_computed(capsys, tmp_path):
     arguments = ("--grid", "smoke", "--methods", "constant", "--out", tmp_path, "--jobs", 1)
     assert run(capsys, *arguments)[0] == 0
@@ -244,7 +244,7 @@ def readme_example(tmp_path):
     return path, code
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_the_readmes_method_appears_in_every_table(capsys, tmp_path):
     path, code = readme_example(tmp_path)
     assert len(code.splitlines()) <= 45
@@ -299,7 +299,7 @@ def test_a_report_without_a_finished_cell_names_no_tables(capsys, tmp_path):
     assert code == 1 and re.search(rf"^report: {tmp_path}/out/report.html$", printed, flags=re.M)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     path, _ = readme_example(tmp_path)
     out = tmp_path / "out"
@@ -325,7 +325,7 @@ def test_tables_come_again_from_scores_alone(capsys, tmp_path):
     assert code == 2 and "lacks the column 'task'" in err and err.count("\n") == 1
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_a_report_that_cannot_be_written_is_told_in_one_line_also_when_it_is_tried_again(tmp_path, capsys, monkeypatch):
     def render_page(*arguments, **named):
         raise FileNotFoundError(2, "No such file or directory", "a font")

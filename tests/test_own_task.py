@@ -104,7 +104,7 @@ def test_every_kind_of_task_in_one_run(here):
     assert benchmark.plan({"methods": ["constant"], "tasks": [own], "seeds": 1, "subsets": ["l"]}, out="out").settings
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_a_grid_names_the_metrics_of_its_tables(here):
     grid = {"methods": ["constant"], "tasks": ["mosi"], "seeds": 1, "subsets": ["l", "lav"]}
     grid |= {"simulator": {"train": 24, "valid": 16, "test": 24}, "metrics": ["auroc", "f1"]}
@@ -118,7 +118,7 @@ def test_a_grid_names_the_metrics_of_its_tables(here):
         benchmark.run(grid | {"name": "mine", "metrics": ["mae"]}, out="out", jobs=1)
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_the_intensity_of_a_file_and_its_polarity_are_two_tasks(here, capsys):
     content = mmsa_content()
     for split in content.values():

@@ -34,7 +34,7 @@ set: {mult: {layers: 1}, corrkd: {layers: 1}}
 simulator: {train: 48, valid: 16, test: 24}
 """.replace("METHODS", ", ".join(METHODS))
 
-undrawn = pytest.mark.usefixtures("undrawn")
+unpictured = pytest.mark.usefixtures("unpictured")
 
 FAILING = '''
 import os
@@ -146,7 +146,7 @@ def test_seeds_differ_and_only_in_what_is_learned(whole):
     assert np.array_equal(found["constant", 0], found["constant", 1])
 
 
-@undrawn
+@unpictured
 def test_workers_give_the_same_numbers_as_this_process(grid, whole, tmp_path):
     assert run("--grid", grid, "--out", tmp_path, "--jobs", 2) == 0
     expected, found = logits(whole), logits(tmp_path)
@@ -155,7 +155,7 @@ def test_workers_give_the_same_numbers_as_this_process(grid, whole, tmp_path):
         assert np.array_equal(found[cell], value), cell
 
 
-@undrawn
+@unpictured
 def test_a_data_file_is_what_is_run_on(grid, tmp_path, capsys):
     folder, out = tmp_path / "data", tmp_path / "out"
     arguments = ("--grid", grid, "--data", folder, "--out", out, "--jobs", 1, "--seeds", 1, "--methods", "constant")
@@ -170,7 +170,7 @@ def test_a_data_file_is_what_is_run_on(grid, tmp_path, capsys):
     assert run(*arguments) == 0 and len(Store(out).stored_keys()) == 2, "other data are another cell"
 
 
-@undrawn
+@unpictured
 def test_the_same_command_again_computes_nothing(grid, whole, capsys):
     before = finished(whole)
     assert run("--grid", grid, "--out", whole) == 0
@@ -178,7 +178,7 @@ def test_the_same_command_again_computes_nothing(grid, whole, capsys):
     assert "done" not in capsys.readouterr().out
 
 
-@undrawn
+@unpictured
 def test_fresh_computes_again_and_keeps_the_old(grid, tmp_path):
     arguments = ("--grid", grid, "--out", tmp_path, "--jobs", 1, "--methods", "constant", "--seeds", 1)
     assert run(*arguments) == 0
@@ -189,7 +189,7 @@ def test_fresh_computes_again_and_keeps_the_old(grid, tmp_path):
     assert len(list((tmp_path / "replaced").iterdir())) == 1
 
 
-@undrawn
+@unpictured
 def test_new_settings_are_added_without_training(grid, tmp_path, monkeypatch):
     arguments = ("--out", tmp_path, "--jobs", 1, "--methods", "corrkd", "--seeds", 1)
     assert run("--grid", grid, *arguments) == 0
@@ -205,7 +205,7 @@ def test_new_settings_are_added_without_training(grid, tmp_path, monkeypatch):
     assert np.array_equal(after[:3], before) and not np.array_equal(after[3], after[0])
 
 
-@undrawn
+@unpictured
 def test_a_failing_method_leaves_the_others_whole_and_is_retried(grid, tmp_path, capsys):
     plugin, flag, out = tmp_path / "failing.py", tmp_path / "flag", tmp_path / "out"
     plugin.write_text(FAILING)
@@ -228,7 +228,7 @@ def test_a_failing_method_leaves_the_others_whole_and_is_retried(grid, tmp_path,
     assert all(after[key] == time for key, time in before.items())
 
 
-@undrawn
+@unpictured
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_run_goes_on_where_it_stopped(grid, whole, tmp_path, signum):
     plugin = tmp_path / "faulty.py"
@@ -259,7 +259,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(grid, whole, tmp_path, signum):
     assert not [p for p in (tmp_path / "cells").iterdir() if p.name.startswith(".")]
 
 
-@undrawn
+@unpictured
 def test_a_killed_worker_costs_its_cell_only(grid, tmp_path, capsys):
     plugin = tmp_path / "dying.py"
     plugin.write_text(
@@ -273,7 +273,7 @@ def test_a_killed_worker_costs_its_cell_only(grid, tmp_path, capsys):
     assert run(*arguments, "--jobs", 1) == 0
 
 
-@undrawn
+@unpictured
 def test_a_cell_that_takes_longer_than_is_allowed_fails(grid, tmp_path, capsys):
     arguments = ("--grid", grid, "--out", tmp_path, "--seeds", 1, "--methods", "constant", "--cell-timeout", 1e-6)
     assert run(*arguments) == 1
@@ -366,7 +366,7 @@ def split(whole, tmp_path):
     return folders
 
 
-@undrawn
+@unpictured
 def test_folders_of_several_machines_make_one_report(whole, tmp_path, capsys):
     a, b = split(whole, tmp_path)
     shutil.copytree(whole / "cells" / Store(a).stored_keys()[0], b / "cells" / Store(a).stored_keys()[0])  # in both
@@ -406,7 +406,7 @@ def test_two_definitions_of_one_row_in_two_folders_are_an_error(whole, tmp_path,
     assert "different hyper-parameters, code or data" in error and str(a / "cells" / key) in error and "other" in error
 
 
-@undrawn
+@unpictured
 def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path, capsys):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
@@ -418,7 +418,7 @@ def test_cells_on_older_data_of_a_task_are_not_mixed_with_newer(whole, tmp_path,
     assert len(pd.read_csv(out / "scores.csv").query("method == 'mult'")["seed"].unique()) == 1
 
 
-@undrawn
+@unpictured
 def test_a_grid_shows_its_own_cells_whatever_came_later(tmp_path, grid, capsys):
     out, jobs = tmp_path / "out", ("--jobs", 1)
     first = ("--grid", grid, "--methods", "linear", "constant", "--out", out)
@@ -444,7 +444,7 @@ def test_a_grid_shows_its_own_cells_whatever_came_later(tmp_path, grid, capsys):
     assert run("--report-only", out) == 0 and cells() == one, "without a grid, the latest"
 
 
-@undrawn
+@unpictured
 def test_against_marks_the_tables(whole, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(whole, out)
@@ -463,7 +463,7 @@ def test_against_marks_the_tables(whole, tmp_path):
     assert set(pd.read_csv(out / "comparisons.csv")["against"]) == {"mult"}
 
 
-@undrawn
+@unpictured
 def test_without_cells_only_the_stored_tests_are_there(whole, tmp_path, capsys):
     out = tmp_path / "out"
     assert run("--report-only", whole, "--against", "corrkd", "--out", out) == 0

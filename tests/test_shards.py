@@ -11,7 +11,7 @@ import run_benchmark
 from benchmark import BenchmarkError
 from tests.api_calls import GRID, TINY, in_order, keys, manifest, quiet, report, run
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,7 +60,13 @@ def read_yaml(path: Path, what: str) -> tuple[dict[str, Any], dict[Place, int]]:
         raise BenchmarkError(f"cannot read {what} {path}: it is no UTF-8 text; save it as such") from error
     if len(content) > _LARGEST:
         raise BenchmarkError(f"{what} {path} is larger than {_LARGEST // 1024} KiB; shorten it")
-    return _Reader(text, f"{what} {path}").read()
+    return copy.deepcopy(_content(text, f"{what} {path}"))  # whoever asked may change it
+
+
+@lru_cache(maxsize=256)
+def _content(text: str, where: str) -> tuple[dict[str, Any], dict[Place, int]]:
+    """What a text says; kept, since PyYAML takes long and a run asks for each card several times."""
+    return _Reader(text, where).read()
 
 
 def read_value(text: str, what: str) -> Any:

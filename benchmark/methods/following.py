@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-from benchmark.methods.registry import FOLDERS, ROOT, Entry
+from benchmark.methods.registry import FOLDERS, ROOT, Entry, source_text
 
 # Of the benchmark itself only what methods are built from counts; what surrounds them is in the protocol's version.
 _PARTS = ("benchmark.parts", "benchmark.layers", "benchmark.losses")
@@ -54,9 +54,7 @@ def read_source(path: Path) -> SourceFile:
 
 @lru_cache(maxsize=512)
 def _parse(content: bytes) -> SourceFile:
-    # What Python itself would read: any declared encoding, and a byte-order mark or none.
-    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
-    text = io.TextIOWrapper(io.BytesIO(content), encoding).read()
+    text = source_text(content)
     tree = ast.parse(text)
     absolute: list[str] = []
     relative: list[tuple[int, str]] = []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -212,9 +213,14 @@ def _local_modules() -> list[tuple[str, ModuleType]]:
         for name, module in list(sys.modules.items())
         if not (name.partition(".")[0] in known or name.startswith(PLUGIN_PREFIX))
         and (places := _places_of(module))
-        and not any(is_installed(place) or is_installed(place.resolve()) for place in places)
+        and not any(map(_is_of_package, places))
         and all(place.exists() for place in places)
     ]
+
+
+@cache  # asked of each of some thousand modules, again and again
+def _is_of_package(place: Path) -> bool:
+    return is_installed(place) or is_installed(place.resolve())
 
 
 def _places_of(module: ModuleType) -> list[Path]:

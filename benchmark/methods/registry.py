@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import io
 import keyword
 import re
 import sys
@@ -340,17 +341,30 @@ def _path_of(cls: type) -> Path:
 
 def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path, ...] = ()) -> list[Entry]:
     try:
-        with tokenize.open(path) as file:  # what Python itself would read, a byte-order mark included
-            tree = ast.parse(file.read(), filename=str(path))
+        content = path.read_bytes()
     except OSError as error:
         raise BenchmarkError(
             f"cannot read method file {path}: {error.strerror}; give the path of a .py file"
         ) from error
+    return [Entry(path=path, module=module, package=package, roots=roots, **own) for own in _registered(path, content)]
+
+
+def source_text(content: bytes) -> str:
+    """What Python itself would read in a file: any declared encoding, and a byte-order mark or none."""
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return io.TextIOWrapper(io.BytesIO(content), encoding).read()
+
+
+@lru_cache(maxsize=512)
+def _registered(path: Path, content: bytes) -> tuple[dict[str, Any], ...]:
+    """What a file says of each class that it registers; by content, since two writes may have one time and one size."""
+    try:
+        tree = ast.parse(source_text(content), filename=str(path))
     except UnicodeDecodeError as error:
         raise BenchmarkError(f"cannot read method file {path}: it is no UTF-8 text; save it as such") from error
     except (SyntaxError, ValueError) as error:
         raise BenchmarkError(f"method file {path} is no valid Python: {error}") from error
-    entries = []
+    found = []
     for node in _at_top(tree.body):
         for decorator in node.decorator_list if isinstance(node, ast.ClassDef) else ():
             if not (isinstance(decorator, ast.Call) and _is_register(decorator)):
@@ -371,17 +385,8 @@ def _scan(path: Path, *, module: str = "", package: str = "", roots: tuple[Path,
                     f'{where}: write @register("name", paper="Author, venue", trains_on="complete" or "missing")'
                 )
             _check_name(**arguments, where=where)
-            entries.append(
-                Entry(
-                    path=path,
-                    augmentable=_says_augmentable(node),
-                    module=module,
-                    package=package,
-                    roots=roots,
-                    **arguments,
-                )
-            )
-    return entries
+            found.append({"augmentable": _says_augmentable(node), **arguments})
+    return tuple(found)
 
 
 def _is_register(call: ast.Call) -> bool:

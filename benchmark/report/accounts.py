@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.evidence.statistics import AVERAGE, FLOORS
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import Block, Cell, Picture, Table
-from benchmark.report.figures import TWO_COLUMNS, Look, axis_label, new_figure, styled, tell_floors
+from benchmark.report.figures import TWO_COLUMNS, Look, axis_label, lay_out, new_figure, styled, tell_floors
 from benchmark.report.labels import place_labels
 from benchmark.report.methods import missing_averages
 from benchmark.report.naming import method_name, method_names
@@ -216,7 +216,7 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
             axes.set_xlabel(title)
         panels[0].set_ylabel(f"{words}, {AVERAGE}")
         panels[0].margins(y=0.12)
-        figure.draw_without_rendering()  # where points lie is known of axes that are laid out
+        lay_out(figure)  # where points lie is known of axes that are laid out
         for axes, what in zip(panels, _AXES, strict=True):
             left, right = axes.get_xlim()
             more = f" ({AT_LEAST})" if what == "operations" else ""

@@ -117,9 +117,18 @@ class Content:
     @cached_property
     def parts(self) -> dict[str, dict[str, Table | Picture]]:
         """Every table and picture, by the stem of its file, under ``tables`` and ``figures``."""
+        return self._parts(pictures=True)
+
+    @cached_property
+    def without_pictures(self) -> dict[str, dict[str, Table | Picture]]:
+        """The same of tables, and of the pictures whose numbers stand in ``tables``; soon made."""
+        return self.__dict__.get("parts") or self._parts(pictures=False)
+
+    def _parts(self, *, pictures: bool) -> dict[str, dict[str, Table | Picture]]:
         found: dict[str, dict[str, Table | Picture]] = {"tables": {}, "figures": {}}
         with printed_as(self.names):
-            for section in sections(self.scores, **self.report, places=lambda shown: embed(shown.values)):
+            made = sections(self.scores, **self.report, places=lambda shown: embed(shown.values), pictures=pictures)
+            for section in made:
                 for part in section.parts:
                     found["tables" if isinstance(part, Table) else "figures"][part.stem] = part
         return found

@@ -35,6 +35,7 @@ from benchmark.report.figures import (
     fitting_size,
     interval,
     label_ratios,
+    lay_out,
     look_of,
     new_figure,
     panel_grid,
@@ -326,7 +327,7 @@ def label_ends(figure: Figure, rows: Iterable[Sequence[Axes]], methods: Sequence
     looks : Looks
         The grey ones have one label together.
     """
-    figure.draw_without_rendering()
+    lay_out(figure)
     for row in rows:
         axes = row[-1]
         ends: dict[str, tuple[Axes, tuple[float, float]]] = {}

@@ -150,6 +150,13 @@ def new_figure(width: float, height: float, about: str) -> Figure:
     return figure
 
 
+def lay_out(figure: Figure) -> None:
+    """Settle where the axes of a figure stand, as drawing it does first, so that other places can follow from these."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
 def text_width(text: str, size: float) -> float:
     """Width in inches of a line of text, `size` in points."""
     font = FontProperties(family=STYLE["font.family"], size=size)

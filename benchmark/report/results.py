@@ -160,7 +160,7 @@ class Results:
         return self.out / "report.html"
 
     def _part(self, what: str, task: str | None, kind: str) -> Any:
-        parts = self._content.parts[what]
+        parts = (self._content.without_pictures if what == "tables" else self._content.parts)[what]
         stem = kind if task is None or kind in parts else f"{file_prefix(task)}_{kind}"
         if stem not in parts:
             raise BenchmarkError(unknown(what.removesuffix("s"), stem, parts))

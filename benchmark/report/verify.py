@@ -289,7 +289,7 @@ class _Verification:
             return
         others, trials_lack = [], bool(lacking_trials(self.folder))
         there = {path.relative_to(self.folder / "tables").as_posix() for path in (self.folder / "tables").rglob("*.*")}
-        parts = [part for kind in content.parts.values() for part in kind.values()]
+        parts = [part for kind in content.without_pictures.values() for part in kind.values()]
         with printed_as(content.names):
             files = {name: text for part in parts for name, text in table_files(part).items()}
         files |= {f"{FOLDER}/{name}": text for name, text in content.paper[0].items()}

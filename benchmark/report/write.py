@@ -238,13 +238,19 @@ def sections(
     tunings: Sequence[Tuning] = (),
     highlight: Sequence[str] = (),
     places: Callable[[Representation], NDArray[np.floating]],
+    pictures: bool = True,
 ) -> Iterator[Section]:
     """All tasks together, then each task from each source.
 
-    The arguments are those of :func:`write_report`; `places` gives the t-SNE of a representation.
+    The arguments are those of :func:`write_report`; `places` gives the t-SNE of a representation. Without `pictures`
+    only those are there of which a csv file is written: tables alone take a fraction of the time.
     """
     if scores.empty:
         return
+
+    def drawn(picture: Callable[..., Picture | None], *arguments: Any, **named: Any) -> Picture | None:
+        return _if_any(picture, *arguments, **named) if pictures else None
+
     tables = build_tables(
         scores, selection=provenance.get("selection") or "", method_order=method_order, metrics=metrics
     )
@@ -264,10 +270,11 @@ def sections(
         overall_table(scores, method_order),
         comparison_matrix(blocks.drop(columns=chosen), evidence.pairs, about=about),
         comparison_matrix(blocks[chosen], evidence.pairs, about=about, stem="matrix_tuned", rows="tuned methods"),
-        _if_any(
+        drawn(
             small_multiples, evidence.intervals, stand_out(values, order, against=against, highlight=highlight), order
         ),
-        critical_difference(
+        drawn(
+            critical_difference,
             sets,
             about=about,
             block="data set with every method: mean primary score over seeds where something is missing",
@@ -295,7 +302,7 @@ def sections(
         absent = never.get((task, source), {})
         for table in own:
             noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
-            parts += [noted, setting_picture(table, here(evidence.intervals), named, seen, order)]
+            parts += [noted, drawn(setting_picture, table, here(evidence.intervals), named, seen, order)]
 
         intervals, split = here(evidence.intervals), here(losses)
         accounts = accounts_table(scores, first, costs)
@@ -313,20 +320,15 @@ def sections(
             with_mechanisms(methods_table(scores, first, costs, cards), costs),
             mechanism_table(first, costs),
             accounts,
-            pareto_figure(accounts, looks),
+            drawn(pareto_figure, accounts, looks),
             published_table(scores, first, cards),
-            _if_any(condition_heatmap, intervals, order, prefix=prefix),
-            *(_if_any(crossed_heatmap, intervals, order, prefix=prefix, pattern=pattern) for pattern in PATTERNS),
-            _if_any(pattern_curves, intervals, seen, order, prefix=prefix),
-            _if_any(family_curves, intervals, seen, families, order, reference=against, prefix=prefix),
-            representation_plots(
-                represented,
-                order,
-                prefix=prefix,
-                places=places,
-            ),
+            drawn(condition_heatmap, intervals, order, prefix=prefix),
+            *(drawn(crossed_heatmap, intervals, order, prefix=prefix, pattern=pattern) for pattern in PATTERNS),
+            drawn(pattern_curves, intervals, seen, order, prefix=prefix),
+            drawn(family_curves, intervals, seen, families, order, reference=against, prefix=prefix),
+            drawn(representation_plots, represented, order, prefix=prefix, places=places),
             _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target, undrawn=seen.grey),
-            _if_any(training_curves, here(collection.histories), looks, order, prefix=prefix),
+            drawn(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task_name(task)} ({'simulated' if source == 'simulated' else 'from file'})"
         notes = [f"{told}." for told in [tell_cells(by_task.get((task, source), {}))] if told and len(by_task) > 1]
@@ -339,10 +341,8 @@ def sections(
         yield Section(title, [part for part in parts if part is not None], [note for note in notes if note])
 
 
-def _if_any(
-    picture: Callable[..., Picture | None], frame: pd.DataFrame, *arguments: Any, **named: Any
-) -> Picture | None:
-    return None if frame.empty else picture(frame, *arguments, **named)
+def _if_any(picture: Callable[..., Picture | None], of: Any, *arguments: Any, **named: Any) -> Picture | None:
+    return None if isinstance(of, pd.DataFrame) and of.empty else picture(of, *arguments, **named)
 
 
 def _too_few(blocks: int) -> str:

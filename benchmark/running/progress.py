@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,10 @@ class Estimates:
         self._own: dict[tuple[str, str], list[_Past]] = {}  # by row and fingerprint of the data
         self._past: dict[str, list[_Past]] = {}  # by row, on any data
         self._done: set[str] = set()
-        for path in sorted(reference.glob("*/manifest.json")):
-            manifest = read_manifest(path)
-            sizes = {(t.get("name"), t.get("source")): _size_told(t) for t in manifest.get("tasks", [])}
-            for cell in manifest.get("cells", []):
-                size = sizes.get((cell["task"], cell["source"] or "simulated"))
-                past = _Past(cell["seconds"], size, cell["epochs"], _testing(cell))
-                self._past.setdefault(cell["method"], []).append(past)
+        for path in filter(Path.is_file, sorted(reference.glob("*/manifest.json"))):
+            status = path.stat()
+            for row, past in _cells_told(path, (status.st_ino, status.st_size, status.st_mtime_ns)):
+                self._past.setdefault(row, []).append(past)
         for own in (store,) if trials is None else (store, trials):
             for key in own.stored_keys():
                 record = own.readable(key)
@@ -153,6 +151,18 @@ def tell_time(seconds: Sequence[float | None], jobs: int) -> str:
     text = f"about {duration(sum(known) / jobs)}"
     cells_are = "1 cell is" if unknown == 1 else f"{unknown} cells are"
     return text + (f", and {cells_are} not known yet" if unknown else "")
+
+
+@lru_cache(maxsize=256)
+def _cells_told(path: Path, stamp: tuple[int, ...]) -> tuple[tuple[str, _Past], ...]:
+    """The cells of a manifest, each with its row; kept until the file changes, since every run of a process asks."""
+    manifest = read_manifest(path)
+    sizes = {(t.get("name"), t.get("source")): _size_told(t) for t in manifest.get("tasks", [])}
+    found = []
+    for cell in manifest.get("cells", []):
+        size = sizes.get((cell["task"], cell["source"] or "simulated"))
+        found.append((cell["method"], _Past(cell["seconds"], size, cell["epochs"], _testing(cell))))
+    return tuple(found)
 
 
 def _testing(told: Mapping[str, Any]) -> float:

@@ -20,6 +20,15 @@ def test_plain_values_come_with_the_line_of_each_key(tmp_path):
     assert line_of(("no",), lines) == 1 and line_of(("no",), {}) is None
 
 
+def test_what_was_read_is_ones_own_and_a_file_that_was_changed_is_read_anew(tmp_path):
+    content, lines = read(tmp_path, "a: [1]\n")
+    content["a"].append(2)
+    lines.clear()
+    again, lines = read(tmp_path, "a: [1]\n")
+    assert again == {"a": [1]} and lines["a",] == 1
+    assert read(tmp_path, "a: [3]\n")[0] == {"a": [3]}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

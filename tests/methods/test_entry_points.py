@@ -14,7 +14,7 @@ from benchmark.methods import loading, registry
 from benchmark.methods.registry import GROUP
 from benchmark.methods.sources import local_files
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 METHOD = '''
 import torch

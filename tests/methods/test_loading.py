@@ -18,7 +18,7 @@ from benchmark.methods.loading import digest_as_loaded, load
 from benchmark.methods.sources import source_digest
 from benchmark.running.store import Store
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 PLUGIN = '''
 import torch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from benchmark import methods
 from benchmark.errors import BenchmarkError
@@ -14,6 +15,7 @@ from benchmark.files.manifest import read_manifest
 from benchmark.report import compose
 from benchmark.report.compose import gather, write
 from benchmark.report.results import Results
+from benchmark.report.write import table_files
 from tests.report.test_manifest import record
 from tests.stored_cells import write_cell
 
@@ -48,6 +50,23 @@ def test_a_report_on_what_an_earlier_version_wrote_is_made(old, tmp_path):
         "mosi_heatmap",
     }
     assert len(said) == 1 and said[0].startswith("report: ")
+
+
+def test_tables_alone_are_those_of_the_whole_report_and_have_no_picture_made(old, monkeypatch):
+    """But those of which a csv file is written: a table from Python, and a check of stored tables, wait for none."""
+    found = content(old)
+    made, really = [], Figure.__init__
+
+    def noted(self, *arguments, **options):
+        made.append(1)
+        really(self, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "__init__", noted)
+    with_numbers = found.without_pictures
+    assert all(picture.numbers is not None for picture in with_numbers["figures"].values())
+    assert len(made) == len(with_numbers["figures"]) < len(found.parts["figures"])
+    for stem, table in found.parts["tables"].items():
+        assert table_files(table) == table_files(with_numbers["tables"][stem])
 
 
 def test_a_card_says_what_each_entry_of_the_search_space_may_be_and_why(old, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_the_csv_has_a_row_a_seed(base):
 def test_from_python_all_rows_of_a_method_are_there(base, tmp_path):
     results = Results(tmp_path, 0, lambda: None, [], {})
     table = mechanism_table(base, CELLS)
-    results.__dict__["_content"] = SimpleNamespace(parts={"tables": {"mosi_mechanisms": table}})
+    results.__dict__["_content"] = SimpleNamespace(without_pictures={"tables": {"mosi_mechanisms": table}})
     found = results.table("mosi", "mechanisms")
     assert found.loc["misa", "What"].tolist() == ["kept epoch", "error: translation", "error: rebuilt"]
     assert len(found) == len(rows(table))

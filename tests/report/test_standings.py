@@ -93,7 +93,7 @@ def test_a_row_says_what_sets_it_apart(tmp_path):
     }
 
 
-@pytest.mark.usefixtures("undrawn")
+@pytest.mark.usefixtures("unpictured")
 def test_what_a_grid_or_a_command_sets_is_told_of_each_row(tmp_path):
     grid = {
         **GRID,

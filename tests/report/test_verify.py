@@ -18,7 +18,7 @@ from benchmark.running import evaluation
 from benchmark.running.store import Store, write_record
 from tests.running.portable import GRID
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import benchmark
 from benchmark.report.findings import UNKNOWN
 from tests.report.test_verify import ran, run, silent, wrong  # noqa: F401 - fixtures
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("unpictured")
 
 
 def change(run, turn):  # noqa: F811
