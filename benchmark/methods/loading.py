@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -201,7 +202,7 @@ def _forget_plugin(entry: Entry) -> None:
     inside = [path.relative_to(folder).with_suffix("").parts for path in files if path.is_relative_to(folder)]
     names = {".".join(parts[:depth]) for parts in inside for depth in range(1, len(parts) + 1)}
     for name, module in _local_modules():
-        if name in names or any(place.resolve() in files for place in _places_of(module)):
+        if name in names or any(Path(place).resolve() in files for place in _places_of(module)):
             del sys.modules[name]
 
 
@@ -214,20 +215,20 @@ def _local_modules() -> list[tuple[str, ModuleType]]:
         if not (name.partition(".")[0] in known or name.startswith(PLUGIN_PREFIX))
         and (places := _places_of(module))
         and not any(map(_is_of_package, places))
-        and all(place.exists() for place in places)
+        and all(map(os.path.exists, places))
     ]
 
 
 @cache  # asked of each of some thousand modules, again and again
-def _is_of_package(place: Path) -> bool:
-    return is_installed(place) or is_installed(place.resolve())
+def _is_of_package(place: str) -> bool:
+    return is_installed(Path(place)) or is_installed(Path(place).resolve())
 
 
-def _places_of(module: ModuleType) -> list[Path]:
+def _places_of(module: ModuleType) -> list[str]:
     """A module's file, or the folders of a package that has none."""
     file = getattr(module, "__file__", None)
     places = [file] if file else list(getattr(module, "__path__", None) or ())
-    return [Path(place) for place in places if isinstance(place, str)]
+    return [place for place in places if isinstance(place, str)]
 
 
 def _import_plugin(path: Path) -> _Brought:
