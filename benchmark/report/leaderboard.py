@@ -105,12 +105,15 @@ def leaderboard(*folders: str | Path, out: str | Path | None = None, say: Callab
         raise BenchmarkError("none of these folders can be shown on a leaderboard; see the lines above")
     boards = [_Board(where, found[where]) for where in sorted(found, key=_order)]
     shown = [standing for standings in found.values() for standing in standings]
+    tasks: dict[str, str] = {}
+    for board in boards:  # those of this version come first, and their name stands
+        tasks.setdefault(board.where.task, board.name)
     names = _names({standing.run.folder for standing in shown} | left_out.keys(), path)
     page = fill(
         "leaderboard.html.j2",
         "leaderboard.js",
         boards=[board.shown(path, names) for board in boards],
-        tasks={board.where.task: board.name for board in boards},
+        tasks=tasks,
         sources=list(dict.fromkeys(board.where.source for board in boards)),
         settings=_settings(shown),
         most=MOST,

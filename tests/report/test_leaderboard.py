@@ -50,7 +50,8 @@ def board(tmp_path_factory):
 def test_tasks_are_chosen_by_the_names_that_the_tables_bear(tmp_path):
     named = [{"name": "mosi", "display": "CMU-MOSI", "source": "simulated", "fingerprint": "f0"}]
     write_folder(tmp_path / "run", by_means({"mult": 60.0}), tasks=named)
-    found = benchmark.leaderboard(tmp_path / "run", out=tmp_path / "board.html", say=silent)
+    write_folder(tmp_path / "former", by_means({"mult": 60.0}), benchmark="0.1.0")  # which kept no names
+    found = benchmark.leaderboard(tmp_path / "run", tmp_path / "former", out=tmp_path / "board.html", say=silent)
     page = found.path.read_text(encoding="utf-8")
     assert '<option value="mosi">CMU-MOSI</option>' in page and 'data-task="mosi"' in page
 
