@@ -121,8 +121,8 @@ class Content:
 
     @cached_property
     def without_pictures(self) -> dict[str, dict[str, Table | Picture]]:
-        """The same of tables, and of the pictures whose numbers stand in ``tables``; soon made."""
-        return self.__dict__.get("parts") or self._parts(pictures=False)
+        """The same without pictures, but for those of which ``tables`` has a csv file: all that is written there."""
+        return self._parts(pictures=False)
 
     def _parts(self, *, pictures: bool) -> dict[str, dict[str, Table | Picture]]:
         found: dict[str, dict[str, Table | Picture]] = {"tables": {}, "figures": {}}

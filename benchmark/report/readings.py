@@ -41,6 +41,8 @@ def reading_parts(
     intervals: pd.DataFrame,
     readings: Sequence[Mapping[str, Any]],
     cards: Mapping[str, Mapping[str, Any]],
+    *,
+    pictures: bool = True,
 ) -> list[Table | Picture]:
     """Table and specification curve of each method of which there are readings.
 
@@ -56,6 +58,8 @@ def reading_parts(
         From :func:`benchmark.evidence.readings.readings_of`.
     cards : mapping of label to card
         Published numbers are those of the method's own row.
+    pictures : bool
+        Without them, tables alone.
 
     Returns
     -------
@@ -73,12 +77,10 @@ def reading_parts(
             continue
         stem = f"{table.prefix}_readings" + (f"_{method}" if len(by_method) > 1 else "")
         distances = _distances(scores, table, list(options), cards.get(method, {}))
-        parts += [
-            readings_table(
-                table, frame, options, distances, method=method, stem=stem, beside=_beside(intervals, table, frame)
-            ),
-            specification_curve(frame, options, method=method, stem=stem, about=table.lead),
-        ]
+        beside = _beside(intervals, table, frame)
+        parts.append(readings_table(table, frame, options, distances, method=method, stem=stem, beside=beside))
+        if pictures:
+            parts.append(specification_curve(frame, options, method=method, stem=stem, about=table.lead))
     return parts
 
 

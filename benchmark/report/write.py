@@ -298,6 +298,7 @@ def sections(
             return frame if frame.empty else frame[(frame["task"] == where[0]) & (frame["source"] == where[1])]
 
         seen = stand_out(here(values), first.methods, against=against, highlight=highlight)
+        counted = _if_any if seen.grey else drawn  # a csv file has the counts of methods that are not drawn
         parts: list[Table | Picture | None] = []
         absent = never.get((task, source), {})
         for table in own:
@@ -311,7 +312,7 @@ def sections(
         parts += [
             robustness_table(scores, first),
             interval_table(first, evidence, against, asked, margin=margin),
-            *reading_parts(scores, first, intervals, readings, cards),
+            *reading_parts(scores, first, intervals, readings, cards, pictures=pictures),
             tuning_table(first, here(tuned)),
             tuning_figure(here(budgets), order, prefix=prefix, against=against),
             threshold_table(first, split, untold),
@@ -327,7 +328,7 @@ def sections(
             drawn(pattern_curves, intervals, seen, order, prefix=prefix),
             drawn(family_curves, intervals, seen, families, order, reference=against, prefix=prefix),
             drawn(representation_plots, represented, order, prefix=prefix, places=places),
-            _if_any(confusion_matrices, here(confused), order, prefix=prefix, target=first.target, undrawn=seen.grey),
+            counted(confusion_matrices, here(confused), order, prefix=prefix, target=first.target, undrawn=seen.grey),
             drawn(training_curves, here(collection.histories), looks, order, prefix=prefix),
         ]
         title = f"{task_name(task)} ({'simulated' if source == 'simulated' else 'from file'})"

@@ -182,7 +182,12 @@ def test_a_report_has_them_from_cells_and_again_from_its_csv_files(tmp_path):
     found = gather([tmp_path], methods.catalogue(), grid="g", command="c", against=["mult"])
     table = found.parts["tables"]["mosi_readings"]
     assert table.methods[-1] == "layers=2" and set(table.summary["layers"]) == {str(i) for i in range(LEAST)}
-    assert "mosi_readings" in found.parts["figures"]
+    alone = found.without_pictures
+    assert alone["tables"].keys() == found.parts["tables"].keys() and "mosi_readings" in found.parts["figures"]
+    assert all(picture.numbers is not None for picture in alone["figures"].values())
+    written = [picture.stem for picture in found.parts["figures"].values() if picture.numbers is not None]
+    assert sorted(alone["figures"]) == sorted(written), "each that has a csv file, and no other"
+    assert "mosi_confusion" in found.parts["figures"]
     out = tmp_path / "out"
     out.mkdir()
     write(found, out, lambda line: None)

@@ -175,7 +175,10 @@ EMULATOR = shutil.which("qemu-x86_64")
     [("Haswell", "GenuineIntel", ["corrkd", "gcnet"]), ("EPYC-Rome", "AuthenticAMD", ["tfr_net"])],
 )
 def test_under_an_emulated_processor_they_are_the_same(processor, maker, some):
-    """Of the maker that this machine's is not of: Intel or AMD; neither has AVX-512. What all kinds are made of is held to on both."""
+    """One without AVX-512, of the maker, Intel or AMD, that this machine's is not of.
+
+    What all kinds are made of is held to there as well, by the program that is run.
+    """
     if arithmetic.processor(NATIVE)["vendor"] == maker:
         pytest.skip("a processor of this maker computes all kinds in the test above")
     python = str(Path(sys.executable).resolve())  # the program itself, which knows no virtual environment
