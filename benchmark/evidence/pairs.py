@@ -12,7 +12,6 @@ from itertools import permutations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchmark.protocol.metrics import metric
 
@@ -74,5 +73,7 @@ def matrix_of_pairs(blocks: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 def _combined(tests: pd.DataFrame) -> float:
     if len(tests) == 1:
         return float(tests["p"].iloc[0])
+    from scipy import stats  # most of a second
+
     z = np.sign(tests["difference"]) * stats.norm.isf(np.maximum(tests["p"], _LEAST) / 2)
     return float(2 * stats.norm.sf(abs(z.sum(skipna=False)) / len(tests) ** 0.5))

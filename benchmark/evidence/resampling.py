@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmark.evidence.groups import Groups
 from benchmark.evidence.statistics import AREA, AVERAGE, DERIVED, DROP
@@ -280,6 +279,8 @@ def estimate(*terms: tuple[float, Sampled]) -> Estimate:
     terms : (weight, Sampled)
         All on the same draws of the same test split; the models of different methods are independent.
     """
+    from scipy import stats  # most of a second
+
     value = np.round(np.asarray(sum(weight * m.mean for weight, m in terms)), 9)  # what is equal differs by nothing
     enough = all(len(m.seeds) >= LEAST_SEEDS for _, m in terms)
     samples = np.asarray(sum(weight * m.draws for weight, m in terms)).var(0, ddof=1) * terms[0][1].correction

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmark.evidence.scores import SETTING, TASK
 from benchmark.protocol.metrics import metric
@@ -286,6 +285,8 @@ def seed_level_test(values: pd.DataFrame, against: str, *, alpha: float, called:
             f"its least p is {least:.3g}, before Holm's correction for {len(others)} comparisons; it would take "
             f"{enough} seeds."
         )
+    from scipy import stats  # most of a second, and a command that only plans needs none of it
+
     p = holm(np.array([stats.wilcoxon(table[m], table[against], zero_method="zsplit").pvalue for m in others]))
     listed = ", ".join(f"{called(str(method))} p = {value:.3g}" for method, value in zip(others, p, strict=True))
     versus = f"Avg. against {called(against)}"

@@ -10,10 +10,6 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
-
 from benchmark.report.content import Cell, Table
 from benchmark.report.tables import MINUS, escape_latex, latex_number, print_cell
 
@@ -140,6 +136,10 @@ def latex_width(text: str, size: Size = SIZES[0]) -> float:
 
 @lru_cache(maxsize=4096)
 def _letters(text: str) -> float:
+    import matplotlib  # a third of a second, and most commands print no such table
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
     font = FontProperties(fname=str(Path(matplotlib.get_data_path(), "fonts", "ttf", "cmr10.ttf")), size=10)
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) if text else 0.0
 
