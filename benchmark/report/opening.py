@@ -228,7 +228,7 @@ def _run(
         tested.append(f"in {count} {more}{'' if count == '1' else 's'}")
     train = "trained, with the defaults and tuned," if tuned else "trained"
     if 0 < len(tuned) < len(methods):
-        train = f"trained, with the defaults and {len(tuned)} of them also tuned,"
+        train = f"trained with the defaults, {len(tuned)} of them also tuned,"
     verb = "was" if len(methods) + len(floors) == 1 else "were"
     trained = f"{seeds} {'seed' if seeds == '1' else 'seeds'}{' each' if verb == 'were' else ''}"
     text = (
