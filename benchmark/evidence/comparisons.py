@@ -30,7 +30,7 @@ from benchmark.protocol.metrics import metric
 from benchmark.protocol.missing import Setting
 from benchmark.protocol.scoring import Scorer
 from benchmark.running import processes
-from benchmark.running.tuned import tuned_label
+from benchmark.running.tuned import plain_label, tuned_label
 
 ALPHA = 0.05
 PAIRS = "pairs"
@@ -82,6 +82,18 @@ class _Group:
         self.shared = {method: self._shared(method) for method in self.by_method}
         self.labels = [method for method, settings in self.shared.items() if settings]
         self.samples: dict[Methods, _Sample] = {}
+
+    def kept(self) -> dict[str, str]:
+        """Tuned rows of the default's own models, since that was chosen: by label, the label of the default."""
+        found = {label: plain_label(label) for label in self.labels}
+        return {label: plain for label, plain in found.items() if label != plain and self._alike(label, plain)}
+
+    def _alike(self, label: str, other: str) -> bool:
+        own, others = self.by_method[label], self.by_method.get(other, {})
+        return own.keys() == others.keys() and all(
+            model.settings == others[seed].settings and np.array_equal(model.outputs, others[seed].outputs)
+            for seed, model in own.items()
+        )
 
     def _shared(self, *methods: str) -> Settings:
         """The settings that all models of some methods were tested in."""
@@ -252,19 +264,22 @@ def _concatenated(frames: list[pd.DataFrame]) -> pd.DataFrame:
 def _best(group: _Group) -> dict[tuple[str, str, str], int]:
     """By method, condition and metric: 1 where it cannot be told from the best of all, 0 where it can.
 
-    Where no test is possible, for want of seeds, nothing is said: of a method, or of all.
+    Where no test is possible, for want of seeds, nothing is said: of a method, or of all. A tuned row with the models
+    of its default counts once, and of both the same is said.
     """
     if not group.labels:
         return {}
-    known = [{c.name for c in group.samples[(m,)].conditions} for m in group.labels]
-    names = [c.name for c in group.samples[(group.labels[0],)].conditions if all(c.name in own for own in known)]
-    if len({group.curve(m) for m in group.labels}) > 1:
+    kept = group.kept()
+    labels = [m for m in group.labels if m not in kept]
+    known = [{c.name for c in group.samples[(m,)].conditions} for m in labels]
+    names = [c.name for c in group.samples[(labels[0],)].conditions if all(c.name in own for own in known)]
+    if len({group.curve(m) for m in labels}) > 1:
         names = [name for name in names if name != AREA]
-    sampled = {m: group.samples[(m,)].only(names) for m in group.labels}
+    sampled = {m: group.samples[(m,)].only(names) for m in labels}
     turned = np.array([-1.0 if metric(name).lower_is_better else 1.0 for name in group.metrics])
     turned = np.where(np.array(names)[:, None] == DROP, -turned, turned)  # (C, M)
     means = np.stack([np.nan_to_num(s.mean * turned, nan=-np.inf) for s in sampled.values()])  # (methods, C, M)
-    floors = [m in FLOORS for m in group.labels]
+    floors = [m in FLOORS for m in labels]
     if not all(floors):  # what says the same of everything loses nothing, and is not the best for it
         means[np.ix_(floors, [name == DROP for name in names])] = -np.inf
     leader = means.argmax(0)  # (C, M)
@@ -272,17 +287,18 @@ def _best(group: _Group) -> dict[tuple[str, str, str], int]:
     for b in np.unique(leader):
         for i, s in enumerate(sampled.values()):
             if i != b:
-                found = estimate((1.0, s), (-1.0, sampled[group.labels[b]])).p
+                found = estimate((1.0, s), (-1.0, sampled[labels[b]])).p
                 p[i] = np.where(leader == b, found, p[i])
     corrected = holm(p)  # NaN: the best itself, or untested
     said = {}
-    for i, m in enumerate(group.labels):
+    for i, m in enumerate(labels):
         for c, name in enumerate(names):
             for k, metric_name in enumerate(group.metrics):
                 leads, tested = leader[c, k] == i, np.isfinite(corrected[:, c, k])
                 if (tested[i] or (leads and tested.any())) and np.isfinite(means[i, c, k]):
                     said[m, name, metric_name] = int(leads or corrected[i, c, k] >= ALPHA)
-    return said
+    both = {m: [m, *(label for label, plain in kept.items() if plain == m)] for m in labels}
+    return {(label, *where): value for (m, *where), value in said.items() for label in both[m]}
 
 
 def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str], int]) -> pd.DataFrame:

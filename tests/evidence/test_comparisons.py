@@ -17,6 +17,7 @@ from benchmark.methods.labels import Row
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.protocol.scoring import Scorer, scores
 from benchmark.protocol.target import Target
+from benchmark.running.tuned import tuned_label
 
 SETTINGS = tuple((s, 0) for s in [*map(Setting, SUBSETS), Setting("lav", 0.5), Setting("lav", 1.0)])
 ROWS = {
@@ -98,6 +99,22 @@ def test_what_was_not_tested_is_neither_told_from_the_best_nor_like_it(models):
     assert found["best"][found["mean"].drop("mult").idxmax()] == 1
     nothing = of(weigh([m for m in models if m.seed == 0], rows=ROWS, against=None).intervals, metric="f1")
     assert nothing["best"].isna().all()
+
+
+def test_a_default_that_tuning_chose_again_counts_once_among_those_that_may_be_best():
+    skills = {"mult": 0.9, "mult+mrm": 0.81, "corrkd": 0.8, "corrkd-mrm": 0.79}
+    models = [model(method, seed, skill=skill) for method, skill in skills.items() for seed in range(5)]
+    kept = [replace(m, method=tuned_label(m.method)) for m in models]
+    best = [
+        weigh(own, rows=ROWS, against=None).intervals.set_index(["method", "condition", "metric"])["best"].dropna()
+        for own in (models, [*models, *kept])
+    ]
+    assert set(best[0]) == {0.0, 1.0}
+    assert best[1].loc[list(skills)].sort_index().to_dict() == best[0].sort_index().to_dict()
+    assert all(value == best[1][tuned_label(method), *where] for (method, *where), value in best[0].items())
+    other = [replace(m, predicted=1 - m.predicted, outputs=1 - m.outputs) for m in kept if m.method == "mult tuned"]
+    found = of(weigh([*models, *other], rows=ROWS, against=None).intervals, method="mult tuned", condition="Avg.")
+    assert set(found["best"]) == {0.0}, "a tuned row with models of its own is held against the best as any other"
 
 
 def test_rows_that_are_shown_are_held_against_no_other(evidence):
