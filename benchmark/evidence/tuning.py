@@ -210,8 +210,8 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
     DataFrame
         ``task, source, method, tuned, metric, condition, default_mean, tuned_mean, gain, low, high, p, default_rank,
         tuned_rank, trials, chosen, values, valid, test, less_test, optimism, overtuned, opened``: `gain` is tuned less
-        default in `condition`, with the ends of its 95 % interval; ranks are among the task's methods with their
-        defaults, and tuned.
+        default in `condition`, with the ends of its 95 % interval; `p` is NaN where the default was chosen, since both
+        rows are the same models; ranks are among the task's methods with their defaults, and tuned.
     """
     rows = []
     for own in tunings:
@@ -227,7 +227,8 @@ def outcomes(tunings: Sequence[Tuning], intervals: pd.DataFrame, pairs: pd.DataF
                 **{name: getattr(own, name) for name in ("task", "source", "method", "tuned", "metric")},
                 "condition": found["condition"],
                 **means,
-                **{name: found[name] for name in ("gain", "low", "high", "p")},
+                **{name: found[name] for name in ("gain", "low", "high")},
+                "p": found["p"] if own.chosen else np.nan,
                 "trials": len(own.valid) - 1,
                 "chosen": own.chosen,
                 "values": tell_values(own.values[own.chosen]),

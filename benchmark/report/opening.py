@@ -433,6 +433,8 @@ def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None, p
 
 def _gains(found: pd.DataFrame, places: _Places) -> str:
     """On which methods tests tell, by test scores, that tuning did something; nothing where none was possible."""
+    kept = int((found["chosen"] == 0).sum()) if len(found) else 0  # both rows are the same models
+    also = f"; for {kept} the default was chosen" if kept else ""
     found = found.dropna(subset=["p"]) if len(found) else found
     if found.empty:
         return ""
@@ -444,11 +446,11 @@ def _gains(found: pd.DataFrame, places: _Places) -> str:
         amount = _amount(abs(row["gain"]), sorted(abs(row[end]) for end in ("low", "high")), row["metric"])
         named[sign * row["gain"] > 0].append(f"{method_name(row['method'])}{places.on(row)} by {amount}")
     if not by_size:
-        return f"On test, no test tells any of {counted(len(found), 'tuned row')} from its default (Holm)."
+        return f"On test, no test tells any of {counted(len(found), 'tuned row')} from its default (Holm){also}."
     better, worse = (f" ({_listed(names, most=_MOST)})" if names else "" for names in (named[True], named[False]))
     return (
         f"On test, as far as tests tell (Holm), tuning made {len(named[True]) or 'none'} of "
-        f"{counted(len(found), 'row')} better{better} and {len(named[False]) or 'none'} worse{worse}."
+        f"{counted(len(found), 'row')} better{better} and {len(named[False]) or 'none'} worse{worse}{also}."
     )
 
 

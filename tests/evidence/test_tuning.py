@@ -119,6 +119,8 @@ def test_a_default_that_was_chosen_gains_nothing_and_not_less_than_nothing():
     same = PAIRS[:1].assign(difference=0.0, low=0.0, high=0.0)  # as pairs say it: default less tuned
     found = outcomes([RISES], INTERVALS, same)[["gain", "low", "high"]]
     assert found.to_csv(index=False).splitlines()[1] == "0.0,0.0,0.0"
+    kept = outcomes([STAYS, RISES], INTERVALS, PAIRS)
+    assert kept["p"].isna().tolist() == [True, False], "of a default that stays there is nothing to test"
 
 
 def test_a_comparison_that_changes_its_sign_is_found():

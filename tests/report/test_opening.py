@@ -327,7 +327,10 @@ def test_what_tuning_gave_is_told_by_tests_corrected_for_their_number():
     assert "made none of 3 rows better and 1 worse (misa by 3.0" in given((1.0, 0.9), (1.0, 0.9), (-3.0, 0.001))
     none = given((3.0, 0.03), (-3.0, 0.03), (3.0, 0.03))
     assert none == "On test, no test tells any of 3 tuned rows from its default (Holm)."
-    assert "any of 1 tuned row from" in given((0.0, NAN), (3.0, 0.2), (0.0, NAN)), "both rows are the same cells"
+    assert "any of 1 tuned row from" in given((0.0, NAN), (3.0, 0.2), (0.0, NAN)), "too few seeds for a test"
+    tunings[1:] = [tuning(name, 60.0, 59.0) for name in names[1:]]
+    kept = given((3.0, 0.2), (0.0, 1.0), (0.0, 1.0))
+    assert kept == "On test, no test tells any of 1 tuned row from its default (Holm); for 2 the default was chosen."
 
 
 def said(scores, cells=None, failures=()):
