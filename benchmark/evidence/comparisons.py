@@ -298,7 +298,7 @@ def _best(group: _Group) -> dict[tuple[str, str, str], int]:
                 if (tested[i] or (leads and tested.any())) and np.isfinite(means[i, c, k]):
                     said[m, name, metric_name] = int(leads or corrected[i, c, k] >= ALPHA)
     both = {m: [m, *(label for label, plain in kept.items() if plain == m)] for m in labels}
-    return {(label, *where): value for (m, *where), value in said.items() for label in both[m]}
+    return {(label, name, of): value for (m, name, of), value in said.items() for label in both[m]}
 
 
 def _interval_rows(group: _Group, method: str, best: Mapping[tuple[str, str, str], int]) -> pd.DataFrame:
