@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from benchmark.evidence.comparisons import ALPHA
 from benchmark.protocol.metrics import metric
@@ -29,6 +30,9 @@ from benchmark.report.tables import number_range, order_methods
 
 COLOURED = 3
 """Methods in colour besides the reference: those whose place changes most."""
+
+_RANKS = 8
+"""At most so many ranks are written at the axis."""
 
 _GREY = {"color": GREY, "linewidth": 0.7, "zorder": 2}
 _PANELS = {"valid": "chosen by: validation", "test": "what was chosen, on test", "rank": "order on test"}
@@ -202,7 +206,7 @@ def _curves(axes: Axes, budgets: pd.DataFrame, name: str, lines: Mapping[str, Lo
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
     if name == "rank":
         axes.yaxis.set_inverted(True)
-        axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.yaxis.set_major_locator(MultipleLocator(math.ceil(len(lines) / _RANKS), offset=1))  # no rank is 0
 
 
 def tell_changes(changes: pd.DataFrame, against: str | None) -> str:

@@ -73,6 +73,10 @@ def test_fifteen_methods_can_be_told_apart(names):
     picture = tuning_figure(budgets, names, prefix="mosi", against="corrkd")
     texts = assert_legible(picture.figure)
     assert all(texts.count(name) == 3 for name in names)
+    rank = picture.figure.axes[2]
+    last, first = sorted(rank.get_ylim(), reverse=True)
+    ticks = [tick for tick in rank.get_yticks() if first <= tick <= last]
+    assert ticks[0] == 1 and len(ticks) <= 8 and all(tick == int(tick) for tick in ticks)
     colours = [line.get_color() for line in picture.figure.axes[0].lines]
     grey = max(set(colours), key=colours.count)
     assert len(colours) == len(names) and len(set(colours) - {grey}) == min(4, len(set(colours) - {grey}))
