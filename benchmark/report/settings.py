@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,26 @@ from benchmark.report.tables import order_methods, sentence
 NOISE = "noise (standard deviations)"
 Named = Mapping[str, Setting]
 """Settings by the names of their conditions, from :func:`benchmark.evidence.scores.conditions_of`."""
+
+
+def single_frames(table: Table, tasks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What is said below a table of missing frames where a modality has one frame a sample.
+
+    Parameters
+    ----------
+    table : Table
+    tasks : sequence of mapping
+        As the manifest lists them. Earlier versions did not say how many frames there are; then nothing is said.
+    """
+    own = [task for task in tasks if (task.get("name"), task.get("source")) == (table.task, table.source)]
+    frames = own[0].get("max_frames") if own else None
+    single = [MODALITY_NAMES[m] for m in MODALITIES if (frames or {}).get(m) == 1]
+    if not single or table.kind not in ("intra", "imbalanced"):
+        return ()
+    names = " and ".join(single).capitalize()
+    have = "has" if len(single) == 1 else "have"
+    lost = "at a ratio p, a share p of the samples lacks the whole modality"
+    return (f"{names} {have} one frame a sample here: {lost}.",)
 
 
 def setting_picture(

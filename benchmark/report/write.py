@@ -65,7 +65,7 @@ from benchmark.report.page import PAPER, render_page
 from benchmark.report.ranks import critical_difference
 from benchmark.report.readings import reading_parts
 from benchmark.report.robustness import robustness_table
-from benchmark.report.settings import setting_picture
+from benchmark.report.settings import setting_picture, single_frames
 from benchmark.report.tables import build_tables, order_methods, to_csv, to_latex, to_markdown
 from benchmark.report.thresholds import tell_unknown, threshold_figure, threshold_table
 from benchmark.report.tuning import tell_changes, tuning_figure, tuning_table
@@ -302,7 +302,8 @@ def sections(
         parts: list[Table | Picture | None] = []
         absent = never.get((task, source), {})
         for table in own:
-            noted = replace(with_failures(table, failures), notes=table.notes + tell_never(absent, order))
+            below = tell_never(absent, order) + single_frames(table, provenance.get("tasks") or ())
+            noted = replace(with_failures(table, failures), notes=table.notes + below)
             parts += [noted, drawn(setting_picture, table, here(evidence.intervals), named, seen, order)]
 
         intervals, split = here(evidence.intervals), here(losses)

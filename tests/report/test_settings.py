@@ -8,7 +8,7 @@ from benchmark.evidence.scores import COLUMNS, SETTING, conditions_of
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.report.figures import method_looks
 from benchmark.report.robustness import robustness_table
-from benchmark.report.settings import imbalance_heatmap, noise_curves, random_curves, setting_picture
+from benchmark.report.settings import imbalance_heatmap, noise_curves, random_curves, setting_picture, single_frames
 from benchmark.report.tables import build_tables, to_latex, to_markdown
 from benchmark.running.grid_file import load_grid
 
@@ -210,3 +210,16 @@ def test_what_is_undefined_is_the_worst_and_its_cost_is_unknown():
     assert cells["mult"]["in"].value == "{a}" and cells["mult"]["worst"].value == ""
     assert cells["corrkd"]["without a"].value == "" and cells["corrkd"]["without l"].value == "0.100"
     assert "A score that is undefined counts as the worst." in found.caption
+
+
+def test_where_a_sample_has_one_frame_of_a_modality_tables_of_missing_frames_say_what_that_means():
+    tables = by_kind(made("full")[0]) | by_kind(made("imbalanced")[0])
+    task = {"name": "mosi", "source": "simulated", "max_frames": {"l": 30, "a": 1, "v": 1}}
+    said = "Audio and vision have one frame a sample here: at a ratio p, a share p of the samples lacks the whole modality."
+    for kind in ("intra", "imbalanced"):
+        assert single_frames(tables[kind], [task | {"source": "file", "max_frames": {"l": 1}}, task]) == (said,)
+    assert single_frames(tables["intra"], [task | {"max_frames": {"a": 1, "v": 9}}])[0].startswith("Audio has one frame")
+    assert single_frames(tables["inter"], [task]) == ()
+    for frames in (None, {"l": 30, "a": 20, "v": 20}):
+        assert single_frames(tables["intra"], [task | {"max_frames": frames}]) == ()
+    assert single_frames(tables["intra"], []) == ()

@@ -317,13 +317,16 @@ def test_files_and_their_source(tmp_path, sources):
     scores = pd.concat([make_scores(source=source, seeds=2) for source in sources])
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "notes.md").write_text("mine")
-    written = write_report(scores, tmp_path, provenance={})
+    single = {"name": "mosi", "source": "file", "max_frames": {"l": 30, "a": 1, "v": 1}}
+    written = write_report(scores, tmp_path, provenance={"tasks": [single]})
     for source in sources:
         prefix = f"mosi-{source}" if len(sources) == 2 else "mosi"
         for kind in ("inter", "intra"):
             word = {"simulated": "simulated data", "file": "data from file"}[source]
             for suffix in ("md", "tex"):
-                assert word in (tmp_path / f"tables/{prefix}_{kind}.{suffix}").read_text()
+                text = (tmp_path / f"tables/{prefix}_{kind}.{suffix}").read_text()
+                assert word in text
+                assert ("one frame a sample" in text) == (source == "file" and kind == "intra")
             assert set(pd.read_csv(tmp_path / f"tables/{prefix}_{kind}.csv")["source"]) == {source}
             png = (tmp_path / f"figures/{prefix}_{kind}.png").read_bytes()
             pdf = (tmp_path / f"figures/{prefix}_{kind}.pdf").read_bytes()
