@@ -218,7 +218,9 @@ def test_where_a_sample_has_one_frame_of_a_modality_tables_of_missing_frames_say
     said = "Audio and vision have one frame a sample here: at a ratio p, a share p of the samples lacks the whole modality."
     for kind in ("intra", "imbalanced"):
         assert single_frames(tables[kind], [task | {"source": "file", "max_frames": {"l": 1}}, task]) == (said,)
-    assert single_frames(tables["intra"], [task | {"max_frames": {"a": 1, "v": 9}}])[0].startswith("Audio has one frame")
+    assert single_frames(tables["intra"], [task | {"max_frames": {"a": 1, "v": 9}}])[0].startswith(
+        "Audio has one frame"
+    )
     assert single_frames(tables["inter"], [task]) == ()
     for frames in (None, {"l": 30, "a": 20, "v": 20}):
         assert single_frames(tables["intra"], [task | {"max_frames": frames}]) == ()
