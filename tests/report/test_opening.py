@@ -331,6 +331,11 @@ def test_what_tuning_gave_is_told_by_tests_corrected_for_their_number():
     tunings[1:] = [tuning(name, 60.0, 59.0) for name in names[1:]]
     kept = given((3.0, 0.2), (0.0, 1.0), (0.0, 1.0))
     assert kept == "On test, no test tells any of 1 tuned row from its default (Holm); for 2 the default was chosen."
+    assert given((NAN, NAN), (0.0, 1.0), (0.0, 1.0)) == "The default was chosen for 2 of 3 rows.", (
+        "too few seeds for a test"
+    )
+    tunings[0] = tuning(names[0], 60.0, 59.0)
+    assert given(*3 * [(0.0, 1.0)]) == "The default was chosen for 3 of 3 rows."
 
 
 def said(scores, cells=None, failures=()):
