@@ -78,11 +78,17 @@ def one_line(text: str, length: int = 100) -> str:
 
 
 def unknown(kind: str, name: object, known: Iterable[str], shown: str | None = None) -> str:
-    """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are."""
+    """The message for an unknown name, or what is `shown` for it: the nearest ones, then all there are.
+
+    Of known names joined by commas it says that they are to be written apart.
+    """
     names = sorted(known)
     by_case = {each.lower(): each for each in reversed(names)}  # a name that differs in case alone is the nearest
     asked = str(name).lower()
     matches = [asked] if asked in by_case else difflib.get_close_matches(asked, by_case, n=3, cutoff=0.5)
     near = [by_case[each] for each in matches]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
+    joined = [part.strip() for part in asked.split(",")]
+    if len(joined) > 1 and by_case.keys() >= set(joined):
+        hint = "these are names joined by commas: write each apart, with blanks (in a file, as a list); "
     return f"unknown {kind} {(shown or name)!r}; {hint}there are: {', '.join(names)}"

@@ -60,6 +60,12 @@ def test_names_that_differ_in_case_alone_are_all_there():
     assert "did you mean A" in unknown("thing", "a", ["A", "b"]) and unknown("thing", "z", ["A", "a"]).endswith("A, a")
 
 
+def test_of_names_joined_by_commas_it_is_said_that_they_are_written_apart():
+    said = unknown("thing", "MulT, mosi", ["mosi", "mosei", "mult"])
+    assert "'MulT, mosi'; these are names joined by commas: write each apart, with blanks" in said
+    assert "commas" not in unknown("thing", "mult,other", ["mosi", "mult"])
+
+
 @pytest.mark.parametrize("name", [3, None, 1.5])
 def test_so_is_a_name_that_is_no_text(name):
     assert unknown("thing", name, ["mosi"]) == f"unknown thing {name!r}; there are: mosi"
