@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +32,7 @@ from benchmark.report.findings import DIFFERS, FILE, UNKNOWN, WRONG, Finding, Ve
 from benchmark.report.marks import digests_of, vouched_for
 from benchmark.report.naming import printed_as
 from benchmark.report.paper import FOLDER
+from benchmark.report.verify_files import compare_csv, first_other, same_text
 from benchmark.report.verify_origin import check_origin
 from benchmark.report.verify_trials import check_trials, lacking_trials, was_tuned
 from benchmark.report.write import table_files
@@ -46,9 +46,6 @@ from benchmark.running.grid import Cell, definition_of, key_of
 from benchmark.running.grid_file import grid_names
 from benchmark.running.processes import worker_count
 from benchmark.running.store import DONE, Damaged, Predictions, Store, setting_name
-
-_NEAR = 1e-9  # statistics may be rounded otherwise on another processor; scores are printed to two decimals
-_PLACE = ("task", "method", "other", "seed", "available", "ratio", "condition", "metric")  # columns that say of what
 
 
 def verify(
@@ -278,7 +275,7 @@ class _Verification:
                 if not (self.folder / name).is_file():
                     yield _found(UNKNOWN, f"{name} is not written yet; --report-only writes it")
                 else:
-                    yield from _compared(self.folder / name, again / name)
+                    yield from (_found(WRONG, what) for what in compare_csv(self.folder / name, again / name))
         yield f"{len(content.scores)} scores, from the outputs; {' and '.join(names)}"
 
     def tables(self) -> Iterator[Finding | str]:
@@ -303,8 +300,8 @@ class _Verification:
                 continue
             self.rebuilt.add(f"tables/{name}")
             stored = (self.folder / "tables" / name).read_text(encoding="utf-8", errors="replace")
-            if stored != text:
-                others.append(f"tables/{name}: {_first_other(stored, text)}")
+            if not same_text(stored, text):
+                others.append(f"tables/{name}: {first_other(stored, text)}")
         made_by = {str(record["benchmark"]) for record in self.done.values()}
         same_version = self.manifest.get("benchmark") == __version__ or made_by == {__version__}
         for what in others:
@@ -441,51 +438,6 @@ def _of_outputs(stored: Predictions) -> dict[str, str]:
     """Digests of stored outputs by setting."""
     names = [setting_name(setting, draw) for setting, draw in stored.settings]
     return {name: output_digest(own) for name, own in zip(names, stored.logits, strict=True)}
-
-
-def _compared(stored: Path, again: Path) -> Iterator[Finding]:
-    """Two csv files: texts must be the same, numbers nearly so."""
-    if stored.read_bytes() == again.read_bytes():
-        return
-    before, now = map(_read, (stored, again))
-    if list(before.columns) != list(now.columns) or len(before) != len(now):
-        yield _found(
-            WRONG,
-            f"{stored.name} has {len(before)} lines of {len(before.columns)} columns; from the outputs it would have "
-            f"{len(now)} of {len(now.columns)}",
-        )
-        return
-    for i in np.flatnonzero((before != now).any(axis=1)):
-        for column in before.columns[before.iloc[i] != now.iloc[i]]:
-            old, new = before[column].iloc[i], now[column].iloc[i]
-            if not _near(old, new):
-                where = ", ".join(filter(None, (before[c].iloc[i] for c in _PLACE if c in before)))
-                yield _found(WRONG, f"{stored.name}, line {i + 2} ({where}): {column} is {old}, not {new}")
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """A csv file as texts; empty where it is none."""
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except ValueError:  # pandas's errors are such, and so is a byte that is no UTF-8
-        return pd.DataFrame()
-
-
-def _near(old: str, new: str) -> bool:
-    try:
-        return math.isclose(float(old), float(new), rel_tol=_NEAR, abs_tol=_NEAR)
-    except ValueError:
-        return False
-
-
-def _first_other(stored: str, text: str) -> str:
-    """Where two texts part."""
-    for number, (old, new) in enumerate(zip_longest(stored.splitlines(), text.splitlines(), fillvalue=""), 1):
-        if old != new:
-            place = next((i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-            start = max(0, place - 20)
-            return f"line {number} says {old[start : place + 20]!r}, and the scores give {new[start : place + 20]!r}"
-    return "its line ends are others"
 
 
 def _told(result: Repeat) -> Iterator[Finding]:
