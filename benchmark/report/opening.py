@@ -432,12 +432,12 @@ def _tuned(tunings: Sequence[Tuning], evidence: Evidence, against: str | None, p
 
 
 def _gains(found: pd.DataFrame, places: _Places) -> str:
-    """On which methods tests tell, by test scores, that tuning did something; nothing where none was possible."""
+    """What tests tell, by test scores, that tuning did; where none is possible, how often the default was chosen."""
     kept = int((found["chosen"] == 0).sum()) if len(found) else 0  # both rows are the same models
-    also, of = f"; for {kept} the default was chosen" if kept else "", counted(len(found), "row")
+    also, rows = f"; for {kept} the default was chosen" if kept else "", counted(len(found), "row")
     found = found.dropna(subset=["p"]) if len(found) else found
     if found.empty:
-        return f"The default was chosen for {kept} of {of}." if kept else ""
+        return f"The default was chosen for {kept} of {rows}." if kept else ""
     told = found[holm(found["p"].to_numpy()) < ALPHA]
     by_size = _records(told.loc[told["gain"].abs().sort_values(ascending=False).index])
     named: dict[bool, list[str]] = {True: [], False: []}  # by whether it is better
