@@ -13,14 +13,14 @@ from markupsafe import Markup
 from benchmark.names import visible
 
 
-def fill(template: str, script: str, **values: Any) -> str:
-    """A page from a template and a script of this folder.
+def fill(template: str, *scripts: str, **values: Any) -> str:
+    """A page from a template and scripts of this folder, which become one.
 
     Every text among the values is escaped, and what cannot be seen in it is written out. The template is given
     `script`, and `script_hash`, by which a Content-Security-Policy allows it.
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
-    text = _text(script)
+    text = "\n".join(map(_text, scripts))
     digest = "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
     return environment.from_string(_text(template)).render(script=Markup(text), script_hash=digest, **values)
 

@@ -112,6 +112,7 @@ def leaderboard(*folders: str | Path, out: str | Path | None = None, say: Callab
     page = fill(
         "leaderboard.html.j2",
         "leaderboard.js",
+        "wide.js",
         boards=[board.shown(path, names) for board in boards],
         tasks=tasks,
         sources=list(dict.fromkeys(board.where.source for board in boards)),

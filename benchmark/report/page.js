@@ -72,16 +72,6 @@ function makeCopyable(button) {
   });
 }
 
-// What is wider than its place says so, as long as it is.
-function makeHinted(box) {
-  const hint = document.createElement("p");
-  hint.className = "hint";
-  hint.textContent = "Scroll sideways to see all of it →";
-  hint.hidden = true;
-  box.before(hint);
-  new ResizeObserver(() => { hint.hidden = box.scrollWidth <= box.clientWidth + 1; }).observe(box);
-}
-
 // In the contents, the part that is being read is marked, and kept in sight.
 function followReading(nav) {
   const links = [...nav.querySelectorAll("a")];
@@ -120,5 +110,4 @@ function makeFoldable(nav) {
 
 document.querySelectorAll("table.results").forEach(makeSortable);
 document.querySelectorAll("button.copy").forEach(makeCopyable);
-document.querySelectorAll(".scroll").forEach(makeHinted);
 document.querySelectorAll("nav").forEach((nav) => { followReading(nav); makeFoldable(nav); });

@@ -79,6 +79,7 @@ def render_page(
     return fill(
         "page.html.j2",
         "page.js",
+        "wide.js",
         grid=provenance.get("grid"),
         command=provenance.get("command"),
         tasks=[_in_order(task) for task in provenance.get("tasks") or ()],

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from benchmark import methods
 from benchmark._version import __version__
 from benchmark.errors import BenchmarkError
 from benchmark.evidence.readings import flat
@@ -142,7 +143,8 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
         str(manifest.get("git_commit") or ""),
         read_mark(folder),
     )
-    names = {row["label"]: row.get("display") or row["label"] for row in manifest.get("methods", [])}
+    shown = {row["label"]: row.get("display") for row in manifest.get("methods", [])}
+    entries = methods.catalogue()  # for the names of methods in manifests that do not tell them
     titles = {own.get("name"): own.get("display") for own in manifest.get("tasks", [])}
     found: dict[Where, list[Standing]] = {}
     for key, own in values.groupby(where[:4], sort=False):
@@ -154,7 +156,7 @@ def read_standings(folder: Path) -> dict[Where, list[Standing]]:
             Standing(
                 run,
                 method,
-                names.get(method, method),
+                shown.get(method) or methods.display_name(methods.label_row(method, entries), entries),
                 str(titles.get(task) or task),
                 _configuration(manifest, task, source, method),
                 str(own["target"].iloc[0]),

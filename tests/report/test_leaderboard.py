@@ -13,6 +13,7 @@ from benchmark.names import visible
 from tests.browser import CHROMIUM, Browser
 from tests.report.folders import by_means, write_folder, write_verdict
 from tests.report.test_page import NAMES, Page, check_basics
+from tests.waiting import wait_for
 
 LONG = ", ".join(f"option_{i}={i}" for i in range(20))
 
@@ -276,23 +277,23 @@ def test_every_column_is_sorted_by_keyboard(browser):
 
 def test_the_setting_that_is_chosen_decides_the_score_and_the_order(browser):
     methods = f"[...{SIMULATED}.tBodies[0].rows].map((row) => row.cells[0].textContent)"
-    assert browser.evaluate(methods) == ["corrkd", "linear", "mult", "misa", "mult"]
+    assert browser.evaluate(methods) == ["CorrKD", "Linear", "MulT", "MISA", "MulT"]
     choose(browser, "setting", "{l,a,v}")
-    assert browser.evaluate(methods) == ["mult", "corrkd", "linear", "mult", "misa"]
+    assert browser.evaluate(methods) == ["MulT", "CorrKD", "Linear", "MulT", "MISA"]
     shown = (
         f"[...{SIMULATED}.tBodies[0].rows].map((row) => row.querySelector('.score').innerText.replace(/\\s+/g, ' '))"
     )
     assert browser.evaluate(shown)[:2] == ["70.00 69.00 to 71.00", "61.30 60.30 to 62.30"]
     assert browser.evaluate(f"{SIMULATED}.tHead.rows[0].cells[1].textContent") == "{l,a,v}"
-    assert browser.evaluate("document.querySelector('table.board tbody th').textContent") == "mult"  # of MAE
+    assert browser.evaluate("document.querySelector('table.board tbody th').textContent") == "MulT"  # of MAE
     choose(browser, "setting", "{l} p=0.5")
     assert browser.evaluate(shown)[-2:] == ["–", "–"]  # not tested there
     browser.evaluate(f"{SIMULATED}.tHead.querySelector('.by-score button').click()")
-    assert browser.evaluate(methods) == ["misa", "mult", "corrkd", "mult", "linear"]
+    assert browser.evaluate(methods) == ["MISA", "MulT", "CorrKD", "MulT", "Linear"]
     choose(browser, "setting", "{l,a,v}")  # in which all have a score
-    assert browser.evaluate(methods) == ["misa", "mult", "linear", "corrkd", "mult"]
+    assert browser.evaluate(methods) == ["MISA", "MulT", "Linear", "CorrKD", "MulT"]
     choose(browser, "setting", "{l} p=0.5")
-    assert browser.evaluate(methods)[:3] == ["misa", "mult", "corrkd"]
+    assert browser.evaluate(methods)[:3] == ["MISA", "MulT", "CorrKD"]
     assert browser.evaluate(shown)[-2:] == ["–", "–"]
     offered = browser.evaluate("[...document.querySelectorAll('#setting option')].map((o) => o.value)")
     assert offered[:2] == ["Avg.", "{l,a,v}"] and {"{l}", "{a,v}", "{l} p=0.5"} <= set(offered)
@@ -322,6 +323,10 @@ def test_the_page_is_not_wider_than_the_window_and_shows_the_score_at_once(brows
     assert browser.evaluate("document.querySelector('.score').getBoundingClientRect().right") <= width
     assert browser.evaluate("document.querySelector('summary').textContent").endswith("…")
     assert LONG in browser.evaluate("document.querySelector('details').textContent")
+    told = "[...document.querySelectorAll('.hint')].map((hint) => !hint.hidden)"
+    wide = "[...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth > box.clientWidth + 1)"
+    wait_for(lambda: browser.evaluate(told) == browser.evaluate(wide))  # hints follow a little later
+    assert len(browser.evaluate(told)) == 3 and (width > 390 or all(browser.evaluate(told)))
 
 
 def test_without_the_script_all_rows_are_there_and_no_control(chromium, board):

@@ -25,6 +25,19 @@ def test_scores_are_means_over_seeds_and_intervals_those_of_the_file(tmp_path):
     assert [average.mean, average.low, average.high] == pytest.approx([52.5, 50.5, 54.5])
 
 
+def test_rows_bear_the_names_of_papers_though_their_manifest_does_not_tell_them(tmp_path):
+    folder = write_folder(tmp_path / "run", by_means(dict.fromkeys(["tfr_net", "mult+mrm", "w/o SCD", "mine"], 60.0)))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert not any("display" in row for row in manifest.get("methods", []))
+    (rows,) = read_standings(folder).values()
+    shown = {row.method: row.name for row in rows}
+    assert shown == {"tfr_net": "TFR-Net", "mult+mrm": "MulT+MRM", "w/o SCD": "w/o SCD", "mine": "mine"}
+    manifest["methods"] = [{"label": "tfr_net", "display": "TFR", "description": ""}]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (rows,) = read_standings(folder).values()
+    assert {row.method: row.name for row in rows} == shown | {"tfr_net": "TFR"}
+
+
 def test_without_intervals_scores_are_shown_all_the_same(tmp_path):
     folder = write_folder(tmp_path / "run", by_means(MEANS))
     (folder / "intervals.csv").unlink()
