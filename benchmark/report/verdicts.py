@@ -214,7 +214,7 @@ def sensitivity(evidence: Evidence, task: str, source: str, against: str) -> str
     here = (tests["task"] == task) & (tests["source"] == source) & (tests["condition"] == AVERAGE)
     tests = tests[here & (tests["purpose"] == REFERENCE) & (tests["against"] == against)]
     tests = tests[tests["metric"] == tests["metric"].iloc[0]] if len(tests) else tests
-    least = tests["detectable"].dropna()
+    least = tests[~tests["method"].isin(FLOORS)]["detectable"].dropna()  # nobody asks by how much guessing differs
     if least.empty:
         return ""
     intervals = evidence.intervals

@@ -38,6 +38,14 @@ def test_on_a_desk_the_contents_stay_and_mark_what_is_read(browser):  # noqa: F8
     assert left <= right
 
 
+def test_rows_are_whole_pixels_or_the_first_column_covers_lines(browser):  # noqa: F811
+    browser.show_as(1280, height=800)
+    heights = browser.evaluate(
+        "[...document.querySelectorAll('.results tbody tr')].map((row) => row.getBoundingClientRect().height)"
+    )
+    assert len(heights) > 20 and all(height == round(height) for height in heights)
+
+
 @pytest.mark.parametrize("key", ["Enter", " "])
 def test_on_a_phone_the_contents_are_a_line_that_unfolds(browser, key):  # noqa: F811
     browser.show_as(390, height=844)
