@@ -1,5 +1,3 @@
-"use strict";
-
 // What is wider than its place says so, as long as it is.
 function makeHinted(box) {
   const hint = document.createElement("p");
