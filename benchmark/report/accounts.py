@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmark.evidence.statistics import AVERAGE, FLOORS
 from benchmark.protocol.metrics import metric
 from benchmark.report.content import Block, Cell, Picture, Table
-from benchmark.report.figures import TWO_COLUMNS, Look, axis_label, lay_out, new_figure, styled, tell_floors
+from benchmark.report.figures import GREY, TWO_COLUMNS, Look, axis_label, lay_out, new_figure, styled, tell_floors
 from benchmark.report.labels import place_labels
 from benchmark.report.methods import missing_averages
 from benchmark.report.naming import method_name, method_names
@@ -24,8 +24,12 @@ from benchmark.report.tables import number_range
 
 COLUMNS = ["MFLOP", "ms", "MiB", "Parameters", "Training (s)", AVERAGE]
 AT_LEAST = "≥"
+MOST_NAMED = 30
+"""Methods up to which the figure names all."""
+
 _AXES = {"operations": "floating-point operations a sample", "seconds": "inference time a sample"}
 _UNITS = {"operations": "", "seconds": "s"}
+_GREY = {"color": GREY, "marker": "o", "markersize": 2.6, "zorder": 1.5}
 
 
 def costs_of(table: Table, cells: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -174,8 +178,10 @@ def front(costs: pd.Series, scores: pd.Series, *, lower_is_better: bool) -> list
     return list(ranked.index[ranked["gain"] > before])
 
 
-def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture | None:
+def pareto_figure(accounts: Table | None, looks: Mapping[str, Look], coloured: Collection[str] = ()) -> Picture | None:
     """Score against cost: operations in one panel, time in the other, with a line through those that none beats.
+
+    Of more than `MOST_NAMED` methods only those on a line are in colour and named, and those in colour elsewhere.
 
     Parameters
     ----------
@@ -183,6 +189,8 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
         From :func:`accounts_table`.
     looks : mapping of str to dict
         From :func:`benchmark.report.figures.method_looks`.
+    coloured : collection of str
+        Those that stand out in other figures.
 
     Returns
     -------
@@ -200,17 +208,22 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
     floors = floors[floors.between(shown["average"].min() - room, shown["average"].max() + room)]
     primary = str(accounts.summary["metric"].iloc[0])
     lower, words = metric(primary).lower_is_better, axis_label(primary)
+    fronts = {what: front(shown[what], shown["average"], lower_is_better=lower) for what in _AXES}
+    named = set(shown.index)
+    if len(shown) > MOST_NAMED:
+        named &= set(coloured).union(*fronts.values())
     with styled():
         figure = new_figure(TWO_COLUMNS, 2.3 if len(shown) < 8 else 3.2, accounts.lead)
         panels = figure.subplots(1, 2, sharey=True)
         avoid: dict[str, NDArray[np.float64]] = {}
         for axes, (what, title) in zip(panels, _AXES.items(), strict=True):
             _log_axis(axes, shown[what], _UNITS[what])
-            steps = _steps(shown.loc[front(shown[what], shown["average"], lower_is_better=lower)], what, axes)
+            steps = _steps(shown.loc[fronts[what]], what, axes)
             axes.plot(*steps.T, color="#BBBBBB", linewidth=1.6, zorder=1)
             avoid[what] = np.hstack([steps[:-1], steps[1:]])  # (lines, x y x y)
             for method, row in shown.iterrows():
-                axes.plot(row[what], row["average"], **looks[str(method)] | {"linestyle": "none"})
+                look = looks[str(method)] if method in named else _GREY
+                axes.plot(row[what], row["average"], **look | {"linestyle": "none"})
             for floor, score in floors.items():
                 axes.axhline(score, **looks[str(floor)] | {"linewidth": 0.9, "zorder": 0})
             axes.set_xlabel(title)
@@ -220,15 +233,20 @@ def pareto_figure(accounts: Table | None, looks: Mapping[str, Look]) -> Picture 
         for axes, what in zip(panels, _AXES, strict=True):
             left, right = axes.get_xlim()
             more = f" ({AT_LEAST})" if what == "operations" else ""
-            names = [f"{method_name(method)}{more if row['uncounted'] else ''}" for method, row in shown.iterrows()]
+            own = shown[shown.index.isin(named)]
+            names = [f"{method_name(method)}{more if row['uncounted'] else ''}" for method, row in own.iterrows()]
             lines = [*avoid[what], *((left, score, right, score) for score in floors)]
-            place_labels(axes, shown[what], shown["average"], names, lines)
+            place_labels(axes, own[what], own["average"], names, lines)
     without = [m for m in rows.index if m not in shown.index and m not in FLOORS]
     what = f"{words}, averaged over the conditions in which a modality is missing, against cost"
     caption = (
         f"{accounts.lead} {what}: floating-point operations on the left, inference time on the right, on logarithmic "
         "axes. The line passes through the methods that none beats at their cost or less."
     )
+    if len(named) < len(shown):
+        also = [str(method) for method in shown.index if method in named.difference(*fronts.values())]
+        told = " and ".join(["these", *method_names(also)])
+        caption += f" In colour: {told}; grey: the other {len(shown) - len(named)}."
     caption += tell_floors(list(floors.index))
     caption += f" Not drawn: {', '.join(method_names(without))}." if without else ""
     listed = ", ".join(method_names(shown.index))

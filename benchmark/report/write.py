@@ -322,7 +322,7 @@ def sections(
             with_mechanisms(methods_table(scores, first, costs, cards), costs),
             mechanism_table(first, costs),
             accounts,
-            drawn(pareto_figure, accounts, looks),
+            drawn(pareto_figure, accounts, looks, seen.coloured(order)),
             published_table(scores, first, cards),
             drawn(condition_heatmap, intervals, order, prefix=prefix),
             *(drawn(crossed_heatmap, intervals, order, prefix=prefix, pattern=pattern) for pattern in PATTERNS),

@@ -11,9 +11,9 @@ import pytest
 
 from benchmark import methods
 from benchmark.evidence.statistics import average_inter
-from benchmark.report.accounts import accounts_table, front, pareto_figure
+from benchmark.report.accounts import MOST_NAMED, accounts_table, front, pareto_figure
 from benchmark.report.compose import gather
-from benchmark.report.figures import method_looks
+from benchmark.report.figures import GREY, method_looks
 from benchmark.report.tables import build_tables, to_csv, to_latex
 from tests.report.test_tables import make_scores
 from tests.report_frames import make_accounts
@@ -95,13 +95,13 @@ def test_the_front_is_of_those_that_none_beats_at_their_cost(costs, scores, lowe
     assert front(pd.Series(costs), pd.Series(scores), lower_is_better=lower) == best
 
 
-def pareto(averages, **floors):
+def pareto(averages, coloured=(), **floors):
     names = [*averages, *floors]
     table = table_of(make_accounts(THREE))
     told = pd.DataFrame({"method": names, "average": [*averages.values(), *floors.values()], "metric": "f1"})
     told["operations"] = told["seconds"] = 10.0 ** np.arange(len(names))
     told["uncounted"] = ""
-    return pareto_figure(replace(table, summary=told), method_looks(names))
+    return pareto_figure(replace(table, summary=told), method_looks(names), coloured)
 
 
 def test_points_and_front_stand_where_the_numbers_say():
@@ -115,6 +115,17 @@ def test_points_and_front_stand_where_the_numbers_say():
     assert "random" in picture.caption and "constant" not in picture.caption
     assert picture.stem == "mosi_pareto" and picture.caption.startswith("mosi: simulated data.")
     assert pareto({"a": 50.0}, constant=10.0) is None
+
+
+def test_of_many_those_on_the_line_and_those_in_colour_elsewhere_are_named():
+    many = {f"m{i:02d}": 50.0 - i for i in range(MOST_NAMED)} | {"last": 60.0}
+    picture = pareto(many, coloured=["m07"])
+    for axes in picture.figure.axes:
+        assert {text.get_text() for text in axes.texts} == {"m00", "last", "m07"}
+        assert sum(line.get_color() == GREY for line in axes.lines) == len(many) - 3
+    assert picture.caption.endswith(f"In colour: these and m07; grey: the other {len(many) - 3}.")
+    few = pareto(dict(list(many.items())[1:]), coloured=["m07"])
+    assert len(few.figure.axes[0].texts) == MOST_NAMED and "grey" not in few.caption
 
 
 def test_who_costs_nothing_has_no_place_on_the_axis_and_is_named():
