@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 
 .PHONY: quick full test lint docs speed gpu faults clean
 
-quick: $(VENV)/.installed  ## six methods on simulated MOSI, then tables, figures and results/quick/report.html
+quick: $(VENV)/.installed  ## eight methods on simulated MOSI, then tables, figures and results/quick/report.html
 	$(BIN)/python run_benchmark.py --grid quick
 
 full: $(VENV)/.installed  ## the three simulated tasks, five seeds

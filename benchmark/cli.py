@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchmark.methods.registry import Entry
 
 EPILOG = """examples:
-  PROGRAM --grid quick                          six methods on simulated MOSI, three seeds
+  PROGRAM --grid quick                          eight methods on simulated MOSI, three seeds
   PROGRAM --grid full --plan                    how many cells, how long
   PROGRAM --grid quick --tasks mosi --data DIR  on your own copy of MOSI
   PROGRAM --grid quick --plugin mine.py         your method in every table

@@ -178,7 +178,11 @@ SLOW_TO_IMPORT = {"torch", "pandas", "scipy", "sklearn", "matplotlib", "seaborn"
     [
         (["--list"], "corrkd", SLOW_TO_IMPORT),
         (["--help"], "--grid", SLOW_TO_IMPORT),
-        (["--grid", "quick", "--plan"], "tested in 17 settings", {"scipy.stats", "sklearn", "matplotlib", "seaborn"}),
+        (
+            ["--grid", "quick", "--methods", "corrkd", "mult", "--plan"],
+            "tested in 17 settings",
+            {"scipy.stats", "sklearn", "matplotlib", "seaborn"},
+        ),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )

@@ -115,11 +115,11 @@ def test_tables_for_a_paper_are_kept_in_the_manifest_and_written_again(old, tmp_
         assert (old / "tables" / "paper" / file).is_file() and f'<a href="tables/paper/{file}">{file}</a>' in page
     manifest = read_manifest(old / "manifest.json")
     assert manifest["tables"] == {"main": {"columns": ["Avg."], "decimals": 1}} and manifest["grid"] == "quick"
-    again = content(old, earlier=manifest["tables"] | {"../x": {}, "y": {"colums": []}}, only=["mult", "corrkd"])
+    again = content(old, earlier=manifest["tables"] | {"../x": {}, "y": {"colums": []}}, only=["gcnet", "corrkd"])
     files, lines = again.paper
     assert list(files) == ["main.tex", "main.md", "main.csv"]
     assert [line.split(" &")[0] for line in files["main.tex"].splitlines() if "&" in line][1:] == [
-        "MulT",
+        "GCNet",
         r"CorrKD $^{\diamond}$",
     ]
     assert lines[0].startswith("not written: tables of an earlier report: the table's name '../x' must be of letters")
