@@ -13,8 +13,9 @@ quick: $(VENV)/.installed  ## eight methods on simulated MOSI, then tables, figu
 full: $(VENV)/.installed  ## the three simulated tasks, five seeds
 	$(BIN)/python run_benchmark.py --grid full
 
+# Three workers for two cores, for some tests wait for processes of their own.
 test: $(VENV)/.installed  ## all tests; no network, no GPU
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 lint: $(VENV)/.installed  ## ruff, mypy, and the order of imports
 	$(BIN)/ruff check .

@@ -121,7 +121,8 @@ def kinds(output):
     return sorted(output.get("data", [output.get("name")]))
 
 
-def test_the_notebook_of_the_documentation_runs_as_it_is_shown(tmp_path):
+def test_the_notebook_of_the_documentation_runs_as_it_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # without workers, each of which would import torch
     startup = Path(os.environ["IPYTHONDIR"], "profile_default", "startup")
     startup.mkdir(parents=True)
     (startup / "drawn.py").write_text(DRAWN)

@@ -209,13 +209,13 @@ def test_new_settings_are_added_without_training(grid, tmp_path, monkeypatch):
 def test_a_failing_method_leaves_the_others_whole_and_is_retried(grid, tmp_path, capsys):
     plugin, flag, out = tmp_path / "failing.py", tmp_path / "flag", tmp_path / "out"
     plugin.write_text(FAILING)
-    arguments = ("--grid", grid, "--out", out, "--jobs", 2, "--seeds", 1, "--methods", "constant", "linear", "failing")
+    arguments = ("--grid", grid, "--out", out, "--jobs", 2, "--seeds", 1, "--methods", "constant", "random", "failing")
     arguments += ("--plugin", plugin, "--set", f"failing.flag={flag}")
     assert run(*arguments) == 1
     printed = capsys.readouterr().out
     assert "FAILED failing on mosi, seed 0: ArithmeticError: planted" in printed
     scores = pd.read_csv(out / "scores.csv")
-    assert set(scores["method"]) == {"constant", "linear"}
+    assert set(scores["method"]) == {"constant", "random"}
     assert "planted" in (out / "report.html").read_text()
     record = next(r for r in map(Store(out).read, Store(out).stored_keys()) if r["state"] == "failed")
     assert "in loss" in record["traceback"]
@@ -223,7 +223,7 @@ def test_a_failing_method_leaves_the_others_whole_and_is_retried(grid, tmp_path,
     flag.touch()
     assert run(*arguments) == 0
     assert "planted" not in (out / "report.html").read_text()
-    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "failing", "linear"}
+    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "failing", "random"}
     after = finished(out)
     assert all(after[key] == time for key, time in before.items())
 
@@ -266,10 +266,10 @@ def test_a_killed_worker_costs_its_cell_only(grid, tmp_path, capsys):
         FAILING.replace("failing", "dying").replace('raise ArithmeticError("planted")', "os.kill(os.getpid(), 9)")
     )
     out = tmp_path / "out"
-    arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "constant", "linear")
+    arguments = ("--grid", grid, "--out", out, "--seeds", 1, "--methods", "constant", "random")
     assert run(*arguments, "dying", "--jobs", 2, "--plugin", plugin) == 1
     assert "FAILED dying on mosi, seed 0: the worker process was killed" in capsys.readouterr().out
-    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "linear"}
+    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "random"}
     assert run(*arguments, "--jobs", 1) == 0
 
 

@@ -90,7 +90,7 @@ def ran(environment, empty):
     scripts, _ = environment
     (empty / "mine.py").write_text(PLUGIN)
     (empty / "helper.py").write_text("SCALE = 1.0\n")
-    asked = ("--grid", "smoke", "--methods", "constant", "linear", "mine", "--plugin", "mine.py", "--jobs", "1")
+    asked = ("--grid", "smoke", "--methods", "constant", "random", "mine", "--plugin", "mine.py", "--jobs", "1")
     return done(scripts / "corrkd-bench", *asked, cwd=empty), empty
 
 
@@ -158,11 +158,11 @@ def test_a_run_from_an_empty_folder(ran):
     assert "[3/3] done " in printed and f"report: {Path('results') / 'smoke' / 'report.html'}" in printed
     assert sorted(path.name for path in folder.iterdir()) == ["helper.py", "mine.py", "results"]
     page = (out / "report.html").read_text()
-    assert all(name in page for name in ("constant", "linear", "mine, 2026")) and "<script" in page
+    assert all(name in page for name in ("constant", "random", "mine, 2026")) and "<script" in page
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["command"] == ("corrkd-bench --grid smoke --methods constant linear mine --plugin mine.py --jobs 1")
+    assert manifest["command"] == ("corrkd-bench --grid smoke --methods constant random mine --plugin mine.py --jobs 1")
     assert not manifest["git_commit"], "it is in no repository"
-    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "linear", "mine"}
+    assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "random", "mine"}
     assert "majority of training labels" in (out / "tables" / "mosi_methods.md").read_text(), "the cards are read"
 
 
@@ -177,12 +177,12 @@ def test_the_same_from_python(environment, ran):
         "results = benchmark.report('results/smoke', plugins=['mine.py'], out='again', say=lambda line: None)\n"
         "print(type(results.load('mine', 'mosi')).__name__, *sorted(results.scores['method'].unique()))\n"
     )
-    assert done(scripts / "python", "-c", code, cwd=folder) == "done done\nMine constant linear mine\n"
+    assert done(scripts / "python", "-c", code, cwd=folder) == "done done\nMine constant mine random\n"
 
 
 def test_the_tree_gives_the_same_keys(ran, tmp_path, monkeypatch):
     """A digest is of the code alone, wherever it is installed."""
     _, folder = ran
     monkeypatch.chdir(folder)
-    asked = {"methods": ["constant", "linear", "mine"], "plugins": ["mine.py"]}
+    asked = {"methods": ["constant", "random", "mine"], "plugins": ["mine.py"]}
     assert list(benchmark.plan("smoke", **asked, say=lambda line: None).cells["state"]) == ["done"] * 3

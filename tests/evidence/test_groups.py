@@ -80,9 +80,7 @@ def nulls(rng, *, correlation, seeds, mix, trials, drawn=None):
 
 
 @pytest.mark.parametrize("mix", MIXES)
-@pytest.mark.parametrize(
-    ("correlation", "seeds"), [(0.0, 3), (0.0, 5), (0.2, 3), (0.2, 5), (0.2, 10), (0.5, 3), (0.5, 5)]
-)
+@pytest.mark.parametrize(("correlation", "seeds"), [(0.0, 3), (0.2, 3), (0.2, 10), (0.5, 3), (0.5, 5)])
 def test_true_nulls_are_rejected_as_often_as_is_said(correlation, seeds, mix):
     rng = np.random.default_rng([int(10 * correlation), seeds, list(MIXES).index(mix)])
     methods = nulls(rng, correlation=correlation, seeds=seeds, mix=MIXES[mix], trials=2000)

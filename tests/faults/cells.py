@@ -38,7 +38,7 @@ DEEDS: dict[str, tuple[str, bool, str]] = {
 def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Each deed once (a few of them where `scale` is small), beside methods that do nothing wrong."""
     grid = write_grid(work, seeds=1)
-    others = ["constant", "linear"]
+    others = ["constant", "late_fusion"]
     assert run("--grid", grid, "--methods", *others, "--out", work / "calm", "--jobs", 1, pictures=False).status == 0
     deeds = list(DEEDS) if scale >= 0.5 else ["a worker that the system kills"]
     for number, deed in enumerate(deeds):

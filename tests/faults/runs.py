@@ -23,7 +23,7 @@ from tests.waiting import HUNG
 ROOT = Path(run_benchmark.__file__).parent
 GRID = """
 description: small
-methods: [constant, corrkd, linear, mult]
+methods: [constant, corrkd, late_fusion, mult]
 tasks: [mosi]
 seeds: {seeds}
 ratios: [0.0, 0.5]

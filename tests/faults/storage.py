@@ -217,7 +217,20 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
     times = max(1, round(4 * scale))
     for attempt in range(times):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
-        options = ["--grid", grid, "--out", out, "--jobs", 1, "--methods", "linear", "mult", "corrkd", "--seeds", 3]
+        options = [
+            "--grid",
+            grid,
+            "--out",
+            out,
+            "--jobs",
+            1,
+            "--methods",
+            "late_fusion",
+            "mult",
+            "corrkd",
+            "--seeds",
+            3,
+        ]
         with patch.object(runner, "run_cell", _read_only_before(disk, attempt + 1)):
             ended = run(*options)
         before = stamps(out)
@@ -228,7 +241,7 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         again = run("--grid", grid, "--out", out, "--jobs", 1, pictures=False)
         fault = fault or again.unclear or lost(out, before)
-        fault = fault or differs(out, work / "calm", ["linear", "mult", "corrkd"])
+        fault = fault or differs(out, work / "calm", ["late_fusion", "mult", "corrkd"])
         subprocess.run(["umount", disk], check=True)
     yield Trial("a disk that becomes read-only in mid-run", times, fault, said.replace(str(work), "…"))
 

@@ -149,10 +149,10 @@ OFFENDERS = {
     "batch independence": [
         ("        return self.last(", "        return self.mixed(batch)\n    def mixed(self, batch):\n        x = self.pooled(batch)\n"
          "        return self.last(self.first(x - x.mean(0)).relu())\n    def unused(self, batch):\n        return self.last(",
-         r"batch size 1 and 32 do not agree \("),
+         r"batch size 1 and 16 do not agree \("),
         ("masked_mean(batch.features[m], batch.present[m])",
          "masked_mean(batch.features[m], batch.present[m]) + 0.1 * batch.features[m].shape[1] * (~batch.frames[m].any(1))[:, None]",
-         "batch size 1 and 32 do not agree where samples lack every frame of some modalities"),
+         "batch size 1 and 16 do not agree where samples lack every frame of some modalities"),
     ],
     "labels": [
         ("        return self.last(", "        return batch.labels[:, None] + self.last(", "predict looks at the labels"),
