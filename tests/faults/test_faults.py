@@ -22,7 +22,7 @@ def test_crashes(tmp_path):
 
 
 def test_two_runs_on_one_folder(tmp_path):
-    assert len(assert_nothing_lost(together.trials(tmp_path, 0.25))) == 3
+    assert len(assert_nothing_lost(together.trials(tmp_path, 0.25))) == 2
 
 
 def test_storage(tmp_path):
