@@ -14,8 +14,9 @@ full: $(VENV)/.installed  ## the three simulated tasks, five seeds
 	$(BIN)/python run_benchmark.py --grid full
 
 # Three workers for two cores, for some tests wait for processes of their own.
+# They start two hundred processes: modules are compiled once, whatever the environment says.
 test: $(VENV)/.installed  ## all tests; no network, no GPU
-	$(BIN)/python -m pytest -q -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 lint: $(VENV)/.installed  ## ruff, mypy, and the order of imports
 	$(BIN)/ruff check .

@@ -84,7 +84,7 @@ def gru(dataset, modalities, seed):
             since += 1
             if loss < least:
                 least, best, since = loss, net(x["test"], lengths["test"]).numpy(), 0
-        if since >= 6:
+        if since >= 3:
             break
     return scores(target=dataset.target, y_true=splits["test"].labels, y_pred=best, metrics=["f1"])["f1"]
 

@@ -46,7 +46,8 @@ KILLS: dict[str, Callable[[Popen[str]], None]] = {
 def trials(work: Path, scale: float) -> Iterator[Trial]:
     """Kill a run `20 * scale` times, in each way in turn.
 
-    With a `scale` below 1, only in the ways that `tests/test_runs.py` does not try, and without pictures.
+    With a `scale` below 1, only in the ways that `tests/test_runs.py` does not try, once a cell is done, and without
+    pictures.
     """
     whole_of_it = scale >= 1.0
     kills = KILLS if whole_of_it else {name: KILLS[name] for name in list(KILLS)[-2:]}
@@ -55,7 +56,8 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     calm, out = work / "calm", work / "out"
     arguments = ("--grid", grid, "--jobs", 2, "--out")
     started = time.monotonic()
-    ended = wait(launch(*arguments, calm, pictures=whole_of_it))
+    here = [*arguments[:2], "--jobs", 1, "--out", calm]
+    ended = wait(launch(*arguments, calm)) if whole_of_it else run(*here, pictures=False)
     assert ended.status == 0, ended
     whole = time.monotonic() - started
     rng = np.random.default_rng(0)
@@ -66,6 +68,8 @@ def trials(work: Path, scale: float) -> Iterator[Trial]:
     for attempt in range(times):
         name = list(kills)[attempt % len(kills)]
         process = launch(*arguments, out, pictures=whole_of_it)
+        if not whole_of_it:
+            wait_for(lambda p=process, old=before: p.poll() is not None or len(stamps(out)) > len(old))
         time.sleep(rng.uniform(0.1, 1.0) * 0.8 * whole)
         if process.poll() is None:
             kills[name](process)
