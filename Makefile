@@ -13,8 +13,8 @@ quick: $(VENV)/.installed  ## eight methods on simulated MOSI, then tables, figu
 full: $(VENV)/.installed  ## the three simulated tasks, five seeds
 	$(BIN)/python run_benchmark.py --grid full
 
-# Three workers for two cores, for some tests wait for processes of their own.
-# They start two hundred processes: modules are compiled once, whatever the environment says.
+# Three workers for two cores, since some tests wait for processes that they start. There are two hundred of these, so
+# Python keeps compiled modules, whatever the environment says.
 test: $(VENV)/.installed  ## all tests; no network, no GPU
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n 3 --dist worksteal
 

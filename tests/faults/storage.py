@@ -214,23 +214,10 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
     yield Trial("a disk that runs full, at different moments", len(free), fault, said.replace(str(work), "…"))
 
     fault = said = ""
-    times = max(1, round(4 * scale))
+    times, some = max(1, round(4 * scale)), ["late_fusion", "mult", "corrkd"]
     for attempt in range(times):
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
-        options = [
-            "--grid",
-            grid,
-            "--out",
-            out,
-            "--jobs",
-            1,
-            "--methods",
-            "late_fusion",
-            "mult",
-            "corrkd",
-            "--seeds",
-            3,
-        ]
+        options = ["--grid", grid, "--out", out, "--jobs", 1, "--methods", *some, "--seeds", 3]
         with patch.object(runner, "run_cell", _read_only_before(disk, attempt + 1)):
             ended = run(*options)
         before = stamps(out)
@@ -241,7 +228,7 @@ def _inside(work: Path, scale: float) -> Iterator[Trial]:
         subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
         again = run("--grid", grid, "--out", out, "--jobs", 1, pictures=False)
         fault = fault or again.unclear or lost(out, before)
-        fault = fault or differs(out, work / "calm", ["late_fusion", "mult", "corrkd"])
+        fault = fault or differs(out, work / "calm", some)
         subprocess.run(["umount", disk], check=True)
     yield Trial("a disk that becomes read-only in mid-run", times, fault, said.replace(str(work), "…"))
 
