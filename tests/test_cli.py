@@ -1,5 +1,6 @@
 """The command line: exit status, one line for bad input, and answers that do not wait for torch."""
 
+import gc
 import importlib
 import os
 import re
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 import run_benchmark
+from benchmark import cli
 from tests.faults import people
 from tests.waiting import HUNG
 
@@ -193,6 +195,22 @@ def test_commands_that_compute_nothing_do_not_wait_for_what_takes_long_to_import
     done = subprocess.run(watched, capture_output=True, text=True, cwd=ROOT, timeout=HUNG, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert said in done.stdout and "benchmark" in imported and not imported & slow
+
+
+def test_what_a_command_imports_is_not_searched_for_garbage(monkeypatch):
+    """But a process that has torch already is someone else's, and stays as it is."""
+    before = gc.get_freeze_count()
+    with cli._quick_imports():
+        assert gc.isenabled()
+    assert gc.get_freeze_count() == before
+    monkeypatch.delitem(sys.modules, "torch")
+    try:
+        with pytest.raises(ImportError), cli._quick_imports():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() and gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
 
 
 def test_list_verbose_says_what_methods_are_tuned_over_and_why(capsys, tmp_path):

@@ -84,16 +84,6 @@ def empty(tmp_path_factory):
     return tmp_path_factory.mktemp("empty")
 
 
-@pytest.fixture(scope="module")
-def ran(environment, empty):
-    """A run from an empty folder, but for a plug-in, and the folder."""
-    scripts, _ = environment
-    (empty / "mine.py").write_text(PLUGIN)
-    (empty / "helper.py").write_text("SCALE = 1.0\n")
-    asked = ("--grid", "smoke", "--methods", "constant", "random", "mine", "--plugin", "mine.py", "--jobs", "1")
-    return done(scripts / "corrkd-bench", *asked, cwd=empty), empty
-
-
 def test_the_wheel_holds_every_file_of_the_packages(wheel):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
@@ -152,24 +142,27 @@ def test_version_and_list(environment, empty):
     assert done(scripts / "corrkd-bench", "--help", cwd=empty).startswith("usage: corrkd-bench ")
 
 
-def test_a_run_from_an_empty_folder(ran):
-    printed, folder = ran
-    out = folder / "results" / "smoke"
+def test_a_run_from_an_empty_folder(environment, tmp_path, monkeypatch):
+    """Then from Python, and from this tree, to which its cells are known: a key is of the code, wherever it is installed.
+
+    All in one test, for workers that share out several would build and run the same again.
+    """
+    scripts, _ = environment
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    (tmp_path / "helper.py").write_text("SCALE = 1.0\n")
+    asked = ("--grid", "smoke", "--methods", "constant", "random", "mine", "--plugin", "mine.py", "--jobs", "1")
+    printed = done(scripts / "corrkd-bench", *asked, cwd=tmp_path)
     assert "[3/3] done " in printed and f"report: {Path('results') / 'smoke' / 'report.html'}" in printed
-    assert sorted(path.name for path in folder.iterdir()) == ["helper.py", "mine.py", "results"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["helper.py", "mine.py", "results"]
+    out = tmp_path / "results" / "smoke"
     page = (out / "report.html").read_text()
     assert all(name in page for name in ("constant", "random", "mine, 2026")) and "<script" in page
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["command"] == ("corrkd-bench --grid smoke --methods constant random mine --plugin mine.py --jobs 1")
+    assert manifest["command"] == " ".join(("corrkd-bench", *asked))
     assert not manifest["git_commit"], "it is in no repository"
     assert set(pd.read_csv(out / "scores.csv")["method"]) == {"constant", "random", "mine"}
     assert "majority of training labels" in (out / "tables" / "mosi_methods.md").read_text(), "the cards are read"
 
-
-def test_the_same_from_python(environment, ran):
-    """The cells are known, under the same keys; and a model is loaded."""
-    scripts, _ = environment
-    _, folder = ran
     code = (
         "import benchmark\n"
         "asked = dict(methods=['constant', 'mine'], plugins=['mine.py'])\n"
@@ -177,12 +170,9 @@ def test_the_same_from_python(environment, ran):
         "results = benchmark.report('results/smoke', plugins=['mine.py'], out='again', say=lambda line: None)\n"
         "print(type(results.load('mine', 'mosi')).__name__, *sorted(results.scores['method'].unique()))\n"
     )
-    assert done(scripts / "python", "-c", code, cwd=folder) == "done done\nMine constant mine random\n"
+    assert done(scripts / "python", "-c", code, cwd=tmp_path) == "done done\nMine constant mine random\n"
 
-
-def test_the_tree_gives_the_same_keys(ran, tmp_path, monkeypatch):
-    """A digest is of the code alone, wherever it is installed."""
-    _, folder = ran
-    monkeypatch.chdir(folder)
-    asked = {"methods": ["constant", "random", "mine"], "plugins": ["mine.py"]}
-    assert list(benchmark.plan("smoke", **asked, say=lambda line: None).cells["state"]) == ["done"] * 3
+    monkeypatch.chdir(tmp_path)
+    methods = ["constant", "random", "mine"]
+    planned = benchmark.plan("smoke", methods=methods, plugins=["mine.py"], say=lambda line: None)
+    assert list(planned.cells["state"]) == ["done"] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -116,6 +117,7 @@ def told_if_killed(what: str) -> Iterator[None]:
 @lru_cache(maxsize=1)
 def leave_with(parent: int) -> None:
     """Watch the process that this worker works for, from a thread, and leave when it is gone."""
+    gc.freeze()  # what a worker has imported by now lasts as long as it does, and need not be searched for garbage
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -314,7 +314,8 @@ def test_a_cell_that_ends_in_time_is_left_alone_afterwards(constant, store, monk
 
 
 def test_a_worker_waits_for_its_end_without_work(tmp_path):
-    code = "import os, time; from benchmark.running.processes import leave_with; leave_with(os.getppid()); "
+    code = "import gc, os, time; from benchmark.running.processes import leave_with; leave_with(os.getppid()); "
+    code += "assert gc.get_freeze_count() > 0; "
     code += "start = time.process_time(); time.sleep(2); print(time.process_time() - start)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert float(ended.stdout) < 0.5

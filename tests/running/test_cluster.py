@@ -90,11 +90,11 @@ def address():
         yield made.scheduler_address
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def doomed():
-    """A cluster for one test, which kills workers: on a busy machine they need not come again, so there is one to spare."""
-    with local_cluster(n_workers=3) as made:
-        made.wait_for_workers(3, timeout=HUNG)
+    """A cluster whose workers tests kill, four in all: on a busy machine they need not come again, so one is to spare."""
+    with local_cluster(n_workers=5) as made:
+        made.wait_for_workers(5, timeout=HUNG)
         yield made
 
 

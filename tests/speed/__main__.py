@@ -28,6 +28,7 @@ import pandas as pd
 import torch
 
 from benchmark.methods.registry import catalogue
+from benchmark.methods.sources import source_digest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -196,6 +197,25 @@ def workers(out: Path, rounds: int) -> dict[str, float]:
     return middle | {"ratio": statistics.median(ratios), "least": min(ratios), "most": max(ratios)}
 
 
+def earlier(out: Path, facts: dict[str, Any], code: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the measurement that lies in the folder, but of methods whose code is another one now; its facts are kept.
+
+    Raises
+    ------
+    SystemExit
+        If it is of another machine, of other versions or of another number of rounds.
+    """
+    before = json.loads((out / "facts.json").read_text()) if (out / "facts.json").exists() else {"code": {}}
+    for name in before.keys() & {"machine", "python", "torch", "rounds"}:
+        if before[name] != facts[name]:
+            raise SystemExit(f"{out} is of {name} {before[name]}, and this of {facts[name]}; give another --out")
+    facts |= before
+    still = {method for method, digest in before["code"].items() if code.get(method) == digest}
+    files = {name: out / f"{name}.csv" for name in ("training", "evaluation", "start")}
+    found = {name: pd.read_csv(path).to_dict("records") if path.exists() else [] for name, path in files.items()}
+    return {name: [row for row in rows if row.get("method") in {*still, None}] for name, rows in found.items()}
+
+
 def plot(training: pd.DataFrame, path: Path) -> None:
     """Seconds an epoch, a bar a contender."""
     figure, axes = plt.subplots(figsize=(7, 0.35 * len(training) + 1.2), layout="constrained")
@@ -220,34 +240,44 @@ def main() -> None:
     parser.add_argument("--skip-workers", action="store_true", help="do not compare one worker with two")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
-    found: dict[str, list[dict[str, Any]]] = {"training": [], "evaluation": [], "start": starts(5)}
-
-    def keep() -> None:
-        """What there is so far: an hour's measurement that is stopped at its end leaves all but that."""
-        frames = {name: pd.DataFrame(rows) for name, rows in found.items()}
-        for name, frame in frames.items():
-            frame.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.4g")
-        plot(frames["training"], arguments.out / "training.png")
-        facts["minutes"] = round((time.time() - started) / 60, 1)
-        (arguments.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (arguments.out / "speed.md").write_text(report(**frames, facts=facts))
-
+    code = {name: source_digest(entry) for name, entry in catalogue().items()}
     facts: dict[str, Any] = {
         "machine": _processor(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "rounds": arguments.rounds,
         "matmul_rate_gflops": round(matmul_rate() / 1e9, 1),
+        "minutes": 0.0,
         "workers": None,
     }
-    if not arguments.skip_workers:
+    found = earlier(arguments.out, facts, code)
+    begun, minutes = time.time(), facts["minutes"]
+    found["start"] = found["start"] or starts(5)
+    if not (facts["workers"] or arguments.skip_workers):
         facts["workers"] = workers(arguments.out, arguments.rounds)
+
+    def keep() -> None:
+        """What there is so far: a measurement of hours that is stopped goes on from there."""
+        frames = {name: pd.DataFrame(rows) for name, rows in found.items()}
+        for name, frame in frames.items():
+            frame.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.4g")
+        plot(frames["training"], arguments.out / "training.png")
+        facts["minutes"] = round(minutes + (time.time() - begun) / 60, 1)
+        facts["code"] = {row["method"]: code[row["method"]] for row in found["evaluation"]}
+        (arguments.out / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (arguments.out / "speed.md").write_text(report(**frames, facts=facts))
+
     for method, contenders in groups(arguments.methods, arguments.mmsa):
+        if contenders.keys() <= {row["who"] for row in found["training"] if row["method"] == method}:
+            continue
+        for name in ("training", "evaluation"):
+            found[name] = [row for row in found[name] if row["method"] != method]
         found["training"] += measure(method, contenders, arguments.rounds)
         print(pd.DataFrame(found["training"][-len(contenders) :]).round(3).to_string(index=False), flush=True)
         found["evaluation"].append(evaluation(method, max(1, arguments.rounds - 1)))
         print(pd.DataFrame(found["evaluation"][-1:]).round(3).to_string(index=False), flush=True)
+        for rows in (found["training"], found["evaluation"]):
+            rows.sort(key=lambda row: row["method"])
         keep()
     print((arguments.out / "speed.md").read_text())
 
