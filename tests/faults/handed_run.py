@@ -13,11 +13,19 @@ import numpy as np
 import yaml
 
 import run_benchmark
+from benchmark.files import yamlfiles
 from benchmark.files.atomic import json_text
 from benchmark.protocol.missing import SUBSETS, Setting
 from benchmark.running.store import Predictions, setting_name, write_predictions, write_record
 
 NAME, TEXT = "qqnameqq", "qqtextqq"
+
+
+class Dumper(yaml.SafeDumper):
+    """Puts in quotes what the reader would take for a number, such as ``1e5``."""
+
+    yaml_implicit_resolvers = yamlfiles._Loader.yaml_implicit_resolvers
+
 
 PLUGIN = '''
 from benchmark import Method, register
@@ -84,7 +92,7 @@ def write_run(folder: Path, name: Any, text: str) -> Path:
     }  # fmt: skip
     cards = folder / "cards"
     cards.mkdir()
-    (cards / "mine.yaml").write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
+    (cards / "mine.yaml").write_text(yaml.dump(card, Dumper=Dumper, sort_keys=False), encoding="utf-8")
     plugin = folder / "mine.py"
     plugin.write_text(PLUGIN.format(paper=ascii(name)), encoding="utf-8")
     return plugin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,9 @@ def grid_files() -> list[bytes]:
 
 
 def cards() -> list[bytes]:
-    """The beginnings of the cards that come with it."""
-    return [path.read_bytes()[:3000] for path in sorted(GRIDS.parent.parent.glob("*/cards/*.yaml"))]
+    """The beginnings of the cards that come with it, up to a key."""
+    every = [path.read_bytes() for path in sorted(GRIDS.parent.parent.glob("*/cards/*.yaml"))]
+    return [found[0] for card in every if (found := re.match(rb".{1,3000}\n(?=\w)", card, flags=re.DOTALL))]
 
 
 def stored_manifest() -> bytes:

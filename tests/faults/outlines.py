@@ -57,12 +57,12 @@ def read_markdown(source: str) -> list[tuple[Any, ...]]:
 
 
 _TEX = re.compile(
-    r"(?P<named>\\text[a-z]+\{\})|(?P<math>\$\\(?:pm|times)\$)|(?P<macro>\\[A-Za-z]+\*?|\\\\)|\\(?P<escaped>[&%$#_{}])"
+    r"(?P<named>\\text[a-z]+\{\})|(?P<math>\$(?:\\pm|\\times|-)\$)|(?P<macro>\\[A-Za-z]+\*?|\\\\)|\\(?P<escaped>[&%$#_{}])"
     r"|(?P<guarded>\{[\[*]?\})|(?P<pair>--|''|``|,,|\?`|!`)|(?P<special>[\\{}&$^_~#%\n])|(?P<other>.)"
 )
 _PRINTED = {
     r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textless{}": "<",
-    r"\textgreater{}": ">", r"\textbar{}": "|", r"$\pm$": "±", r"$\times$": "×", "--": "–", "''": "”", "``": "“",
+    r"\textgreater{}": ">", r"\textbar{}": "|", r"$\pm$": "±", "$-$": "-", r"$\times$": "×", "--": "–", "''": "”", "``": "“",
     ",,": "„", "?`": "¿", "!`": "¡", "{}": "", "{[}": "[", "{*}": "*",
 }  # fmt: skip
 

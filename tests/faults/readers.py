@@ -111,7 +111,9 @@ def read_archive(path: Path) -> None:
 def read_grid(path: Path) -> None:
     """A grid file, and the settings that it asks for."""
     _, grid = load_grid(str(path))
-    assert grid.settings and grid.seeds >= 1 and all(0 <= ratio <= 1 for ratio in grid.ratios)
+    assert grid.settings and grid.seeds >= 1
+    ratios = np.concatenate([np.atleast_1d(ratio) for ratio in grid.ratios] or [[]])  # one, or one a modality
+    assert ((ratios >= 0) & (ratios <= 1)).all()
 
 
 def read_card(path: Path) -> None:

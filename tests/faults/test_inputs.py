@@ -32,6 +32,20 @@ def test_nothing_gets_through(tmp_path, kind):
     assert [trial for trial in found if trial.lost] == []
 
 
+@pytest.mark.parametrize(
+    ("read", "files"),
+    [(readers.read_grid, originals.grid_files), (readers.read_card, originals.cards)],
+    ids=["grid files", "cards"],
+)
+def test_what_is_damaged_was_good(tmp_path, read, files):
+    """So that a fault is the damage's, not the file's or its reader's."""
+    (tmp_path / "cards").mkdir()
+    for number, content in enumerate(files()):
+        path = tmp_path / "cards" / f"{number}.yaml"
+        path.write_bytes(content)
+        read(path)
+
+
 def test_memory_is_bounded_by_the_files_size(tmp_path):
     trial = memory.memory_trial(tmp_path, 0.02)
     assert trial.times > 30 and not trial.lost, trial
