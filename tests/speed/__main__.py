@@ -198,7 +198,7 @@ def workers(out: Path, rounds: int) -> dict[str, float]:
 
 
 def earlier(out: Path, facts: dict[str, Any], code: dict[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the measurement that lies in the folder, but of methods whose code is another one now; its facts are kept.
+    """Rows of the measurement that lies in the folder, without methods whose code has changed; `facts` take its own.
 
     Raises
     ------
