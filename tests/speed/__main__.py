@@ -205,12 +205,12 @@ def earlier(out: Path, facts: dict[str, Any], code: dict[str, str]) -> dict[str,
     SystemExit
         If it is of another machine, of other versions or of another number of rounds.
     """
-    before = json.loads((out / "facts.json").read_text()) if (out / "facts.json").exists() else {"code": {}}
+    before = json.loads((out / "facts.json").read_text()) if (out / "facts.json").exists() else {}
     for name in before.keys() & {"machine", "python", "torch", "rounds"}:
         if before[name] != facts[name]:
             raise SystemExit(f"{out} is of {name} {before[name]}, and this of {facts[name]}; give another --out")
     facts |= before
-    still = {method for method, digest in before["code"].items() if code.get(method) == digest}
+    still = {method for method, digest in before.get("code", {}).items() if code.get(method) == digest}
     files = {name: out / f"{name}.csv" for name in ("training", "evaluation", "start")}
     found = {name: pd.read_csv(path).to_dict("records") if path.exists() else [] for name, path in files.items()}
     return {name: [row for row in rows if row.get("method") in {*still, None}] for name, rows in found.items()}
