@@ -20,6 +20,7 @@ def cell_summary(record: dict[str, Any]) -> dict[str, Any]:
         "key": record["key"],
         "seconds": record["seconds"],
         "training_seconds": record["training_seconds"],
+        **({"tests": told} if isinstance(told := record.get("tests"), int) and told > 0 else {}),
         "epochs": record["epochs"],
         "parameters": record["parameters"],
         **({"changed": changed} if isinstance(changed := record.get("changed"), dict) and changed else {}),
@@ -90,6 +91,7 @@ class _Cell(BaseModel):
     seed: int = 0
     seconds: float
     training_seconds: float = 0.0
+    tests: int = Field(0, ge=0, lt=2**53)
     epochs: int = Field(0, ge=0, lt=2**53)
     parameters: int = Field(0, ge=0, lt=2**53)
     key: str = ""

@@ -312,6 +312,7 @@ def write_trained(
     record = _record(cell, dataset, DONE, started) | {
         **told,
         "training_seconds": round(trained - started, 3),
+        "tests": len(told["settings"]),  # of these seconds; others may be added later
         "epochs": len(history),
         "parameters": sum(p.numel() for p in method.parameters()),
         "mechanisms": mechanisms.found,

@@ -70,7 +70,10 @@ def plan_run(
 
     def planned(grid: Grid, own: Store) -> list[_Planned]:
         cells = [(cell, _state(own, cell, grid)) for cell in grid.cells if is_of_shard(cell, part)]
-        return [_Planned(cell, state, estimates.left(cell) if fresh or state != DONE else 0.0) for cell, state in cells]
+        return [
+            _Planned(cell, state, estimates.left(cell, grid) if fresh or state != DONE else 0.0)
+            for cell, state in cells
+        ]
 
     said, found = "", []
     if tuning is None:
@@ -118,7 +121,7 @@ def _trials(tuning: Tuning, trials: Sequence[_Planned], estimates: Estimates, *,
         stored = None if fresh or each.state != DONE else tuning.store.readable(each.cell.key)
         used[pair] = used.get(pair, 0.0) + (seconds_tried(stored) if stored else each.seconds or 0.0)
         tested = state_of(tuning.store, each.cell, tuning.tested) == DONE and not fresh
-        testing = 0.0 if tested else estimates.of(each.cell, "testing")
+        testing = 0.0 if tested else estimates.of(each.cell, "testing", len(tuning.tested.settings))
         both = None if each.seconds is None or testing is None else each.seconds + testing
         found.append(_Planned(each.cell, each.state, both, testing))
     return found

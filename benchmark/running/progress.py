@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +24,7 @@ from benchmark.methods.registry import ROOT
 from benchmark.protocol.metrics import metric
 from benchmark.running.cell import Outcome
 from benchmark.running.grid import Cell, Grid
+from benchmark.running.grid_file import grid_names, load_grid
 from benchmark.running.store import DONE, FAILED, Store
 from benchmark.running.tuned import plain_label
 
@@ -38,13 +39,22 @@ _FARTHEST = 8.0
 class _Past:
     """A cell that was run: its seconds, on data of which size, for how many epochs (0: not told).
 
-    `testing` are the seconds that it did not train; NaN where one of the two is not known.
+    `testing` are the seconds that it did not train; NaN where one of the two is not known. `tests` says in how many
+    settings it was tested in that time (0: not told).
     """
 
     seconds: float
     size: Size | None
     epochs: int
     testing: float = math.nan
+    tests: int = 0
+
+    def taking(self, what: str, tests: int) -> float:
+        """What it would have taken with so many tests (0: with its own): its ``seconds``, or its ``testing`` alone."""
+        took = float(getattr(self, what))
+        if not tests or not self.tests or math.isnan(self.testing):
+            return took
+        return took + self.testing * (tests / self.tests - 1.0)
 
 
 class Estimates:
@@ -52,8 +62,8 @@ class Estimates:
 
     Its like has the same data; a trial and a tuned row are like the row that they are of. Else what its row, or its
     method, took on other data counts, in this folder and in the reference results: in proportion to the training
-    samples, to what a sample costs by frames and widths, and, where fewer are asked for, to the epochs. What is too far
-    from all that is known is not guessed.
+    samples, to what a sample costs by frames and widths, and, where fewer are asked for, to the epochs. In both, the
+    time of the tests is in proportion to the settings. What is too far from all that is known is not guessed.
 
     Parameters
     ----------
@@ -80,7 +90,7 @@ class Estimates:
             for key in own.stored_keys():
                 record = own.readable(key)
                 if record is not None and record["state"] == DONE:
-                    past = _Past(record["seconds"], size_of(record["data"]), record.get("epochs", 0), _testing(record))
+                    past = _past(record, size_of(record["data"]))
                     self._note(record["label"], record["task"]["fingerprint"], past)
                     self._done |= set() if fresh else {key}
 
@@ -96,23 +106,33 @@ class Estimates:
             past = replace(past, seconds=math.nan, testing=seconds)
         self._note(cell.row.label, cell.definition["task"]["fingerprint"], past)
 
-    def of(self, cell: Cell, what: str = "seconds") -> float | None:
-        """Seconds to expect, or None where nothing like it was ever run; `what` is "testing" for those of a test."""
+    def of(self, cell: Cell, what: str = "seconds", tests: int = 0) -> float | None:
+        """Seconds to expect, or None where nothing like it was ever run.
+
+        Parameters
+        ----------
+        cell : Cell
+        what : {"seconds", "testing"}
+            Those of all of it, or of its tests alone.
+        tests : int
+            In how many settings it is tested; 0 for as many as its like.
+        """
         labels = (plain_label(cell.row.label), cell.row.name)
         for label in labels:
             own = self._own.get((label, cell.definition["task"]["fingerprint"]), [])
             if own := [each for each in own if not math.isnan(getattr(each, what))]:
-                return sum(getattr(each, what) for each in own) / len(own)
+                return sum(each.taking(what, tests) for each in own) / len(own)
         for label in labels:
-            if (found := self._scaled(self._past.get(label, []), cell, what)) is not None:
+            if (found := self._scaled(self._past.get(label, []), cell, what, tests)) is not None:
                 return found
         return None
 
-    def left(self, cell: Cell) -> float | None:
-        """Seconds to expect of a cell that is not done, or of the tests that a done one lacks."""
-        return self.of(cell, "testing" if cell.key in self._done else "seconds")
+    def left(self, cell: Cell, grid: Grid) -> float | None:
+        """Seconds to expect of a cell that is not done, or of the tests that a done one lacks, in a grid's settings."""
+        tests = 0 if grid.tried else len(cell.settings(grid.settings))
+        return self.of(cell, "testing" if cell.key in self._done else "seconds", tests)
 
-    def _scaled(self, past: Sequence[_Past], cell: Cell, what: str) -> float | None:
+    def _scaled(self, past: Sequence[_Past], cell: Cell, what: str, tests: int) -> float | None:
         """The mean of those whose samples cost most nearly the same; None where all are too far."""
         known = [each for each in past if each.size is not None and not math.isnan(getattr(each, what))]
         if cell.size is None or not known:
@@ -129,7 +149,7 @@ class Estimates:
         chosen = [each for each in known if abs(math.log(times(each))) < nearest + 1e-9]
         epochs = cell.training.epochs
         seconds = [
-            getattr(each, what)
+            each.taking(what, tests)
             * times(each)
             * (cell.size.samples / each.size.samples if each.size else 1.0)
             * min(1.0, epochs / each.epochs if each.epochs and what == "seconds" else 1.0)
@@ -137,9 +157,9 @@ class Estimates:
         ]
         return sum(seconds) / len(seconds)
 
-    def total(self, cells: list[Cell], jobs: int) -> str:
-        """For people: the time for some cells, and how many of them it leaves out."""
-        return tell_time(list(map(self.left, cells)), jobs)
+    def total(self, cells: Iterable[Cell], grid: Grid, jobs: int) -> str:
+        """For people: the time for some cells of a grid, and how many of them it leaves out."""
+        return tell_time([self.left(cell, grid) for cell in cells], jobs)
 
 
 def tell_time(seconds: Sequence[float | None], jobs: int) -> str:
@@ -157,12 +177,19 @@ def tell_time(seconds: Sequence[float | None], jobs: int) -> str:
 def _cells_told(path: Path, stamp: tuple[int, ...]) -> tuple[tuple[str, _Past], ...]:
     """The cells of a manifest, each with its row; kept until the file changes, since every run of a process asks."""
     manifest = read_manifest(path)
+    grid = manifest.get("grid")
+    settings = len(load_grid(grid)[1].settings) if grid in grid_names() else 0  # earlier versions told no more of them
     sizes = {(t.get("name"), t.get("source")): _size_told(t) for t in manifest.get("tasks", [])}
     found = []
     for cell in manifest.get("cells", []):
         size = sizes.get((cell["task"], cell["source"] or "simulated"))
-        found.append((cell["method"], _Past(cell["seconds"], size, cell["epochs"], _testing(cell))))
+        found.append((cell["method"], _past(cell | {"tests": cell["tests"] or settings}, size)))
     return tuple(found)
+
+
+def _past(told: Mapping[str, Any], size: Size | None) -> _Past:
+    """What a cell's record, or a manifest, tells of a cell."""
+    return _Past(told["seconds"], size, told.get("epochs", 0), _testing(told), told.get("tests", 0))
 
 
 def _testing(told: Mapping[str, Any]) -> float:
@@ -216,7 +243,7 @@ class Display:
         fresh: bool = False,
     ) -> None:
         self.console = console or _console()
-        self.store, self.jobs = store, jobs
+        self.grid, self.store, self.jobs = grid, store, jobs
         self.estimates = Estimates(store, fresh=fresh)
         self.left = {cell.key: cell for cell in todo}
         self.done = len(grid.cells) - len(todo)
@@ -259,7 +286,7 @@ class Display:
     def _time_left(self) -> str:
         if not self.left:
             return f"{duration(time.time() - self.started)} in all"
-        text = self.estimates.total(list(self.left.values()), self.jobs)
+        text = self.estimates.total(self.left.values(), self.grid, self.jobs)
         return f"time left: {text}" if text.startswith("not known") else f"{text} left"
 
     def _render(self) -> RenderableType:

@@ -39,7 +39,7 @@ def build(*records, failures=()):
 
 
 def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
-    built = build(record(1), record(2, git_commit=""), record(3, environment={"torch": "3"}, git_commit="c0"))
+    built = build(record(1), record(2, git_commit=""), record(3, environment={"torch": "3"}, git_commit="c0", tests=7))
     assert (
         built["git_commit"] == "c0, c1"
         and built["superseded"] == 3
@@ -50,6 +50,7 @@ def test_it_says_where_cells_came_from_and_is_read_again(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(built))
     again = read_manifest(tmp_path / "manifest.json")
     assert [cell["seconds"] for cell in again["cells"]] == [3.5] * 3 and again["git_commit"] == "c0, c1"
+    assert [cell["tests"] for cell in again["cells"]] == [0, 0, 7], "which earlier versions did not tell"
 
 
 def test_what_a_prediction_costs_is_kept_and_nothing_else_stands_for_it(tmp_path):

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from benchmark.running import progress
 from benchmark.running.cell import Outcome, run_cell
+from benchmark.running.grid_file import load_grid
 from benchmark.running.progress import Display, Estimates, duration
 from benchmark.running.store import DONE, FAILED, Store
 from tests.running.small_grid import small_grid, work_in
@@ -33,14 +34,15 @@ def store(tmp_path):
     return Store(tmp_path / "out")
 
 
-def write_reference(folder, *runs, samples=48, **task):
-    """Earlier runs, each of one cell of `constant` on simulated MOSI, with its seconds and epochs."""
+def write_reference(folder, *runs, samples=48, told=None, of=None, **task):
+    """Earlier runs, each of one cell of `constant` on simulated MOSI, with its seconds and epochs, and more of them."""
     for number, (seconds, epochs) in enumerate(runs):
         path = folder / f"run{number}" / "manifest.json"
         path.parent.mkdir(parents=True)
         cell = {"method": "constant", "task": "mosi", "source": "simulated", "seconds": seconds, "epochs": epochs}
+        cell |= told or {}
         tasks = [{"name": "mosi", "source": "simulated", "samples": {"train": samples}} | task]
-        path.write_text(json.dumps({"cells": [cell], "tasks": tasks}))
+        path.write_text(json.dumps({"cells": [cell], "tasks": tasks} | (of or {})))
     return folder
 
 
@@ -80,6 +82,28 @@ def test_what_was_run_elsewhere_counts_by_samples_epochs_frames_and_widths(grid,
     assert estimates.of(wider) == pytest.approx(10.0), "twice (1 + d / 300)"
 
 
+def test_tests_count_by_their_settings(grid, store, tmp_path):
+    constant, linear = grid.cells[:2]
+    settings, more = len(grid.settings), replace(grid, settings=grid.settings * 4)
+    folder = write_reference(tmp_path / "reference", (100.0, 0), told={"training_seconds": 40.0, "tests": settings})
+    estimates = Estimates(store, folder)
+    assert estimates.left(constant, grid) == estimates.of(constant) == 100.0
+    assert estimates.left(constant, more) == 40.0 + 4 * 60.0 and estimates.total([constant], more, 1) == "about 5 min"
+    assert estimates.of(constant, "testing", settings) == 60.0
+    assert estimates.of(constant, "testing", 1) == pytest.approx(60.0 / settings)
+    assert estimates.left(constant, replace(more, tried=((grid.settings[0], 0),))) == 100.0, "trials are not tested"
+    told = {"training_seconds": 40.0}
+    untold = Estimates(store, write_reference(tmp_path / "untold", (100.0, 0), told=told, of={"grid": "mine"}))
+    assert untold.left(constant, more) == 100.0, "of which nobody knows how often it was tested"
+    mixed = Estimates(store, write_reference(tmp_path / "mixed", (100.0, 0), told=told, of={"grid": "mixed"}))
+    assert mixed.left(constant, grid) == pytest.approx(40.0 + 60.0 * settings / len(load_grid("mixed")[1].settings))
+    run_cell(linear, "", work_in(store, grid))
+    record = store.read(linear.key)
+    testing = record["seconds"] - record["training_seconds"]
+    assert record["tests"] == settings
+    assert Estimates(store, folder, fresh=True).left(linear, more) == pytest.approx(record["seconds"] + 3 * testing)
+
+
 def test_what_is_too_far_from_all_that_is_known_is_not_guessed(grid, store, reference, tmp_path):
     constant, estimates = grid.cells[0], Estimates(store, reference)
     large = replace(constant.size, frames=(500, 500, 500), widths=(768, 74, 35))
@@ -90,7 +114,7 @@ def test_what_is_too_far_from_all_that_is_known_is_not_guessed(grid, store, refe
         definition=constant.definition | {"task": {"name": "mosi", "fingerprint": "another"}},
     )
     assert estimates.of(on_file) is None
-    assert estimates.total([on_file], 2) == "not known yet, until the first cells are done"
+    assert estimates.total([on_file], grid, 2) == "not known yet, until the first cells are done"
     estimates.add(on_file, 7.0)
     assert estimates.of(on_file) == 7.0, "its like on the same data"
     assert estimates.of(constant) == 150.0, "which is nearer to the reference"
@@ -113,10 +137,13 @@ def test_a_cell_that_lacks_tests_alone_is_expected_to_take_what_tests_take(grid,
     record = store.read(linear.key)
     testing = record["seconds"] - record["training_seconds"]
     estimates = Estimates(store, reference)
-    assert estimates.left(linear) == pytest.approx(testing) and estimates.left(again) == record["seconds"] > testing
-    assert Estimates(store, reference, fresh=True).left(linear) == record["seconds"]
+    assert (
+        estimates.left(linear, grid) == pytest.approx(testing)
+        and estimates.left(again, grid) == record["seconds"] > testing
+    )
+    assert Estimates(store, reference, fresh=True).left(linear, grid) == record["seconds"]
     estimates.add(linear, testing + 100.0)  # it was tested in further settings
-    assert estimates.left(linear) == pytest.approx(testing + 50.0) and estimates.of(again) == record["seconds"]
+    assert estimates.left(linear, grid) == pytest.approx(testing + 50.0) and estimates.of(again) == record["seconds"]
 
 
 def test_trials_and_tuned_rows_are_like_the_row_that_they_are_of(grid, store, reference):
@@ -141,11 +168,11 @@ def test_the_time_in_all(grid, store, reference):
     estimates = Estimates(store, reference)
     constant = [cell for cell in grid.cells if cell.row.label == "constant"]
     linear = [cell for cell in grid.cells if cell.row.label == "linear"]
-    assert estimates.total(constant, 1) == "about 5 min" and estimates.total(constant, 2) == "about 2 min"
-    assert estimates.total(grid.cells, 2) == "about 2 min, and 2 cells are not known yet"
+    assert estimates.total(constant, grid, 1) == "about 5 min" and estimates.total(constant, grid, 2) == "about 2 min"
+    assert estimates.total(grid.cells, grid, 2) == "about 2 min, and 2 cells are not known yet"
     assert (
-        estimates.total(linear, 1) == "not known yet, until the first cells are done"
-        and estimates.total([], 1) == "nothing to do"
+        estimates.total(linear, grid, 1) == "not known yet, until the first cells are done"
+        and estimates.total([], grid, 1) == "nothing to do"
     )
 
 
