@@ -121,7 +121,7 @@ def _trials(tuning: Tuning, trials: Sequence[_Planned], estimates: Estimates, *,
         stored = None if fresh or each.state != DONE else tuning.store.readable(each.cell.key)
         used[pair] = used.get(pair, 0.0) + (seconds_tried(stored) if stored else each.seconds or 0.0)
         tested = state_of(tuning.store, each.cell, tuning.tested) == DONE and not fresh
-        testing = 0.0 if tested else estimates.of(each.cell, "testing", len(tuning.tested.settings))
+        testing = 0.0 if tested else estimates.of(each.cell, "testing", len(each.cell.settings(tuning.tested.settings)))
         both = None if each.seconds is None or testing is None else each.seconds + testing
         found.append(_Planned(each.cell, each.state, both, testing))
     return found
