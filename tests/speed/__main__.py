@@ -225,6 +225,7 @@ def plot(training: pd.DataFrame, path: Path) -> None:
     spread = [rows["seconds"] - rows["least"], rows["most"] - rows["seconds"]]
     axes.errorbar(rows["seconds"], range(len(rows)), xerr=spread, fmt="none", ecolor="#333333", capsize=2)
     axes.set_yticks(range(len(rows)), [f"{m}, {w}" for m, w in zip(rows["method"], rows["who"], strict=True)])
+    axes.set_ylim(-0.6, len(rows) - 0.4)  # no empty rows above and below
     axes.set_xlabel("seconds an epoch, one core, MOSI-sized random data (median, least, most)")
     figure.savefig(path, dpi=150)
     plt.close(figure)
