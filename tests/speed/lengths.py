@@ -27,6 +27,7 @@ from benchmark.data.dataset import Dataset, Split, standardise
 from benchmark.data.task import known_tasks
 from benchmark.methods.hyperparameters import hyperparameters
 from benchmark.protocol.training_config import TrainingConfig
+from benchmark.running.arithmetic import NATIVE, processor
 from benchmark.running.evaluation import predict_settings
 from benchmark.running.grid_file import load_grid
 from benchmark.running.training import train
@@ -113,8 +114,8 @@ def main() -> int:
     largest = max(own["test_mib"] for by_length in found.values() for own in by_length.values())
     samples = " / ".join(map(str, SIZES.values()))
     text = (
-        f"{platform.system()}, torch {torch.__version__}, one thread; {samples} samples; lengths of language / audio / "
-        f"vision in frames, features {' / '.join(map(str, DIMS))}; train: one epoch of each stage; test: 17 settings; "
+        f"{platform.system()}, {processor(NATIVE)['model']}, torch {torch.__version__}, one thread; {samples} samples; "
+        f"lengths of language / audio / vision in frames, features {' / '.join(map(str, DIMS))}; train: one epoch of each stage; test: 17 settings; "
         f"MiB: the most that the process took.\n\n{table(found)}\n"
     )
     print(text)
